@@ -1,0 +1,1 @@
+"""From a Keras model to a checked TFLite file; start reading at `convert.py`."""

@@ -1,0 +1,100 @@
+"""`benchmark()`: how long one run of a TFLite file takes, and how many bytes it has."""
+
+import dataclasses
+import gzip
+import statistics
+import time
+
+from tfopt.conversion import report
+from tfopt.conversion.interpreter import Interpreter, read_bytes
+from tfopt.errors import ArgumentError
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Latency of one file in ms over `runs` runs, and its size in bytes, raw and as gzip -9 packs it."""
+
+    minimum: float
+    median: float
+    p90: float
+    bytes: int
+    gzip_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkResult:
+    """What `benchmark` measured.
+
+    Attributes:
+        tflite: `Timing` of the file.
+        against: `Timing` of the other file, or None.
+        speedup: float, median latency of `against` divided by that of the file; above 1 the file is the faster one.
+        threads, runs: int, as asked for.
+    """
+
+    tflite: Timing
+    against: Timing | None
+    speedup: float | None
+    threads: int
+    runs: int
+
+
+def benchmark(tflite, *, against=None, threads=1, runs=50, warmup=5, progress=None):
+    """Times a TFLite file on this machine's CPU, on random inputs.
+
+    With `against` the two files run in turn, A B A B ..., so that a clock that drifts meets both alike.
+
+    Example:
+
+    ```python
+    result = tfopt.benchmark("int8.tflite", against="float32.tflite")
+    print(result.tflite.median, result.speedup)
+    ```
+
+    Args:
+        tflite: path or bytes of a TFLite file.
+        against: None, or path or bytes of another one.
+        threads: int >= 1, of the CPU kernels.
+        runs: int >= 1, timed runs of each file.
+        warmup: int >= 0, runs of each file that are not timed.
+        progress: None or a function that is called with {"stage", "done", "total"}.
+
+    Returns:
+        `BenchmarkResult`. LiteRT's Python interpreter does not tell the size of its arena, so memory is not in it.
+
+    Raises:
+        LoadError, ArgumentError.
+    """
+    for name, value, least in (("runs", runs, 1), ("warmup", warmup, 0)):
+        if not isinstance(value, int) or value < least:
+            raise ArgumentError(f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}.")
+    contents = [read_bytes(model) for model in (tflite, against) if model is not None]
+    interpreters = [Interpreter(content, threads=threads) for content in contents]
+    for interpreter in interpreters:
+        interpreter.invoke(seed=0)
+        for _ in range(warmup - 1):
+            interpreter.invoke()
+    times = [[] for _ in interpreters]
+    for done in range(runs):
+        for interpreter, measured in zip(interpreters, times, strict=True):
+            start = time.perf_counter()
+            interpreter.invoke()
+            measured.append(1000 * (time.perf_counter() - start))
+        if progress:
+            progress({"stage": "benchmark", "done": done + 1, "total": runs})
+    timings = [_timing(measured, content) for measured, content in zip(times, contents, strict=True)]
+    other = timings[1] if against is not None else None
+    speedup = other.median / timings[0].median if other else None
+    return BenchmarkResult(timings[0], other, speedup, threads, runs)
+
+
+def benchmark_file(request, progress):
+    """`benchmark` for a child process: takes its arguments as a dict and returns JSON types."""
+    progress({"stage": "benchmark"})
+    return report.to_dict(benchmark(**request, progress=progress))
+
+
+def _timing(times, content):
+    p90 = statistics.quantiles(times, n=10, method="inclusive")[-1] if len(times) > 1 else times[0]
+    packed = gzip.compress(content, compresslevel=9, mtime=0)
+    return Timing(min(times), statistics.median(times), p90, len(content), len(packed))

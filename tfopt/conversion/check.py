@@ -1,0 +1,350 @@
+"""`check()`: is a TFLite file what it claims to be? Its structure, and its numbers against a reference."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+
+from tfopt.conversion import report, signature, structure
+from tfopt.conversion import samples as reading
+from tfopt.conversion.calibrate import conform
+from tfopt.conversion.interpreter import Interpreter
+from tfopt.errors import ArgumentError, DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputNumbers:
+    """One output of the file against the same output of the reference.
+
+    Attributes:
+        name: str.
+        sqnr: float, signal to quantization noise in dB, `10 log10(sum r^2 / sum (r - y)^2)`; infinite if equal.
+        cosine: float, `r.y / (|r| |y|)`.
+        max_error, mean_error: float, of `|r - y|`.
+        max_error_lsb, mean_error_lsb: float, the same in steps of the output's scale; None where the output has none.
+        agreement: float in [0, 1], share of samples with the same argmax; None where the output is no row of classes.
+    """
+
+    name: str
+    sqnr: float
+    cosine: float
+    max_error: float
+    mean_error: float
+    max_error_lsb: float | None
+    mean_error_lsb: float | None
+    agreement: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckResult:
+    """What `check` found.
+
+    Attributes:
+        passed: bool.
+        reasons: tuple of str, why it failed; empty if it passed.
+        notes: tuple of str, what else a reader should know.
+        structure: `structure.Structure`.
+        outputs: tuple of `OutputNumbers`; empty without reference or data.
+        samples: int, how many were compared.
+        data: str, which data they came from.
+        reference_accuracy, accuracy: float in [0, 1], of the reference and the file; None without labels of classes.
+    """
+
+    passed: bool
+    reasons: tuple
+    notes: tuple
+    structure: structure.Structure
+    outputs: tuple
+    samples: int
+    data: str
+    reference_accuracy: float | None
+    accuracy: float | None
+
+    @property
+    def accuracy_drop(self):
+        """`reference_accuracy - accuracy`, None without labels; negative where the file is the better one."""
+        return None if self.accuracy is None or self.reference_accuracy is None else self.reference_accuracy - self.accuracy
+
+
+def check(
+    tflite,
+    reference=None,
+    data=None,
+    labels=None,
+    *,
+    max_accuracy_drop=0.01,
+    min_sqnr=20.0,
+    threads=1,
+    scale=None,
+    custom_objects=None,
+    allow_unsafe=False,
+):
+    """Checks a TFLite file: its structure always; its outputs with a reference and data; its accuracy with labels.
+
+    A file fails if it is int8 or int16x8 and holds a float op, if an output is NaN, if the SQNR of an output is below
+    `min_sqnr`, or if the accuracy drops by more than `max_accuracy_drop`.
+
+    Example:
+
+    ```python
+    result = tfopt.check("model.tflite", reference=model, data=x_test, labels=y_test)
+    print(result.passed, result.reasons, result.outputs[0].sqnr)
+    ```
+
+    Args:
+        tflite: path or bytes of a TFLite file.
+        reference: Keras model, or path of a model that `load` reads, or path or bytes of another TFLite file.
+        data: anything that `samples.open_samples` takes; may hold labels itself.
+        labels: class ids (n,), one-hot rows (n, classes), or path of a `.npy` file with them.
+        max_accuracy_drop: float >= 0, as a fraction (0.01 is one point).
+        min_sqnr: float, dB.
+        threads: int >= 1, for the TFLite interpreter.
+        scale: for a folder of images: "0..1", "-1..1" or "0..255".
+        custom_objects, allow_unsafe: as for `load`, if `reference` is a path.
+
+    Returns:
+        `CheckResult`. It does not raise because a file is bad; only because it cannot be read.
+
+    Raises:
+        LoadError, DataError, ArgumentError.
+    """
+    if data is None and (reference is not None or labels is not None):
+        raise ArgumentError(
+            "`data` are required to compare with a reference or labels. Received: none. Give them with --data (Python: data=...)."
+        )
+    interpreter = Interpreter(tflite, threads=threads)
+    run, names = _open_reference(reference, interpreter, custom_objects, allow_unsafe, threads)
+    samples = None if data is None else reading.open_samples(data, interpreter_specs(interpreter), labels=labels, scale=scale)
+    return compare(
+        interpreter, run, samples, data="the given data", layer_names=names, max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr
+    )
+
+
+def check_file(request, progress):
+    """`check` for a child process.
+
+    Args:
+        request: dict, the arguments of `check`.
+        progress: called with {"stage": ...}.
+
+    Returns:
+        dict of JSON types, as in the report of a conversion.
+    """
+    progress({"stage": "check"})
+    result = check(**request)
+    return report.to_dict(result) | {"accuracy_drop": result.accuracy_drop}
+
+
+def compare(interpreter, reference, samples, *, data, layer_names=(), max_accuracy_drop, min_sqnr, notes=(), progress=None):
+    """What `check` does once files and data are open.
+
+    Args:
+        interpreter: `Interpreter` of the file.
+        reference: None or a function from a batch, {input name: array (batch size, ...)}, to the list of outputs.
+        samples: None or `samples.Samples`.
+        data: str, what the samples are.
+        layer_names: names of the Keras model's layers.
+        max_accuracy_drop, min_sqnr: as for `check`.
+        notes: tuple of str to pass on.
+        progress: None or a function that is called with {"stage", "done", "total"}.
+
+    Returns:
+        `CheckResult`.
+    """
+    if not (isinstance(max_accuracy_drop, (int, float)) and max_accuracy_drop >= 0):
+        raise ArgumentError(f"`max_accuracy_drop` must be a fraction >= 0. Received: {max_accuracy_drop!r}.")
+    found = structure.examine(interpreter, layer_names)
+    reasons, notes = list(dict.fromkeys(_float_reason(op, found.quantization) for op in found.float_ops)), list(notes)
+    tally = _Tally(interpreter, reference is not None)
+    if samples is not None:
+        specs = interpreter_specs(interpreter)
+        stream = enumerate(samples.read())
+        while batch := list(itertools.islice(stream, interpreter.batch_size)):
+            conformed = [conform(inputs, specs, index, {}) for index, (inputs, _) in batch]
+            padded = conformed + [conformed[-1]] * (interpreter.batch_size - len(conformed))
+            arrays = {spec.name: np.stack([sample[spec.name] for sample in padded]) for spec in specs}
+            tally.add(arrays, reference, [label for _, (_, label) in batch])
+            if progress:
+                progress({"stage": "check", "done": tally.count, "total": samples.count})
+    outputs = tally.numbers()
+    reasons += tally.reasons(outputs, min_sqnr, max_accuracy_drop, with_reference=reference is not None)
+    if samples is not None and samples.labelled and tally.accuracy() is None:
+        notes.append("the labels are not class ids or one-hot rows for the first output: no accuracy was measured")
+    if samples is None:
+        notes.append("only the structure was checked: no data were given")
+    return CheckResult(
+        not reasons, tuple(reasons), tuple(notes), found, outputs, tally.count, data if samples is not None else "none",
+        tally.accuracy(of_reference=True) if reference is not None else None, tally.accuracy(),
+    )  # fmt: skip
+
+
+class _Tally:
+    """Adds up what one pass over the data tells, so that no output is kept."""
+
+    def __init__(self, interpreter, compared):
+        self._interpreter, self._compared = interpreter, compared
+        self._scales = structure.output_scales(interpreter.graph)
+        self._sums = [dict.fromkeys(("rr", "yy", "ry", "ee", "abs", "max", "size", "same"), 0.0) for _ in self._scales]
+        self._not_finite = set()
+        self._has_classes = [False] * len(self._scales)
+        self._right, self._right_reference, self._labelled, self._ungraded = 0, 0, 0, 0
+        self._threshold = 0.5 if structure.ends_in_probabilities(interpreter.graph) else 0.0
+        self.count = 0
+
+    def add(self, arrays, reference, labels):
+        outputs = self._interpreter(arrays)
+        outputs = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
+        rows = len(labels)
+        expected = reference(arrays) if reference else [None] * len(outputs)
+        if len(expected) != len(outputs):
+            raise DataError(f"The reference must have as many outputs as the file, {len(outputs)}. Received: {len(expected)}.")
+        for index, (output, wanted) in enumerate(zip(outputs, expected, strict=True)):
+            output = output[:rows].astype(np.float64)
+            if not np.isfinite(output).all():
+                self._not_finite.add(("the file", index))
+            if wanted is not None:
+                self._compare(index, output, np.asarray(wanted)[:rows].astype(np.float64))
+        self._grade(outputs[0][:rows], None if expected[0] is None else np.asarray(expected[0])[:rows], labels)
+        self.count += rows
+
+    def _compare(self, index, output, wanted):
+        if output.shape != wanted.shape:
+            raise DataError(f"Output {index} of the reference must have the shape {output.shape}. Received: {wanted.shape}.")
+        if not np.isfinite(wanted).all():
+            self._not_finite.add(("the reference", index))
+        sums, error = self._sums[index], np.abs(wanted - output)
+        sums["rr"] += float((wanted**2).sum())
+        sums["yy"] += float((output**2).sum())
+        sums["ry"] += float((wanted * output).sum())
+        sums["ee"] += float((error**2).sum())
+        sums["abs"] += float(error.sum())
+        sums["max"] = max(sums["max"], float(error.max(initial=0.0)))
+        sums["size"] += error.size
+        if output.ndim == 2 and output.shape[1] > 1:
+            self._has_classes[index] = True
+            sums["same"] += int((output.argmax(1) == wanted.argmax(1)).sum())
+
+    def _grade(self, output, wanted, labels):
+        if any(label is None for label in labels):
+            return
+        classes = _class_ids(np.stack([np.asarray(label) for label in labels]), output)
+        if classes is None:
+            self._ungraded += len(labels)
+            return
+        self._labelled += len(labels)
+        self._right += int((self._decide(output) == classes).sum())
+        if wanted is not None:
+            self._right_reference += int((self._decide(wanted) == classes).sum())
+
+    def _decide(self, output):
+        return output.argmax(1) if output.shape[1] > 1 else (output[:, 0] > self._threshold).astype(np.int64)
+
+    def accuracy(self, of_reference=False):
+        if not self._labelled or self._ungraded:
+            return None
+        return (self._right_reference if of_reference else self._right) / self._labelled
+
+    def numbers(self):
+        if not self._compared or not self.count:
+            return ()
+        numbers = []
+        for name, sums, scale, classes in zip(
+            self._interpreter.output_names, self._sums, self._scales, self._has_classes, strict=True
+        ):
+            noise, signal, product = sums["ee"], sums["rr"], math.sqrt(sums["rr"] * sums["yy"])
+            sqnr = math.inf if noise == 0 else -math.inf if signal == 0 else 10 * math.log10(signal / noise)
+            mean = sums["abs"] / sums["size"]
+            numbers.append(
+                OutputNumbers(
+                    name=name,
+                    sqnr=sqnr,
+                    cosine=sums["ry"] / product if product else float(noise == 0),
+                    max_error=sums["max"],
+                    mean_error=mean,
+                    max_error_lsb=sums["max"] / scale if scale else None,
+                    mean_error_lsb=mean / scale if scale else None,
+                    agreement=sums["same"] / self.count if classes else None,
+                )
+            )
+        return tuple(numbers)
+
+    def reasons(self, outputs, min_sqnr, max_accuracy_drop, *, with_reference):
+        names = self._interpreter.output_names
+        for who, index in sorted(self._not_finite):
+            yield f"output {names[index]!r} of {who} is NaN or infinite on some samples"
+        for output in outputs:
+            if not output.sqnr >= min_sqnr and math.isfinite(output.sqnr):
+                yield f"output {output.name!r} has an SQNR of {output.sqnr:.1f} dB; at least {min_sqnr:g} dB is required"
+            elif output.sqnr == -math.inf:
+                yield f"output {output.name!r} of the reference is zero on all samples, that of the file is not"
+        if with_reference and self.accuracy() is not None:
+            drop = self.accuracy(of_reference=True) - self.accuracy()
+            if drop > max_accuracy_drop + 1e-12:
+                yield (
+                    f"the accuracy drops by {100 * drop:.2f} points, from {100 * self.accuracy(of_reference=True):.2f} % to "
+                    f"{100 * self.accuracy():.2f} %; at most {100 * max_accuracy_drop:g} points are allowed"
+                )
+
+
+def interpreter_specs(interpreter):
+    """The inputs of a TFLite file as `signature.TensorSpec`s in real units: quantized ones as float32."""
+    specs = []
+    for name, index in zip(interpreter.input_names, interpreter.graph.inputs, strict=True):
+        tensor = interpreter.graph.tensors[index]
+        specs.append(signature.TensorSpec(name, tensor.shape, "float32" if tensor.scale else tensor.dtype))
+    return specs
+
+
+def _open_reference(reference, interpreter, custom_objects, allow_unsafe, threads):
+    """(function from a batch to the list of outputs, names of the Keras layers)."""
+    if reference is None:
+        return None, ()
+    if isinstance(reference, (bytes, bytearray)) or str(reference).endswith(".tflite"):
+        other = Interpreter(reference, threads=threads)
+
+        def run(arrays):
+            outputs = other([arrays[name] for name in interpreter.input_names])
+            return list(outputs.values()) if isinstance(outputs, dict) else [outputs]
+
+        return run, ()
+    from tfopt import surgery
+    from tfopt.conversion import export
+    from tfopt.conversion.load import load
+
+    model = reference if hasattr(reference, "layers") else load(
+        reference, custom_objects=custom_objects, allow_unsafe=allow_unsafe
+    )  # fmt: skip
+    own = signature.input_specs(model, {} if model.inputs else {s.name: s.shape for s in interpreter_specs(interpreter)})
+    file_specs = interpreter_specs(interpreter)
+    if len(own) != len(file_specs):
+        raise DataError(f"The reference must have as many inputs as the file, {len(file_specs)}. Received: {len(own)}.")
+    shapes = {spec.name: other.shape[1:] for spec, other in zip(own, file_specs, strict=True)}
+    traced = export.trace(model, signature.fix_sizes(own, interpreter.batch_size, shapes))
+    renamed = dict(zip(interpreter.input_names, (spec.name for spec in own), strict=True))
+
+    def run(arrays):
+        return traced({renamed[name]: array for name, array in arrays.items()})
+
+    return run, [layer.name for layer in surgery.walk_layers(model)]
+
+
+def _class_ids(labels, output):
+    """Class ids (n,), or None where the labels are not classes of the output."""
+    if output.ndim != 2:
+        return None
+    classes = output.shape[1]
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim == 2 and labels.shape == output.shape and np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all():
+        return labels.argmax(1)
+    whole = labels.ndim == 1 and labels.dtype.kind in "iubf" and (labels == np.floor(labels)).all()
+    if whole and labels.min() >= 0 and labels.max() < max(classes, 2):
+        return labels.astype(np.int64)
+    return None
+
+
+def _float_reason(op, kind):
+    where = f" of layer {op.layer!r}" if op.layer else ""
+    what = "an inner" if op.op in ("QUANTIZE", "DEQUANTIZE") else "a float"
+    return f"the {kind} model holds {what} {op.op} op{where or f' (tensor {op.tensor!r})'}"

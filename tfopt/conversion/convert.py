@@ -1,0 +1,344 @@
+"""`convert()`: load -> draw representative data -> trace -> convert -> check -> benchmark -> report."""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import math
+import pathlib
+import platform
+import tempfile
+
+import numpy as np
+
+from tfopt import files, surgery
+from tfopt.conversion import benchmark as timing
+from tfopt.conversion import calibrate, check, export, isolation, report, signature
+from tfopt.conversion import samples as reading
+from tfopt.conversion.interpreter import Interpreter
+from tfopt.conversion.load import load
+from tfopt.errors import ArgumentError, DataError, OutputError
+
+_PACKAGES = ("tfopt", "tensorflow", "keras", "tf-keras", "ai-edge-litert", "numpy")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a model is converted and checked; the meaning of each stands at `convert`."""
+
+    quantization: str = "int8"
+    io: str = "int8"
+    batch_size: int = 1  # samples a run, >= 1
+    input_shapes: dict | None = None
+    samples: int = 200  # of the representative data, >= 1
+    seed: int = 0
+    scale: str | None = None
+    max_accuracy_drop: float = 0.01  # a fraction, >= 0
+    min_sqnr: float = 20.0  # dB
+    threads: int = 1
+    runs: int = 50
+    timeout: float = 1800.0  # seconds, > 0
+
+    def __post_init__(self):
+        if self.quantization not in export.QUANTIZATIONS:
+            raise ArgumentError(
+                f"`quantization` must be one of {', '.join(export.QUANTIZATIONS)}. Received: {self.quantization!r}."
+            )
+        export.io_dtype(self.quantization, self.io)
+        for name in ("batch_size", "samples", "threads", "runs"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ArgumentError(f"`{name}` must be an integer of at least 1. Received: {name}={value!r}.")
+        for name in ("max_accuracy_drop", "timeout"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise ArgumentError(f"`{name}` must be a finite number >= 0. Received: {name}={value!r}.")
+        if self.scale is not None and self.scale not in reading.SCALES:
+            raise ArgumentError(f"`scale` must be one of {', '.join(reading.SCALES)}. Received: {self.scale!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ConversionResult:
+    """A converted model, what was found out about it, and how it was made.
+
+    Attributes:
+        tflite: bytes of the file.
+        check: `CheckResult`; `.passed` and `.reasons` are the verdict.
+        benchmark: `BenchmarkResult`, the file against its float32 twin.
+        settings: `Settings`.
+        source: dict with the "name" and "sha256" of the model file (None for a model in memory).
+        representative_data: str, what the ranges come from.
+        notes: tuple of str.
+    """
+
+    tflite: bytes = dataclasses.field(repr=False)
+    check: check.CheckResult
+    benchmark: timing.BenchmarkResult
+    settings: Settings
+    source: dict
+    representative_data: str
+    notes: tuple
+
+    def report(self, name="model.tflite"):
+        """All but the bytes, as a dict of JSON types; `name` is what the file will be called."""
+        return {
+            "schema_version": report.SCHEMA_VERSION,
+            "tflite": {"name": name, "bytes": len(self.tflite), "sha256": hashlib.sha256(self.tflite).hexdigest()},
+            "source": self.source,
+            "environment": _environment(),
+            "settings": report.to_dict(self.settings),
+            "representative_data": self.representative_data,
+            "notes": list(self.notes),
+            "check": report.to_dict(self.check) | {"accuracy_drop": self.check.accuracy_drop},
+            "benchmark": report.to_dict(self.benchmark),
+        }
+
+    def save(self, path, force=False):
+        """Writes the file, and beside it `*.report.json` and `*.report.md`: all of them or none.
+
+        Args:
+            path: str or path that ends in `.tflite`.
+            force: bool. Whether to overwrite, and to write a file that failed its check.
+
+        Raises:
+            OutputError: the check failed or a file exists, without `force`; or the folder cannot be written.
+        """
+        if not self.check.passed and not force:
+            raise OutputError(
+                f"A file must pass its check before it is saved. Received: {'; '.join(self.check.reasons)}. "
+                "Mend the cause, or save it all the same with force=True."
+            )
+        path = pathlib.Path(path)
+        content = self.report(path.name)
+        json_path, markdown_path = report.paths(path)
+        files.write(
+            {
+                path: self.tflite,
+                json_path: report.to_json(content).encode(),
+                markdown_path: report.to_markdown(content).encode(),
+            },
+            force=force,
+        )
+
+
+def convert(
+    model_or_path,
+    *,
+    representative_data=None,
+    validation_data=None,
+    quantization="int8",
+    io="int8",
+    batch_size=1,
+    input_shapes=None,
+    samples=200,
+    seed=0,
+    scale=None,
+    custom_objects=None,
+    allow_unsafe=False,
+    max_accuracy_drop=0.01,
+    min_sqnr=20.0,
+    threads=1,
+    runs=50,
+    timeout=1800,
+):
+    """Converts a Keras model to TFLite, checks the file against the model and times it against its float32 twin.
+
+    The converter runs in a child process: if the model crashes it, you get a `ConversionError`, and your process lives on.
+
+    Example:
+
+    ```python
+    result = tfopt.convert(model, representative_data=x_train, validation_data=(x_test, y_test))
+    print(result.check.passed, result.check.accuracy, result.benchmark.speedup)
+    result.save("model.tflite")
+    ```
+
+    Args:
+        model_or_path: Keras 3 or Keras 2 (`tf_keras`) model, or the path of one that `load` reads.
+        representative_data: what the ranges of int8 and int16x8 come from: anything that `samples.open_samples` takes, such as an
+            array (n, ...), a `tf.data.Dataset` or a path; labels in it are dropped. "synthetic" stands for random numbers,
+            and the report then says that the file is uncalibrated.
+        validation_data: what the check runs on: as above, or (data, labels). Without, the representative data.
+        quantization: "int8" (weights and activations), "int16x8" (int16 activations, int8 weights), "dynamic" (int8 weights
+            only), "float16" (weights only), "float32".
+        io: "int8", "uint8" or "float32", the dtype of the file's inputs and outputs (int16 instead of int8 for int16x8; float32
+            for the kinds without integer activations).
+        batch_size: int >= 1, samples a run, fixed in the file.
+        input_shapes: None or dict of input name -> shape with batch, where the model leaves sizes open; else the data tell.
+        samples: int >= 1, how many representative samples are drawn.
+        seed: int, of that draw.
+        scale: "0..1", "-1..1" or "0..255", for folders of images.
+        custom_objects, allow_unsafe: as for `load`, if a path is given.
+        max_accuracy_drop: float >= 0, fraction of accuracy that may be lost.
+        min_sqnr: float, dB that every output must reach: see `check.OutputNumbers`.
+        threads: int >= 1, of the interpreter in check and benchmark.
+        runs: int >= 1, timed runs in the benchmark.
+        timeout: float, seconds that the converter may take.
+
+    Returns:
+        `ConversionResult`. A failed check does not raise: see `.check.passed`, `.check.reasons`.
+
+    Raises:
+        ArgumentError, DataError, LoadError: something that was given cannot be used.
+        ConversionError: the converter refused the model, crashed, hung, or ran out of memory.
+    """
+    settings = Settings(
+        quantization=quantization, io=io, batch_size=batch_size, input_shapes=input_shapes, samples=samples, seed=seed,
+        scale=scale, max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr, threads=threads, runs=runs, timeout=timeout,
+    )  # fmt: skip
+    with isolation.Child(preload="tensorflow") as child:
+        return _convert(
+            model_or_path, representative_data, validation_data, settings, custom_objects, allow_unsafe,
+            functools.partial(_export_in_child, child, timeout),
+        )  # fmt: skip
+
+
+def convert_file(request, progress):
+    """The same for files only, in this process, which the command line starts as a child.
+
+    Args:
+        request: dict with "model", "calibrate", "validate", "labels" (paths or None), "custom_objects", "allow_unsafe", "name"
+            (of the file to be), "settings" (arguments of `Settings`) and "staging" (path that the bytes are written to).
+        progress: called with dicts: {"stage", "done", "total"}, {"suspects"}.
+
+    Returns:
+        The report, as `ConversionResult.report` makes it.
+    """
+    settings = request["settings"]
+    shapes = settings["input_shapes"]
+    settings = Settings(**{**settings, "input_shapes": {name: tuple(shape) for name, shape in shapes.items()} if shapes else None})
+    validation = request["validate"]
+    if validation is not None and request["labels"] is not None:
+        validation = (validation, request["labels"])
+    result = _convert(
+        request["model"], request["calibrate"], validation, settings, request["custom_objects"], request["allow_unsafe"],
+        _export_here, progress,
+    )  # fmt: skip
+    pathlib.Path(request["staging"]).write_bytes(result.tflite)
+    return result.report(request["name"])
+
+
+def _convert(model, representative_data, validation_data, settings, custom_objects, allow_unsafe, exporter, progress=None):
+    progress = progress or (lambda report: None)
+    source = {"name": "a model in memory", "sha256": None}
+    if isinstance(model, (str, pathlib.Path)):
+        progress({"stage": "load"})
+        source = {"name": pathlib.Path(model).name, "sha256": _sha256(model)}
+        model = load(model, custom_objects=custom_objects, allow_unsafe=allow_unsafe)
+    elif not hasattr(model, "layers") or not callable(model):
+        raise ArgumentError(f"A Keras model or the path of one is required. Received: {type(model).__name__}.")
+    layers = list(surgery.walk_layers(model))
+    specs = signature.input_specs(model, settings.input_shapes)
+
+    progress({"stage": "draw representative data", "suspects": _suspects(layers)})
+    validation = _open_validation(validation_data, specs, settings)
+    specs, drawn = _draw(representative_data, validation, specs, settings)
+    notes = list(drawn.notes) if drawn else []
+    if drawn and drawn.calibrated:
+        notes += calibrate.scaling_notes(surgery.input_scaling(model), drawn.arrays)
+
+    progress({"stage": "trace"})
+    traced = export.trace(model, specs)
+    wanted = {"float32": ("float32", "float32"), "converted": (settings.quantization, settings.io)}
+    if settings.quantization == "float32":
+        del wanted["float32"]
+    converted = exporter(traced, wanted, drawn, _suspects(layers), progress)
+
+    progress({"stage": "check"})
+    interpreter = Interpreter(converted["converted"], threads=settings.threads)
+    on = validation
+    described = f"validation data ({validation.source})" if validation else ""
+    if validation is None and drawn:
+        on = reading.open_samples(drawn.arrays, specs)
+        described = "the representative data, as no validation data were given"
+    verdict = check.compare(
+        interpreter, traced, on, data=described, layer_names=[layer.name for layer in layers],
+        max_accuracy_drop=settings.max_accuracy_drop, min_sqnr=settings.min_sqnr, progress=progress,
+    )  # fmt: skip
+    measured = timing.benchmark(
+        converted["converted"], against=converted.get("float32"), threads=settings.threads, runs=settings.runs, progress=progress
+    )
+    if measured.speedup is not None and measured.speedup < 1:
+        notes.append(f"the file is slower than its float32 twin on this CPU: {measured.speedup:.2f}x")
+    origin = f"{drawn.count} samples from {drawn.source}, seed {settings.seed}" if drawn else "none was needed"
+    return ConversionResult(converted["converted"], verdict, measured, settings, source, origin, tuple(notes))
+
+
+def _open_validation(data, specs, settings):
+    if data is None:
+        return None
+    labels = None
+    if isinstance(data, tuple) and len(data) == 2 and not (len(specs) == 2 and np.ndim(data[1]) == len(specs[1].shape)):
+        data, labels = data
+    return reading.open_samples(data, specs, labels=labels, scale=settings.scale)
+
+
+def _draw(data, validation, specs, settings):
+    """(specs without open sizes, `Representative` or None). Data are optional where nothing is to be calibrated."""
+    needed = settings.quantization in ("int8", "int16x8")
+    if data is None and needed:
+        raise DataError(
+            f"{settings.quantization} needs representative data, a few hundred samples like those of training. Received: none. "
+            "Give them with --calibrate DATA (.npy, .npz or a folder of images; Python: representative_data=x_train). "
+            "`--calibrate synthetic` uses random numbers, and the file is then marked as uncalibrated."
+        )
+    if isinstance(data, str) and data == calibrate.SYNTHETIC:
+        fixed = signature.fix_sizes(specs, settings.batch_size)
+        return fixed, calibrate.synthetic(fixed, settings.samples, settings.seed)
+    opened = validation if data is None else reading.open_samples(data, specs, scale=settings.scale)
+    shapes = None
+    if opened is not None and any(None in spec.shape[1:] for spec in specs):
+        first, _ = next(iter(opened.read()))
+        shapes = {name: np.shape(value) for name, value in first.items()}
+    fixed = signature.fix_sizes(specs, settings.batch_size, shapes)
+    return fixed, None if data is None else calibrate.draw(opened, fixed, settings.samples, settings.seed)
+
+
+def _export_here(traced, wanted, drawn, suspects, progress):
+    converted = {}
+    for name, (quantization, io) in wanted.items():
+        progress({"stage": f"convert to {quantization}"})
+        converted[name] = export.to_tflite(traced, quantization, io=io, samples=drawn and drawn.arrays)
+    return converted
+
+
+def _export_in_child(child, timeout, traced, wanted, drawn, suspects, progress):
+    with tempfile.TemporaryDirectory(prefix="tfopt-") as folder:
+        folder = pathlib.Path(folder)
+        export.save_traced(traced, folder)
+        if drawn:
+            arrays = {f"input_{index}": drawn.arrays[spec.name] for index, spec in enumerate(traced.inputs)}
+            np.savez(folder / "samples.npz", **arrays)
+        request = {
+            "folder": str(folder),
+            "inputs": [[spec.name, spec.shape, spec.dtype] for spec in traced.inputs],
+            "output_names": traced.output_names,
+            "files": wanted,
+        }
+        child.call("tfopt.conversion.export:convert_saved", request, timeout=timeout, progress=progress, suspects=suspects)
+        return {name: (folder / name).read_bytes() for name in wanted}
+
+
+def _suspects(layers):
+    """Layers to name if the converter dies: recurrent ones, which do kill it; else custom ones; else every kind there is."""
+    recurrent = [layer for layer in layers if hasattr(layer, "return_sequences") or "RNN" in type(layer).__name__]
+    custom = [layer for layer in layers if type(layer).__module__.partition(".")[0] not in ("keras", "tf_keras")]
+    return [surgery.describe(layer) for layer in recurrent or custom] or sorted({type(layer).__name__ for layer in layers})
+
+
+def _sha256(path):
+    path = pathlib.Path(path)
+    if not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _environment():
+    versions = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,199 @@
+"""A Keras model becomes TFLite bytes: trace one function of fixed shapes, then hand it to TensorFlow's converter."""
+
+import dataclasses
+import pathlib
+import re
+
+import numpy as np
+
+from tfopt.conversion import flatbuffer, signature
+from tfopt.errors import ArgumentError, ConversionError
+
+QUANTIZATIONS = ("int8", "int16x8", "dynamic", "float16", "float32")
+IO_DTYPES = ("int8", "uint8", "float32")
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced:
+    """A model as one TensorFlow function of fixed shapes.
+
+    Attributes:
+        function: `tf.types.experimental.ConcreteFunction`: tensors by input name in, tensors by output name out.
+        module: the `tf.Module` that holds its variables; the function dies without it.
+        inputs: list of `signature.TensorSpec`.
+        output_names: list of str in the model's order.
+    """
+
+    function: object
+    module: object
+    inputs: list
+    output_names: list
+
+    def __call__(self, arrays):
+        """Runs the function on one batch ({name: array}) and returns the outputs as a list of arrays."""
+        import tensorflow as tf
+
+        outputs = self.function(**{spec.name: tf.constant(arrays[spec.name], spec.dtype) for spec in self.inputs})
+        return [outputs[name].numpy() for name in self.output_names]
+
+
+def trace(model, inputs):
+    """Traces `model` for inference.
+
+    Args:
+        model: a Keras 3 or Keras 2 model.
+        inputs: list of `signature.TensorSpec` without open sizes.
+
+    Returns:
+        A `Traced`.
+    """
+    import tensorflow as tf
+
+    names = []
+
+    class Served(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.held = [getattr(variable, "value", variable) for variable in _variables(model)]
+            self.serve = tf.function(self._serve, input_signature=signatures, autograph=False)
+
+        def _serve(self, *tensors):
+            outputs = tf.nest.flatten(model(_pack(model, inputs, list(tensors)), training=False))
+            names[:] = signature.output_names(model) or [f"output_{index}" for index in range(len(outputs))]
+            return {name: tf.identity(output, name=name) for name, output in zip(names, outputs, strict=True)}
+
+    signatures = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in inputs]
+    module = Served()
+    function = module.serve.get_concrete_function()
+    return Traced(function, module, list(inputs), list(names))
+
+
+def to_tflite(traced, quantization, *, io="int8", samples=None):
+    """Converts a traced model, in this process.
+
+    Args:
+        traced: a `Traced`.
+        quantization: one of `QUANTIZATIONS`.
+        io: "int8", "uint8" or "float32": dtype of the inputs and outputs of an int8 file. int16x8 has int16 instead of the
+            first; the other kinds always have float32. Integer inputs such as token ids keep their dtype.
+        samples: dict of input name -> array (n, ...) to calibrate with; needed for int8 and int16x8.
+
+    Returns:
+        bytes of a TFLite model with builtin ops only.
+
+    Raises:
+        ConversionError: the converter refuses the model; names the ops and layers where it tells them.
+    """
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.function], traced.module)
+    # The way through a SavedModel costs 3 times as long and loses nothing but names, which `attach_signature` gives back.
+    converter.experimental_lower_to_saved_model = False
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if quantization != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantization == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if quantization in ("int8", "int16x8"):
+        # Float builtins stay allowed, so that one op without an integer kernel is named by the check instead of failing here.
+        integer = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+        if quantization == "int16x8":
+            integer = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        converter.target_spec.supported_ops = [integer, tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter.representative_dataset = lambda: _batches(traced.inputs, samples)
+        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io_dtype(quantization, io))
+    try:
+        content = converter.convert()
+    except Exception as error:  # MLIR diagnostics arrive as several undocumented types
+        raise ConversionError(_explain(str(error), quantization)) from error
+    return flatbuffer.attach_signature(content, [spec.name for spec in traced.inputs], traced.output_names)
+
+
+def io_dtype(quantization, io):
+    """The dtype of a file's inputs and outputs, as a string: see `to_tflite`."""
+    if io not in IO_DTYPES:
+        raise ArgumentError(f"`io` must be one of {', '.join(IO_DTYPES)}. Received: io={io!r}.")
+    if quantization == "int8":
+        return io
+    if quantization == "int16x8":
+        if io == "uint8":
+            raise ArgumentError("`io` of an int16x8 model must be int8 (then int16) or float32. Received: io='uint8'.")
+        return "float32" if io == "float32" else "int16"
+    return "float32"
+
+
+def save_traced(traced, folder):
+    """Writes a traced model as a SavedModel, for another process to convert."""
+    import tensorflow as tf
+
+    tf.saved_model.save(traced.module, str(folder), signatures=traced.function)
+
+
+def convert_saved(request, progress):
+    """Converts a SavedModel that `save_traced` wrote; what the child process of `convert()` runs.
+
+    Args:
+        request: dict with "folder" (of the SavedModel and, as `samples.npz`, the calibration data), "inputs" (a list of
+            [name, shape, dtype]), "output_names", and "files": {file name: [quantization, io]} to write beside it.
+        progress: called with {"stage": ...} before each file.
+    """
+    import tensorflow as tf
+
+    folder = pathlib.Path(request["folder"])
+    progress({"stage": "read the traced model"})
+    loaded = tf.saved_model.load(str(folder))
+    inputs = [signature.TensorSpec(name, tuple(shape), dtype) for name, shape, dtype in request["inputs"]]
+    traced = Traced(loaded.signatures["serving_default"], loaded, inputs, request["output_names"])
+    samples = None
+    if (folder / "samples.npz").exists():
+        with np.load(folder / "samples.npz") as archive:
+            samples = {spec.name: archive[f"input_{index}"] for index, spec in enumerate(inputs)}
+    for name, (quantization, io) in request["files"].items():
+        progress({"stage": f"convert to {quantization}"})
+        (folder / name).write_bytes(to_tflite(traced, quantization, io=io, samples=samples))
+
+
+def _variables(model):
+    # A SavedModel inside a Keras layer keeps its variables out of Keras' sight.
+    loaded = [layer._loaded for layer in getattr(model, "layers", ()) if hasattr(layer, "_loaded")]
+    return [*model.variables, *(variable for item in loaded for variable in item.variables)]
+
+
+def _pack(model, inputs, tensors):
+    import tensorflow as tf
+
+    if not model.inputs:
+        return tensors[0] if len(tensors) == 1 else dict(zip((spec.name for spec in inputs), tensors, strict=True))
+    structure = getattr(model, "input", None)  # a Sequential model that was never called has none
+    if structure is not None:
+        return tf.nest.pack_sequence_as(structure, tensors)
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+def _batches(inputs, samples):
+    size = inputs[0].shape[0]
+    count = len(samples[inputs[0].name])
+    for start in range(0, count, size):
+        rows = np.arange(start, start + size) % count  # the last batch is filled up with the first samples
+        yield [samples[spec.name][rows] for spec in inputs]
+
+
+def _explain(message, quantization):
+    ops = sorted(set(re.findall(r"\btf\.(\w+)", message)))
+    places = sorted(set(re.findall(r'"([\w./ -]+/[\w./ -]+)"', message)) - {""})
+    if "Flex ops" in message or "custom op" in message or "is neither a custom op nor a flex op" in message:
+        where = f" in {', '.join(_layer_of(place) for place in places[:5])}" if places else ""
+        return (
+            f"Every op of the model must be a TFLite builtin. Received: {', '.join(f'tf.{op}' for op in ops) or 'others'}{where}. "
+            "Replace these layers by ones made of simpler operations, or move them out of the model."
+        )
+    lines = [line for line in message.splitlines() if "error:" in line] or message.splitlines()[:1]
+    return (
+        f"The converter must be able to express the model in {quantization}. Received: {' | '.join(lines)[:600]}. "
+        "Try another quantization, or replace the layer that is named."
+    )
+
+
+def _layer_of(place):
+    parts = [part for part in place.split("/") if part]
+    return parts[-2] if len(parts) > 1 else place

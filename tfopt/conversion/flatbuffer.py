@@ -1,0 +1,154 @@
+"""Read a TFLite file's structure, and name its inputs and outputs, with the schema that ai-edge-litert carries."""
+
+import dataclasses
+
+from tfopt.errors import LoadError
+
+SIGNATURE = "serving_default"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """One tensor of the first subgraph.
+
+    Attributes:
+        index: int.
+        name: str.
+        shape: tuple of int.
+        dtype: str, in lower case: "int8", "float32", ...
+        role: "input", "output", "weight" (stored in the file) or "activation".
+        scale: tuple of float; one per channel, one in all, or none where the tensor is not quantized.
+        zero_point: tuple of int, like `scale`.
+    """
+
+    index: int
+    name: str
+    shape: tuple
+    dtype: str
+    role: str
+    scale: tuple
+    zero_point: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """One op: its name in the schema ("CONV_2D"), and the indices of its tensors (optional inputs left out)."""
+
+    name: str
+    inputs: tuple
+    outputs: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """The first subgraph of a TFLite file; `subgraphs` counts all."""
+
+    tensors: tuple
+    operators: tuple
+    inputs: tuple
+    outputs: tuple
+    subgraphs: int
+
+
+def parse(content):
+    """Reads the structure of a file that the interpreter has already verified.
+
+    Args:
+        content: bytes of a `.tflite` file.
+
+    Returns:
+        A `Graph`.
+
+    Raises:
+        LoadError: the bytes are no TFLite file.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = _root(content)
+    types = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+    codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    subgraph = model.Subgraphs(0)
+    inputs, outputs = _indices(subgraph.InputsAsNumpy()), _indices(subgraph.OutputsAsNumpy())
+    tensors = []
+    for index in range(subgraph.TensorsLength()):
+        tensor = subgraph.Tensors(index)
+        role = "input" if index in inputs else "output" if index in outputs else "activation"
+        if role == "activation" and model.Buffers(tensor.Buffer()).DataLength() > 0:
+            role = "weight"
+        quantization = tensor.Quantization()
+        scale = zero_point = ()
+        if quantization is not None and quantization.ScaleLength():
+            scale = tuple(float(value) for value in quantization.ScaleAsNumpy())
+            zero_point = tuple(int(value) for value in quantization.ZeroPointAsNumpy())
+        shape = tuple(int(size) for size in tensor.ShapeAsNumpy()) if tensor.ShapeLength() else ()
+        name = (tensor.Name() or b"").decode(errors="replace")
+        tensors.append(Tensor(index, name, shape, types.get(tensor.Type(), "?"), role, scale, zero_point))
+    operators = []
+    for index in range(subgraph.OperatorsLength()):
+        operator = subgraph.Operators(index)
+        code = model.OperatorCodes(operator.OpcodeIndex())
+        name = codes.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
+        if name == "CUSTOM":
+            name = (code.CustomCode() or b"CUSTOM").decode(errors="replace")
+        operators.append(Operator(name, _indices(operator.InputsAsNumpy()), _indices(operator.OutputsAsNumpy())))
+    return Graph(tuple(tensors), tuple(operators), inputs, outputs, model.SubgraphsLength())
+
+
+def attach_signature(content, input_names, output_names):
+    """Returns the same model with its inputs and outputs named, in order, under the signature "serving_default".
+
+    The converter's quick road through a frozen graph loses the names; `get_signature_runner` needs them.
+
+    Args:
+        content: bytes of a `.tflite` file.
+        input_names: names for the inputs, in the file's order.
+        output_names: names for the outputs, in the file's order.
+
+    Returns:
+        bytes.
+    """
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    class AlignedBuilder(flatbuffers.Builder):
+        # Kernels read weights in 16-byte lanes: the schema asks for that alignment, the generated Python ignores it.
+        def CreateNumpyVector(self, values):
+            if values.dtype.itemsize != 1:
+                return super().CreateNumpyVector(values)
+            data = values.tobytes()
+            self.StartVector(1, len(data), 16)
+            self.head = self.head - len(data)
+            self.Bytes[self.head : self.head + len(data)] = data
+            return self.EndVector()
+
+    model = schema.ModelT.InitFromObj(_root(content))
+    subgraph = model.subgraphs[0]
+    signature = schema.SignatureDefT()
+    signature.signatureKey = SIGNATURE
+    signature.subgraphIndex = 0
+    signature.inputs = [_named(schema, subgraph, *pair) for pair in zip(input_names, subgraph.inputs, strict=True)]
+    signature.outputs = [_named(schema, subgraph, *pair) for pair in zip(output_names, subgraph.outputs, strict=True)]
+    model.signatureDefs = [signature]
+    builder = AlignedBuilder(len(content) + 65536)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _named(schema, subgraph, name, index):
+    subgraph.tensors[index].name = name
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, int(index)
+    return entry
+
+
+def _root(content):
+    from ai_edge_litert import schema_py_generated as schema
+
+    if content[4:8] != b"TFL3":
+        received = f"bytes that start with {bytes(content[:8])!r}" if content else "no bytes"
+        raise LoadError(f"A TFLite file is required. Received: {received}. Make one with `tfopt convert`.")
+    return schema.Model.GetRootAs(content, 0)
+
+
+def _indices(values):
+    return () if isinstance(values, int) else tuple(int(value) for value in values if value >= 0)

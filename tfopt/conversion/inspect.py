@@ -1,0 +1,96 @@
+"""`inspect()`: what is in a model file."""
+
+import pathlib
+
+from tfopt import surgery
+from tfopt.conversion import report, signature, structure
+from tfopt.conversion.interpreter import Interpreter
+from tfopt.conversion.load import load
+
+
+def inspect(path, *, custom_objects=None, allow_unsafe=False):
+    """Lists what a model file holds.
+
+    Example:
+
+    ```python
+    tfopt.inspect("model.tflite")["ops"]      # {"CONV_2D": 3, "FULLY_CONNECTED": 1, ...}
+    ```
+
+    Args:
+        path: str or path of a `.tflite` file or of any model that `load` reads.
+        custom_objects, allow_unsafe: as for `load`.
+
+    Returns:
+        dict of JSON types. For TFLite: "format", "bytes", "quantization", "inputs", "outputs", "ops", "tensors" (name, role,
+        shape, dtype, scale, zero point), "float_ops", "partitions", "parameters". For Keras: "format", "bytes", "inputs",
+        "outputs", "layers" (name, class, output shape, parameters, dtype), "parameters", "trainable_parameters".
+
+    Raises:
+        LoadError: the file is missing, damaged or of another kind.
+    """
+    path = pathlib.Path(path)
+    if path.suffix == ".tflite":
+        return _inspect_tflite(path)
+    return _inspect_keras(path, load(path, custom_objects=custom_objects, allow_unsafe=allow_unsafe))
+
+
+def inspect_file(request, progress):
+    """`inspect` for a child process: takes its arguments as a dict."""
+    progress({"stage": "inspect"})
+    return inspect(**request)
+
+
+def _inspect_tflite(path):
+    found = structure.examine(Interpreter(path))
+    content = report.to_dict(found)
+    weights = [tensor for tensor in found.tensors if tensor.role == "weight"]
+    return {
+        "format": "tflite",
+        "bytes": path.stat().st_size,
+        "inputs": [_described(tensor.name, tensor.shape, tensor.dtype, tensor) for tensor in found.inputs],
+        "outputs": [_described(tensor.name, tensor.shape, tensor.dtype, tensor) for tensor in found.outputs],
+        "parameters": sum(_size(tensor.shape) for tensor in weights),
+        **content,
+    }
+
+
+def _inspect_keras(path, model):
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    specs = signature.input_specs(model) if model.inputs else []
+    outputs = model.outputs or []
+    names = signature.output_names(model) or []
+    return {
+        "format": "saved_model" if path.is_dir() else type(model).__module__.partition(".")[0],
+        "bytes": sum(file.stat().st_size for file in files),
+        "inputs": [_described(spec.name, spec.shape, spec.dtype) for spec in specs],
+        "outputs": [
+            _described(name, tuple(tensor.shape), getattr(tensor.dtype, "name", tensor.dtype))
+            for name, tensor in zip(names, outputs, strict=True)
+        ],
+        "layers": [
+            {
+                "name": layer.name,
+                "class": type(layer).__name__,
+                "parameters": sum(_size(weight.shape) for weight in layer.weights),
+                "dtype": str(getattr(layer, "compute_dtype", None) or ""),
+            }
+            for layer in surgery.walk_layers(model)
+        ],
+        "parameters": sum(_size(weight.shape) for weight in model.weights),
+        "trainable_parameters": sum(_size(weight.shape) for weight in model.trainable_weights),
+    }
+
+
+def _described(name, shape, dtype, tensor=None):
+    entry = {"name": name, "shape": list(shape), "dtype": dtype}
+    if tensor is not None and tensor.scale:
+        entry |= {"scale": list(tensor.scale), "zero_point": list(tensor.zero_point)}
+    return entry
+
+
+def _size(shape):
+    count = 1
+    for size in shape:
+        count *= int(size)
+    return count

@@ -1,0 +1,146 @@
+"""Results as JSON and Markdown that a second person can read and trust."""
+
+import dataclasses
+import json
+import math
+
+SCHEMA_VERSION = 1
+
+
+def paths(path):
+    """Where the reports of `model.tflite` go: (`model.report.json`, `model.report.md`).
+
+    Args:
+        path: pathlib.Path of the TFLite file.
+    """
+    stem = path.name.removesuffix(".tflite")
+    return path.with_name(f"{stem}.report.json"), path.with_name(f"{stem}.report.md")
+
+
+def to_dict(result):
+    """A result (nested dataclasses) as what JSON can hold; infinite and NaN numbers become None."""
+    if dataclasses.is_dataclass(result):
+        return {field.name: to_dict(getattr(result, field.name)) for field in dataclasses.fields(result)}
+    if isinstance(result, dict):
+        return {str(key): to_dict(value) for key, value in result.items()}
+    if isinstance(result, (list, tuple)):
+        return [to_dict(item) for item in result]
+    if isinstance(result, float) and not math.isfinite(result):
+        return None
+    return result
+
+
+def to_json(report):
+    """The report as one JSON document."""
+    return json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_markdown(report):
+    """The report of a conversion as Markdown.
+
+    Args:
+        report: dict that `ConversionResult.report` returns.
+
+    Returns:
+        str.
+    """
+    check, settings = report["check"], report["settings"]
+    lines = [f"# {report['tflite']['name']}: {'PASSED' if check['passed'] else 'FAILED'}", ""]
+    lines += [f"- {reason}" for reason in check["reasons"]] + ([""] if check["reasons"] else [])
+    lines += table(["", "float32", settings["quantization"]], comparison(report))
+    lines += ["", "## Outputs", ""]
+    lines += table(
+        ["output", "SQNR", "cosine", "max error", "mean error", "argmax agreement"],
+        [
+            [
+                output["name"],
+                decibel(output["sqnr"]),
+                f"{output['cosine']:.6f}",
+                steps(output["max_error_lsb"], output["max_error"]),
+                steps(output["mean_error_lsb"], output["mean_error"]),
+                percent(output["agreement"]),
+            ]
+            for output in check["outputs"]
+        ],
+    )
+    lines += ["", f"Measured on {check['samples']} samples: {check['data']}.", "", "## Structure", ""]
+    found = check["structure"]
+    count, partitions = sum(found["ops"].values()), plural(found["partitions"], "delegate partition")
+    lines += [f"Found: {found['quantization']}, {count} ops, {partitions}.", ""]
+    lines += table(["op", "count"], [[name, str(count)] for name, count in found["ops"].items()])
+    ends = [tensor for tensor in found["tensors"] if tensor["role"] in ("input", "output")]
+    lines += [
+        "",
+        *table(
+            ["tensor", "role", "dtype", "shape", "scale, zero point"],
+            [[end["name"], end["role"], end["dtype"], shape(end["shape"]), affine(end)] for end in ends],
+        ),
+    ]
+    notes = [*report["notes"], *check["notes"]]
+    if notes:
+        lines += ["", "## Notes", "", *(f"- {note}" for note in notes)]
+    lines += ["", "## How it was made", ""]
+    origin = report["source"]
+    lines += [f"- model: {origin['name']}" + (f", SHA-256 `{origin['sha256']}`" if origin["sha256"] else "")]
+    lines += [f"- file: {report['tflite']['name']}, {report['tflite']['bytes']:,} bytes, SHA-256 `{report['tflite']['sha256']}`"]
+    lines += [f"- representative data: {report['representative_data']}"]
+    lines += ["- settings: " + ", ".join(f"{name}={value!r}" for name, value in settings.items())]
+    lines += ["- with: " + ", ".join(f"{name} {version}" for name, version in report["environment"].items())]
+    return "\n".join(lines) + "\n"
+
+
+def comparison(report):
+    """Rows [what, float32, converted] of the table that a user wants to see first."""
+    check, timing = report["check"], report["benchmark"]
+    rows = []
+    if check["accuracy"] is not None:
+        rows.append(["accuracy", percent(check["reference_accuracy"]), percent(check["accuracy"])])
+    ours, other = timing["tflite"], timing["against"]
+    for name, show in (("bytes", byte_count), ("gzip_bytes", byte_count), ("median", milliseconds), ("p90", milliseconds)):
+        label = {"bytes": "size", "gzip_bytes": "size, gzip", "median": "latency, median", "p90": "latency, p90"}[name]
+        rows.append([label, show(other[name]) if other else "", show(ours[name])])
+    if timing["speedup"]:
+        rows.append(["speed", "1.00x", f"{timing['speedup']:.2f}x"])
+    return rows
+
+
+def table(head, rows):
+    """Lines of a Markdown table."""
+    shown = [[str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in shown]
+    return [lines[0], f"|{' --- |' * len(head)}", *lines[1:]]
+
+
+def percent(value):
+    return "" if value is None else f"{100 * value:.2f} %"
+
+
+def decibel(value):
+    return "exact" if value is None else f"{value:.1f} dB"
+
+
+def steps(lsb, value):
+    """An error in output steps where there are steps, else in the output's own unit."""
+    return f"{value:.3g}" if lsb is None else f"{lsb:.2f} LSB"
+
+
+def byte_count(value):
+    return f"{value:,} B"
+
+
+def milliseconds(value):
+    return f"{value:.3f} ms"
+
+
+def shape(sizes):
+    """A shape; sizes that are left open as `?`."""
+    return "(" + ", ".join("?" if size is None else str(size) for size in sizes) + ")"
+
+
+def affine(tensor):
+    """Scale and zero point of a tensor's dict, empty where it has none."""
+    return f"{tensor['scale'][0]:.6g}, {tensor['zero_point'][0]}" if tensor.get("scale") else ""
+
+
+def plural(count, noun):
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,317 @@
+"""One way to read data of every kind, a sample at a time: arrays, datasets, generators, `.npy`, `.npz`, image folders."""
+
+import dataclasses
+import itertools
+import pathlib
+import zipfile
+from collections.abc import Callable
+
+import numpy as np
+
+from tfopt.errors import DataError
+
+SCALES = {"0..1": (1 / 255, 0.0), "-1..1": (2 / 255, -1.0), "0..255": (1.0, 0.0)}
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """Data that are read when asked for, one sample (without batch dimension) at a time.
+
+    Attributes:
+        source: str, how messages name the data.
+        count: int, or None where only reading tells.
+        read: `read(indices)` yields (inputs, label) of those samples in rising order, of all for None. `inputs` is a dict by
+            input name, `label` is None where there is none.
+        labelled: bool, whether samples come with labels.
+        may_be_endless: bool, whether reading all of them may never end: a generator, a repeated dataset.
+    """
+
+    source: str
+    count: int | None
+    read: Callable
+    labelled: bool
+    may_be_endless: bool = False
+
+
+def open_samples(data, specs, *, labels=None, scale=None):
+    """Makes `Samples` of anything that holds samples. Nothing but headers is read here.
+
+    Args:
+        data: array (n, ...); tuple or list of arrays, one per input in the model's order; dict of input name -> array;
+            `tf.data.Dataset`, batched or not, or a function without arguments that returns an iterator (of inputs or of
+            (inputs, labels)); a `keras.utils.PyDataset`; or the path of a `.npy` file, a `.npz` file (arrays named as the
+            inputs, or `x` and `y`), or a folder of images (in sub-folders, one per class, if they are labelled).
+        specs: list of `signature.TensorSpec`, the model's inputs; sizes may be open.
+        labels: None, or array (n, ...) or path of a `.npy` file.
+        scale: None or a key of `SCALES`: to what range an image folder's 0..255 are brought.
+
+    Returns:
+        `Samples`.
+
+    Raises:
+        DataError: the data are of another kind, are missing or damaged, or do not have the model's inputs.
+    """
+    if isinstance(labels, (str, pathlib.Path)):
+        labels = _load_npy(pathlib.Path(labels))
+    if isinstance(data, (str, pathlib.Path)):
+        return _open_path(pathlib.Path(data), specs, labels, scale)
+    if hasattr(data, "element_spec"):
+        return _open_dataset(data, specs, labels)
+    if callable(data) and not hasattr(data, "__array__"):
+        return _open_iterable(data, specs, labels, "the generator function", may_be_endless=True)
+    if hasattr(data, "__getitem__") and hasattr(data, "num_batches"):
+        return _open_iterable(
+            lambda: (data[index] for index in range(len(data))), specs, labels, "the PyDataset", may_be_endless=False
+        )
+    if hasattr(data, "__next__"):
+        raise DataError(
+            f"Data must be readable more than once. Received: {type(data).__name__}, which can be read once. "
+            "Give the function that makes it, without calling it."
+        )
+    return _open_arrays(_bind(data, specs, "the data"), specs, labels, "the data")
+
+
+def _open_arrays(columns, specs, labels, source):
+    columns = {name: column if hasattr(column, "rows") else np.asanyarray(column) for name, column in columns.items()}
+    for name, column in columns.items():
+        if not column.shape:
+            raise DataError(f"Input {name!r} needs an array of samples. Received: a single number in {source}.")
+    counts = {name: int(column.shape[0]) for name, column in columns.items()}
+    count = counts[specs[0].name]
+    if len(set(counts.values())) > 1:
+        raise DataError(f"All inputs must have as many samples. Received: {counts} in {source}.")
+    _require_count(count, source)
+    labels = _checked_labels(labels, count)
+
+    def read(indices=None):
+        indices = range(count) if indices is None else indices
+        streams = [_rows(columns[spec.name], indices) for spec in specs]
+        targets = itertools.repeat(None) if labels is None else _rows(labels, indices)
+        for *values, label in zip(*streams, targets):  # noqa: B905 (`repeat` has no end)
+            yield {spec.name: value for spec, value in zip(specs, values, strict=True)}, label
+
+    return Samples(source, count, read, labels is not None)
+
+
+def _open_dataset(dataset, specs, labels):
+    finite = dataset.cardinality().numpy() >= 0
+    return _open_iterable(dataset.as_numpy_iterator, specs, labels, "the dataset", may_be_endless=not finite)
+
+
+def _open_iterable(make_iterator, specs, labels, source, *, may_be_endless):
+    first = next(iter(make_iterator()), None)
+    if first is None:
+        raise DataError(f"At least one sample is required. Received: none from {source}.")
+    inputs, target = _split(first, specs)
+    if labels is not None and target is not None:
+        raise DataError(f"Labels must be given once. Received: `labels`, and {source} has labels too. Leave one out.")
+    batched = _is_batched(_bind(inputs, specs, source), specs)
+
+    def elements():
+        for element in make_iterator():
+            inputs, targets = _split(element, specs)
+            values = {name: np.asarray(value) for name, value in _bind(inputs, specs, source).items()}
+            if not batched:
+                yield values, targets
+                continue
+            for row in range(len(values[specs[0].name])):
+                label = None if targets is None else np.asarray(targets)[row]
+                yield {name: value[row] for name, value in values.items()}, label
+
+    def read(indices=None):
+        stream = elements() if labels is None else _with_labels(elements(), np.asarray(labels), source)
+        if indices is None:
+            yield from stream
+            return
+        wanted = set(indices)
+        yield from (sample for index, sample in enumerate(stream) if index in wanted)
+
+    return Samples(source, None, read, target is not None or labels is not None, may_be_endless)
+
+
+def _with_labels(stream, labels, source):
+    count = 0
+    for inputs, _ in stream:
+        if count < len(labels):
+            yield inputs, labels[count]
+        count += 1
+    if count != len(labels):
+        raise DataError(f"As many labels as samples, {count}, are required. Received: {len(labels)} labels for {source}.")
+
+
+def _open_path(path, specs, labels, scale):
+    if path.is_dir():
+        return _open_images(path, specs, labels, scale)
+    if not path.is_file():
+        raise DataError(f"Data must exist. Received: {path}, which does not. Check the path.")
+    if path.suffix == ".npz":
+        return _open_archive(path, specs, labels)
+    return _open_arrays(_bind(_load_npy(path), specs, str(path)), specs, labels, str(path))
+
+
+def _open_archive(path, specs, labels):
+    columns = _open_npz(path)
+    names = {spec.name for spec in specs}
+    if len(specs) == 1 and "x" in columns and not names & set(columns):
+        columns[specs[0].name] = columns.pop("x")
+    if set(columns) - names == {"y"}:
+        if labels is not None:
+            raise DataError(f"Labels must be given once. Received: `labels`, and {path} has `y` too. Leave one out.")
+        labels = list(columns.pop("y").rows(None))
+    return _open_arrays(_bind(columns, specs, str(path)), specs, labels, str(path))
+
+
+def _open_images(folder, specs, labels, scale):
+    from PIL import Image
+
+    if len(specs) != 1 or len(specs[0].shape) != 4 or specs[0].shape[-1] not in (1, 3) or None in specs[0].shape[1:]:
+        raise DataError(
+            "A folder of images needs a model with one input (batch, height, width, 1 or 3) of known size. "
+            f"Received: {', '.join(map(str, specs))}. Give the size with --input-shape, or the data as .npy."
+        )
+    if scale not in SCALES:
+        raise DataError(
+            f"The range that the model expects of its images must be given: --scale {'|'.join(SCALES)} (Python: scale=...). "
+            f"Received: scale={scale!r} for {folder}. Use 0..255 if the model begins with Rescaling or Normalization."
+        )
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _IMAGE_SUFFIXES and file.is_file())
+    _require_count(len(files), f"{folder} (images: {', '.join(sorted(_IMAGE_SUFFIXES))})")
+    classes = sorted({file.parent for file in files})
+    if labels is None and len(classes) > 1:
+        labels = [classes.index(file.parent) for file in files]
+    labels = _checked_labels(labels, len(files))
+    spec, (factor, offset) = specs[0], SCALES[scale]
+    _, height, width, channels = spec.shape
+
+    def read(indices=None):
+        for index in range(len(files)) if indices is None else indices:
+            try:
+                with Image.open(files[index]) as image:
+                    pixels = image.convert("RGB" if channels == 3 else "L").resize((width, height), Image.Resampling.BILINEAR)
+            except (OSError, ValueError, Image.DecompressionBombError) as error:
+                raise DataError(f"Every image must be readable. Received: {files[index]} ({error}). Remove it.") from error
+            values = np.asarray(pixels, np.float32).reshape(height, width, channels) * np.float32(factor) + np.float32(offset)
+            yield {spec.name: values}, None if labels is None else labels[index]
+
+    return Samples(str(folder), len(files), read, labels is not None)
+
+
+class _ArchivedArray:
+    """An array in a `.npz` file, read row by row: it never sits in memory as a whole."""
+
+    def __init__(self, path, member):
+        self._path, self._member = path, member
+        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+            self.shape, self._fortran, self.dtype = self._header(file)
+        if self.dtype.hasobject:
+            raise ValueError(f"{member} holds Python objects")
+
+    def rows(self, indices):
+        wanted = range(self.shape[0]) if indices is None else indices
+        if self._fortran:
+            with np.load(self._path, allow_pickle=False) as archive:
+                array = archive[self._member.removesuffix(".npy")]
+            yield from (array[index] for index in wanted)
+            return
+        size = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        with zipfile.ZipFile(self._path) as archive, archive.open(self._member) as file:
+            self._header(file)
+            start = file.tell()
+            for index in wanted:
+                file.seek(start + index * size)
+                data = file.read(size)
+                if len(data) < size:
+                    raise DataError(f"A complete .npz file is required. Received: {self._path}, cut off in {self._member}.")
+                yield np.frombuffer(data, self.dtype).reshape(self.shape[1:])
+
+    @staticmethod
+    def _header(file):
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return read(file)
+
+
+def _open_npz(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [name for name in archive.namelist() if name.endswith(".npy")]
+        return {name.removesuffix(".npy"): _ArchivedArray(path, name) for name in members}
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+        raise DataError(f"A file written by numpy.savez is required. Received: {path} ({error}). Save it again.") from error
+
+
+def _load_npy(path):
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(
+            f"Data files must be .npy, .npz or a folder of images. Received: {path} ({error}). Write it with numpy.save."
+        ) from error
+
+
+def _bind(data, specs, source):
+    """Names the inputs: {input name: array}, in the model's order."""
+    names = [spec.name for spec in specs]
+    if isinstance(data, dict):
+        if set(data) == set(names):
+            return {name: data[name] for name in names}
+        if len(data) == len(names) == 1 and set(data) == {"x"}:
+            return {names[0]: data["x"]}
+        missing, unknown = sorted(set(names) - set(data)), sorted(set(data) - set(names))
+        raise DataError(
+            f"The arrays must be named as the inputs, {names}. Received: {source} without {missing} and with {unknown}."
+        )
+    if len(names) == 1 and not isinstance(data, tuple):
+        return {names[0]: data}
+    if not isinstance(data, (tuple, list)) or len(data) != len(names):
+        parts = f"{len(data)} arrays" if isinstance(data, (tuple, list)) else f"one {type(data).__name__}"
+        raise DataError(f"One array for each of the inputs {names} is required. Received: {parts} in {source}.")
+    return dict(zip(names, data, strict=True))
+
+
+def _split(element, specs):
+    """(inputs, labels) of what a dataset or generator yields. Keras' rule: a tuple is (inputs, labels[, sample weights])."""
+    if not isinstance(element, tuple):
+        return element, None
+    several = len(specs) > 1 and not isinstance(element[0], (tuple, list, dict))
+    if several and len(element) == len(specs):
+        return element, None
+    if len(element) > 3 or several:
+        raise DataError(
+            f"Each element must be inputs or (inputs, labels), for the inputs {[spec.name for spec in specs]}. "
+            f"Received: a tuple of {len(element)}."
+        )
+    return element[0], element[1] if len(element) > 1 else None
+
+
+def _is_batched(values, specs):
+    ranks = {spec.name: (np.asarray(values[spec.name]).ndim, len(spec.shape)) for spec in specs}
+    if all(own == needed for own, needed in ranks.values()):
+        return True
+    if all(own == needed - 1 for own, needed in ranks.values()):
+        return False
+    raise DataError(
+        f"Samples must fit the inputs {', '.join(map(str, specs))}. Received: arrays of rank "
+        f"{', '.join(f'{own} for {name!r}' for name, (own, _) in ranks.items())}."
+    )
+
+
+def _rows(column, indices):
+    if hasattr(column, "rows"):
+        return column.rows(indices)
+    return (column[index] for index in (range(len(column)) if indices is None else indices))
+
+
+def _checked_labels(labels, count):
+    if labels is None:
+        return None
+    labels = np.asarray(labels)
+    if labels.ndim == 0 or len(labels) != count:
+        raise DataError(f"As many labels as samples, {count}, are required. Received: labels of shape {labels.shape}.")
+    return labels
+
+
+def _require_count(count, source):
+    if not count:
+        raise DataError(f"At least one sample is required. Received: none in {source}.")

@@ -1,0 +1,118 @@
+"""What goes into a model and what comes out: names, shapes, dtypes, in the model's own order."""
+
+import dataclasses
+
+from tfopt.errors import ArgumentError
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """One input or output.
+
+    Attributes:
+        name: str.
+        shape: tuple of int or None, the batch size first. None is a size that the model leaves open.
+        dtype: str, a NumPy dtype name.
+    """
+
+    name: str
+    shape: tuple
+    dtype: str
+
+    def __str__(self):
+        return f"{self.name} {self.dtype}({', '.join('?' if size is None else str(size) for size in self.shape)})"
+
+
+def input_specs(model, input_shapes=None):
+    """The inputs of a model.
+
+    Args:
+        model: a Keras 3 or Keras 2 model.
+        input_shapes: None or dict of input name -> shape with batch, for sizes that the model leaves open; for a model that
+            names no inputs (a subclassed one), the shapes of all its inputs.
+
+    Returns:
+        list of `TensorSpec`; sizes that nobody gave are None.
+
+    Raises:
+        ArgumentError: a name is unknown or a shape contradicts the model.
+    """
+    given = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
+    tensors = model.inputs
+    if not tensors:
+        if not given:
+            raise ArgumentError(
+                "The model's input shapes must be known. Received: a model that has none of its own (a subclassed model). "
+                "Give them with --input-shape NAME=1,28,28,1 (Python: input_shapes={...})."
+            )
+        return [TensorSpec(name, shape, "float32") for name, shape in given.items()]
+    specs = [TensorSpec(_plain(tensor.name), tuple(tensor.shape), _dtype(tensor)) for tensor in tensors]
+    unknown = sorted(set(given) - {spec.name for spec in specs})
+    if unknown:
+        raise ArgumentError(
+            f"`input_shapes` must name inputs of the model. Received: {unknown}. The inputs are {[spec.name for spec in specs]}."
+        )
+    return [_merge(spec, given.get(spec.name)) for spec in specs]
+
+
+def output_names(model):
+    """Names of the model's outputs in its own order; None where the model does not say how many there are."""
+    if not model.outputs:
+        return None
+    names = [_plain(name) for name in getattr(model, "output_names", None) or ()]
+    if not names and len(model.outputs) == 1:
+        names = [_plain(model.layers[-1].name)]
+    if len(set(names)) != len(model.outputs):
+        return [f"output_{index}" for index in range(len(model.outputs))]
+    return names
+
+
+def fix_sizes(specs, batch_size, sample_shapes=None):
+    """Fills in every open size: the batch from `batch_size`, the rest from a sample.
+
+    Args:
+        specs: list of `TensorSpec`.
+        batch_size: int, >= 1.
+        sample_shapes: None or dict of input name -> shape of one sample, without batch.
+
+    Returns:
+        list of `TensorSpec` without None.
+
+    Raises:
+        ArgumentError: a size is still open, or the batch contradicts the model.
+    """
+    fixed = []
+    for spec in specs:
+        batch, *rest = spec.shape
+        if batch not in (None, batch_size):
+            raise ArgumentError(
+                f"`batch_size` must be {batch}, which input {spec.name!r} prescribes. Received: batch_size={batch_size}."
+            )
+        sample = (sample_shapes or {}).get(spec.name, ())
+        if len(sample) == len(rest):
+            rest = [seen if size is None else size for size, seen in zip(rest, sample, strict=True)]
+        if None in rest:
+            example = ",".join("1" if index == 0 else str(size or 32) for index, size in enumerate(spec.shape))
+            raise ArgumentError(
+                f"Every size of an input but the batch must be known. Received: {spec}. "
+                f"Give it, for example --input-shape {spec.name}={example} (Python: input_shapes={{{spec.name!r}: ({example})}})."
+            )
+        fixed.append(TensorSpec(spec.name, (batch_size, *rest), spec.dtype))
+    return fixed
+
+
+def _merge(spec, shape):
+    if shape is None:
+        return spec
+    agrees = len(shape) == len(spec.shape) and all(own in (None, size) for own, size in zip(spec.shape[1:], shape[1:], strict=True))
+    if not agrees or any(size is not None and size < 1 for size in shape):
+        raise ArgumentError(f"The shape of an input, with batch, must fit {spec}. Received: {shape}.")
+    return TensorSpec(spec.name, (spec.shape[0], *shape[1:]), spec.dtype)
+
+
+def _plain(name):
+    return name.split(":")[0].replace("/", "_")
+
+
+def _dtype(tensor):
+    return getattr(tensor.dtype, "name", tensor.dtype)

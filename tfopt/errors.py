@@ -1,0 +1,33 @@
+"""What tfopt raises: each message says what is required, what was received and what to do."""
+
+
+class TfoptError(Exception):
+    """Any failure that tfopt foresees. `exit_code` is what the command line returns for it."""
+
+    exit_code = 2
+
+
+class ArgumentError(TfoptError, ValueError):
+    """An argument has a value that cannot be used."""
+
+
+class DataError(TfoptError, ValueError):
+    """Representative or validation data, or labels, do not fit the model."""
+
+
+class LoadError(TfoptError):
+    """A model file is missing, damaged, or of a kind that cannot be read."""
+
+
+class UnsafeModelError(LoadError):
+    """A model file holds code that would run when it is loaded."""
+
+
+class OutputError(TfoptError, OSError):
+    """A result cannot be written: the file exists, or its folder is missing, read-only or full."""
+
+
+class ConversionError(TfoptError):
+    """The converter refused the model, crashed, hung or ran out of memory."""
+
+    exit_code = 3

@@ -1,0 +1,68 @@
+"""Write several files, or none: each goes to a temporary name first and is renamed when all are complete."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+
+from tfopt.errors import OutputError
+
+
+def require_writable(paths, *, force=False):
+    """Raises `OutputError` now, before hours of work, if `write` could not write these files later.
+
+    Args:
+        paths: paths of files to be written, all of them to be new unless `force`.
+        force: whether existing files may be overwritten.
+    """
+    for path in map(pathlib.Path, paths):
+        if path.is_dir():
+            raise OutputError(f"The output must be a file. Received: {path}, which is a folder. Give a file name in it.")
+        if path.exists() and not force:
+            raise OutputError(
+                f"The output file must not exist yet. Received: {path}. Give another name, or overwrite it with --force "
+                "(Python: force=True)."
+            )
+        folder = path.parent
+        if not folder.is_dir():
+            raise OutputError(f"The output folder must exist. Received: {folder}. Create it first.")
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OutputError(
+                f"The output folder must be writable. Received: {folder} ({error.strerror or error}). Choose another one."
+            ) from error
+
+
+def write(contents, *, force=False):
+    """Writes all of `contents` ({path: bytes}), or leaves the folder as it was and raises `OutputError`."""
+    require_writable(contents, force=force)
+    temporary = {}
+    try:
+        for path, content in contents.items():
+            path = pathlib.Path(path)
+            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            temporary[name] = path
+            with open(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+        for name, path in temporary.items():
+            os.replace(name, path)
+    except OSError as error:
+        raise OutputError(
+            f"All of {', '.join(str(path) for path in contents)} must be written. Received: {error.strerror or error}. "
+            "Free some space or choose another folder; nothing was left behind."
+        ) from error
+    finally:
+        for name in temporary:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

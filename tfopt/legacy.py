@@ -1,0 +1,29 @@
+"""The only door to Keras 2: `tf_keras` is imported here, inside functions, and nowhere else."""
+
+
+def is_legacy_model(model):
+    """Whether `model` is a Keras 2 (`tf_keras`) model. Imports nothing.
+
+    Args:
+        model: any object.
+
+    Returns:
+        bool.
+    """
+    return any(kind.__module__.partition(".")[0] == "tf_keras" for kind in type(model).__mro__)
+
+
+def load_model(path, *, custom_objects=None, safe_mode=True):
+    """Reads a Keras 2 `.h5` or `.keras` file with the Keras that wrote it; optimizer and losses are left out.
+
+    Args:
+        path: str, the file.
+        custom_objects: None or dict of name -> class or function.
+        safe_mode: bool, whether serialized Python code is refused.
+
+    Returns:
+        A `tf_keras.Model`.
+    """
+    import tf_keras
+
+    return tf_keras.models.load_model(path, custom_objects=custom_objects, compile=False, safe_mode=safe_mode)

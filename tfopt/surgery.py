@@ -1,0 +1,52 @@
+"""Walk a Keras model, of either generation, without editing it."""
+
+
+def walk_layers(model):
+    """Yields `model`'s layers depth first, nested models and wrapped layers included, each once.
+
+    Args:
+        model: a Keras 3 or Keras 2 model.
+    """
+    seen = set()
+
+    def walk(layer):
+        if id(layer) in seen:
+            return
+        seen.add(id(layer))
+        children = [*getattr(layer, "layers", ()), *_wrapped(layer)]
+        if layer is not model:
+            yield layer
+        for child in children:
+            yield from walk(child)
+
+    yield from walk(model)
+
+
+def _wrapped(layer):
+    for name in ("layer", "forward_layer", "backward_layer", "cell"):
+        child = getattr(layer, name, None)
+        if hasattr(child, "get_config"):
+            yield child
+
+
+def describe(layer):
+    """How messages name a layer: `conv2d_3 (Conv2D)`."""
+    return f"{layer.name} ({type(layer).__name__})"
+
+
+def input_scaling(model):
+    """The scaling layer that the model begins with, if any.
+
+    Args:
+        model: a Keras 3 or Keras 2 model.
+
+    Returns:
+        The first `Rescaling` or `Normalization` layer, where only input layers come before it, else None.
+    """
+    for layer in walk_layers(model):
+        kind = type(layer).__name__
+        if kind in ("Rescaling", "Normalization"):
+            return layer
+        if kind not in ("InputLayer", "Functional", "Sequential"):
+            return None
+    return None

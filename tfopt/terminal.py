@@ -1,0 +1,170 @@
+"""What the command line prints: tables and progress on a terminal, plain lines in a pipe, or one JSON document."""
+
+import contextlib
+import json
+import sys
+
+import click
+
+from tfopt.conversion import report as formats
+
+# Rows of a table that are printed; `--json` has them all.
+_LIMIT = 40
+
+
+def show(result, render, *, as_json, quiet):
+    """Prints a result as the user asked for it; `render(result)` prints it for people."""
+    if as_json:
+        print_json(result)
+    elif not quiet:
+        render(result)
+
+
+def print_json(document):
+    """Prints one JSON document on standard output."""
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+@contextlib.contextmanager
+def progress(enabled):
+    """Yields a function for progress reports; it draws a bar on standard error if that is a terminal, else nothing."""
+    if not (enabled and sys.stderr.isatty()):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("start", total=None)
+
+        def report(event):
+            if "stage" in event:
+                bar.update(task, description=event["stage"], completed=event.get("done", 0), total=event.get("total"))
+
+        yield report
+
+
+def conversion(report):
+    """Prints the report of a conversion."""
+    check, tflite = report["check"], report["tflite"]
+    quantization = report["settings"]["quantization"]
+    click.echo(f"{report['source']['name']} -> {tflite['name']}, {quantization}")
+    click.echo(f"representative data: {report['representative_data']}")
+    table(["", "float32", quantization], formats.comparison(report))
+    _numbers(check)
+    _notes([*report["notes"], *check["notes"]])
+    _passed(check)
+    if report["written"]:
+        stem = report["written"].removesuffix(".tflite")
+        click.echo(f"Written: {report['written']}, {stem}.report.json, {stem}.report.md")
+    else:
+        click.echo("Not written, as it failed its check; --keep-failed writes it all the same.")
+
+
+def demo(folder, report):
+    """Prints the report of the demo, and what to do next."""
+    conversion(report)
+    click.echo(f"The files are in {folder}. The same with your own model:")
+    click.echo("  tfopt convert MODEL.h5 -o MODEL.tflite --calibrate TRAIN.npy --validate TEST.npz")
+
+
+def verdict(name, check):
+    """Prints what `tfopt check` found."""
+    found = check["structure"]
+    click.echo(f"{name}: {found['quantization']}, {sum(found['ops'].values())} ops, delegate partitions: {found['partitions']}")
+    _numbers(check)
+    _notes(check["notes"])
+    _passed(check)
+
+
+def timing(name, other, result):
+    """Prints what `tfopt benchmark` measured."""
+    rows = []
+    for label, measured in ((name, result["tflite"]), (other, result["against"])):
+        if measured:
+            times = [formats.milliseconds(measured[key]) for key in ("minimum", "median", "p90")]
+            rows.append([label, *times, formats.byte_count(measured["bytes"]), formats.byte_count(measured["gzip_bytes"])])
+    table(["file", "minimum", "median", "p90", "size", "size, gzip"], rows)
+    if result["speedup"]:
+        click.echo(f"{name} runs at {result['speedup']:.2f}x the speed of {other}")
+    click.echo(f"{formats.plural(result['threads'], 'thread')}, {formats.plural(result['runs'], 'run')}")
+
+
+def contents(name, result):
+    """Prints what `tfopt inspect` found."""
+    click.echo(f"{name}: {result['format']}, {result['bytes']:,} B, {result['parameters']:,} parameters")
+    rows = [
+        [kind, item["name"], item["dtype"], formats.shape(item["shape"]), formats.affine(item)]
+        for kind, items in (("input", result["inputs"]), ("output", result["outputs"]))
+        for item in items
+    ]
+    table(["", "name", "dtype", "shape", "scale, zero point"], rows)
+    if result["format"] == "tflite":
+        click.echo(f"{result['quantization']}, delegate partitions: {result['partitions']}, float ops: {len(result['float_ops'])}")
+        table(["op", "count"], [[op, str(count)] for op, count in result["ops"].items()])
+        weights = [tensor for tensor in result["tensors"] if tensor["role"] == "weight"]
+        table(
+            ["weight", "dtype", "shape", "scales"],
+            [[t["name"].split(";")[-1], t["dtype"], formats.shape(t["shape"]), str(len(t["scale"]) or "")] for t in weights],
+        )
+    else:
+        table(
+            ["layer", "class", "parameters", "dtype"],
+            [[layer["name"], layer["class"], f"{layer['parameters']:,}", layer["dtype"]] for layer in result["layers"]],
+        )
+
+
+def table(head, rows):
+    """Prints a table: with rules on a terminal, aligned by spaces elsewhere."""
+    shown, left_out = rows[:_LIMIT], len(rows) - _LIMIT
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        grid = Table(*head, header_style="bold")
+        for row in shown:
+            grid.add_row(*row)
+        Console().print(grid, markup=False)
+    elif shown:
+        widths = [max(len(row[column]) for row in (head, *shown)) for column in range(len(head))]
+        for row in (head, *shown):
+            click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if left_out > 0:
+        click.echo(f"... and {left_out} more; --json lists all")
+
+
+def _numbers(check):
+    if not check["outputs"]:
+        return
+    rows = [
+        [
+            output["name"],
+            formats.decibel(output["sqnr"]),
+            formats.steps(output["max_error_lsb"], output["max_error"]),
+            formats.steps(output["mean_error_lsb"], output["mean_error"]),
+            formats.percent(output["agreement"]),
+        ]
+        for output in check["outputs"]
+    ]
+    table(["output", "SQNR", "max error", "mean error", "argmax agreement"], rows)
+    accuracy = ""
+    if check["accuracy"] is not None:
+        accuracy = f", accuracy {formats.percent(check['accuracy'])} against {formats.percent(check['reference_accuracy'])}"
+    click.echo(f"compared on {check['samples']} samples, {check['data']}{accuracy}")
+
+
+def _passed(check):
+    if check["passed"]:
+        click.secho("PASSED", fg="green", bold=True)
+        return
+    click.secho("FAILED", fg="red", bold=True)
+    for reason in check["reasons"][:_LIMIT]:
+        click.echo(f"  {reason}")
+    if len(check["reasons"]) > _LIMIT:
+        click.echo(f"  ... and {len(check['reasons']) - _LIMIT} more; --json lists all")
+
+
+def _notes(notes):
+    for note in notes:
+        click.echo(f"note: {note}")
