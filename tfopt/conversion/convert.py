@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
-import math
 import pathlib
 import platform
 import tempfile
@@ -17,44 +16,10 @@ from tfopt.conversion import calibrate, check, export, isolation, report, signat
 from tfopt.conversion import samples as reading
 from tfopt.conversion.interpreter import Interpreter
 from tfopt.conversion.load import load
+from tfopt.conversion.settings import Settings
 from tfopt.errors import ArgumentError, DataError, OutputError
 
 _PACKAGES = ("tfopt", "tensorflow", "keras", "tf-keras", "ai-edge-litert", "numpy")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a model is converted and checked; the meaning of each stands at `convert`."""
-
-    quantization: str = "int8"
-    io: str = "int8"
-    batch_size: int = 1  # samples a run, >= 1
-    input_shapes: dict | None = None
-    samples: int = 200  # of the representative data, >= 1
-    seed: int = 0
-    scale: str | None = None
-    max_accuracy_drop: float = 0.01  # a fraction, >= 0
-    min_sqnr: float = 20.0  # dB
-    threads: int = 1
-    runs: int = 50
-    timeout: float = 1800.0  # seconds, > 0
-
-    def __post_init__(self):
-        if self.quantization not in export.QUANTIZATIONS:
-            raise ArgumentError(
-                f"`quantization` must be one of {', '.join(export.QUANTIZATIONS)}. Received: {self.quantization!r}."
-            )
-        export.io_dtype(self.quantization, self.io)
-        for name in ("batch_size", "samples", "threads", "runs"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ArgumentError(f"`{name}` must be an integer of at least 1. Received: {name}={value!r}.")
-        for name in ("max_accuracy_drop", "timeout"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-                raise ArgumentError(f"`{name}` must be a finite number >= 0. Received: {name}={value!r}.")
-        if self.scale is not None and self.scale not in reading.SCALES:
-            raise ArgumentError(f"`scale` must be one of {', '.join(reading.SCALES)}. Received: {self.scale!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -335,10 +300,23 @@ def _sha256(path):
 
 
 def _environment():
-    versions = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
+    versions = {"python": platform.python_version(), "system": platform.system(), "cpu": _cpu()}
     for package in _PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def _cpu():
+    """The CPU's name and, on x86, whether it has the int8 dot product (VNNI) that makes int8 kernels fast."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    if "flags" not in fields:
+        return platform.machine()
+    vnni = any(flag in fields["flags"].split() for flag in ("avx512_vnni", "avx_vnni"))
+    return f"{fields.get('model name', platform.machine())}, {'with' if vnni else 'without'} VNNI"

@@ -23,7 +23,7 @@ _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",  # conversion gains nothing from a GPU that the caller may be using
     "KERAS_BACKEND": "tensorflow",
     "PYTHONUNBUFFERED": "1",
-    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 
 

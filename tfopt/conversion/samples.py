@@ -3,15 +3,12 @@
 import dataclasses
 import itertools
 import pathlib
-import zipfile
 from collections.abc import Callable
 
 import numpy as np
 
+from tfopt.conversion import data_files
 from tfopt.errors import DataError
-
-SCALES = {"0..1": (1 / 255, 0.0), "-1..1": (2 / 255, -1.0), "0..255": (1.0, 0.0)}
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +41,7 @@ def open_samples(data, specs, *, labels=None, scale=None):
             inputs, or `x` and `y`), or a folder of images (in sub-folders, one per class, if they are labelled).
         specs: list of `signature.TensorSpec`, the model's inputs; sizes may be open.
         labels: None, or array (n, ...) or path of a `.npy` file.
-        scale: None or a key of `SCALES`: to what range an image folder's 0..255 are brought.
+        scale: None or a key of `data_files.SCALES`: to what range an image folder's 0..255 are brought.
 
     Returns:
         `Samples`.
@@ -53,7 +50,7 @@ def open_samples(data, specs, *, labels=None, scale=None):
         DataError: the data are of another kind, are missing or damaged, or do not have the model's inputs.
     """
     if isinstance(labels, (str, pathlib.Path)):
-        labels = _load_npy(pathlib.Path(labels))
+        labels = data_files.load_npy(pathlib.Path(labels))
     if isinstance(data, (str, pathlib.Path)):
         return _open_path(pathlib.Path(data), specs, labels, scale)
     if hasattr(data, "element_spec"):
@@ -147,107 +144,31 @@ def _open_path(path, specs, labels, scale):
         raise DataError(f"Data must exist. Received: {path}, which does not. Check the path.")
     if path.suffix == ".npz":
         return _open_archive(path, specs, labels)
-    return _open_arrays(_bind(_load_npy(path), specs, str(path)), specs, labels, str(path))
+    return _open_arrays(_bind(data_files.load_npy(path), specs, str(path)), specs, labels, str(path))
 
 
 def _open_archive(path, specs, labels):
-    columns = _open_npz(path)
+    columns = data_files.open_npz(path)
     names = {spec.name for spec in specs}
     if len(specs) == 1 and "x" in columns and not names & set(columns):
         columns[specs[0].name] = columns.pop("x")
     if set(columns) - names == {"y"}:
         if labels is not None:
             raise DataError(f"Labels must be given once. Received: `labels`, and {path} has `y` too. Leave one out.")
-        labels = list(columns.pop("y").rows(None))
+        labels = columns.pop("y")
+        labels = list(labels.rows(range(labels.shape[0])))
     return _open_arrays(_bind(columns, specs, str(path)), specs, labels, str(path))
 
 
 def _open_images(folder, specs, labels, scale):
-    from PIL import Image
-
-    if len(specs) != 1 or len(specs[0].shape) != 4 or specs[0].shape[-1] not in (1, 3) or None in specs[0].shape[1:]:
+    if len(specs) != 1:
         raise DataError(
-            "A folder of images needs a model with one input (batch, height, width, 1 or 3) of known size. "
-            f"Received: {', '.join(map(str, specs))}. Give the size with --input-shape, or the data as .npy."
+            f"A folder of images needs a model with one input. Received: {', '.join(map(str, specs))}. Give the data as .npz."
         )
-    if scale not in SCALES:
-        raise DataError(
-            f"The range that the model expects of its images must be given: --scale {'|'.join(SCALES)} (Python: scale=...). "
-            f"Received: scale={scale!r} for {folder}. Use 0..255 if the model begins with Rescaling or Normalization."
-        )
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _IMAGE_SUFFIXES and file.is_file())
-    _require_count(len(files), f"{folder} (images: {', '.join(sorted(_IMAGE_SUFFIXES))})")
-    classes = sorted({file.parent for file in files})
-    if labels is None and len(classes) > 1:
-        labels = [classes.index(file.parent) for file in files]
-    labels = _checked_labels(labels, len(files))
-    spec, (factor, offset) = specs[0], SCALES[scale]
-    _, height, width, channels = spec.shape
-
-    def read(indices=None):
-        for index in range(len(files)) if indices is None else indices:
-            try:
-                with Image.open(files[index]) as image:
-                    pixels = image.convert("RGB" if channels == 3 else "L").resize((width, height), Image.Resampling.BILINEAR)
-            except (OSError, ValueError, Image.DecompressionBombError) as error:
-                raise DataError(f"Every image must be readable. Received: {files[index]} ({error}). Remove it.") from error
-            values = np.asarray(pixels, np.float32).reshape(height, width, channels) * np.float32(factor) + np.float32(offset)
-            yield {spec.name: values}, None if labels is None else labels[index]
-
-    return Samples(str(folder), len(files), read, labels is not None)
-
-
-class _ArchivedArray:
-    """An array in a `.npz` file, read row by row: it never sits in memory as a whole."""
-
-    def __init__(self, path, member):
-        self._path, self._member = path, member
-        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
-            self.shape, self._fortran, self.dtype = self._header(file)
-        if self.dtype.hasobject:
-            raise ValueError(f"{member} holds Python objects")
-
-    def rows(self, indices):
-        wanted = range(self.shape[0]) if indices is None else indices
-        if self._fortran:
-            with np.load(self._path, allow_pickle=False) as archive:
-                array = archive[self._member.removesuffix(".npy")]
-            yield from (array[index] for index in wanted)
-            return
-        size = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
-        with zipfile.ZipFile(self._path) as archive, archive.open(self._member) as file:
-            self._header(file)
-            start = file.tell()
-            for index in wanted:
-                file.seek(start + index * size)
-                data = file.read(size)
-                if len(data) < size:
-                    raise DataError(f"A complete .npz file is required. Received: {self._path}, cut off in {self._member}.")
-                yield np.frombuffer(data, self.dtype).reshape(self.shape[1:])
-
-    @staticmethod
-    def _header(file):
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return read(file)
-
-
-def _open_npz(path):
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [name for name in archive.namelist() if name.endswith(".npy")]
-        return {name.removesuffix(".npy"): _ArchivedArray(path, name) for name in members}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
-        raise DataError(f"A file written by numpy.savez is required. Received: {path} ({error}). Save it again.") from error
-
-
-def _load_npy(path):
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(
-            f"Data files must be .npy, .npz or a folder of images. Received: {path} ({error}). Write it with numpy.save."
-        ) from error
+    images = data_files.ImageFolder(folder, specs[0], scale)
+    if labels is None and len(images.classes) > 1:
+        labels = images.class_ids
+    return _open_arrays({specs[0].name: images}, specs, labels, str(folder))
 
 
 def _bind(data, specs, source):
@@ -300,7 +221,7 @@ def _is_batched(values, specs):
 def _rows(column, indices):
     if hasattr(column, "rows"):
         return column.rows(indices)
-    return (column[index] for index in (range(len(column)) if indices is None else indices))
+    return (column[index] for index in indices)
 
 
 def _checked_labels(labels, count):

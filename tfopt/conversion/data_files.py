@@ -1,0 +1,112 @@
+"""Data that lie on disk, read row by row: `.npy`, `.npz`, folders of images."""
+
+import zipfile
+
+import numpy as np
+
+from tfopt.errors import DataError
+
+SCALES = {"0..1": (1 / 255, 0.0), "-1..1": (2 / 255, -1.0), "0..255": (1.0, 0.0)}
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm"}
+
+
+def load_npy(path):
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(
+            f"Data files must be .npy, .npz or a folder of images. Received: {path} ({error}). Write it with numpy.save."
+        ) from error
+
+
+def open_npz(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [name for name in archive.namelist() if name.endswith(".npy")]
+        return {name.removesuffix(".npy"): ArchivedArray(path, name) for name in members}
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+        raise DataError(f"A file written by numpy.savez is required. Received: {path} ({error}). Save it again.") from error
+
+
+class ArchivedArray:
+    """An array in a `.npz` file, read row by row: it never sits in memory as a whole."""
+
+    def __init__(self, path, member):
+        self._path, self._member = path, member
+        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+            self.shape, self._fortran, self.dtype = self._header(file)
+        if self.dtype.hasobject:
+            raise ValueError(f"{member} holds Python objects")
+
+    def rows(self, indices):
+        if self._fortran:
+            with np.load(self._path, allow_pickle=False) as archive:
+                array = archive[self._member.removesuffix(".npy")]
+            yield from (array[index] for index in indices)
+            return
+        size = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        with zipfile.ZipFile(self._path) as archive, archive.open(self._member) as file:
+            self._header(file)
+            start = file.tell()
+            for index in indices:
+                file.seek(start + index * size)
+                data = file.read(size)
+                if len(data) < size:
+                    raise DataError(f"A complete .npz file is required. Received: {self._path}, cut off in {self._member}.")
+                yield np.frombuffer(data, self.dtype).reshape(self.shape[1:])
+
+    @staticmethod
+    def _header(file):
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return read(file)
+
+
+class ImageFolder:
+    """A folder of images as an array, decoded and resized one by one when asked for.
+
+    Attributes:
+        shape: tuple of int, (images, height, width, channels).
+        classes: list of pathlib.Path, the folders that hold images, sorted; class ids are places in it.
+        class_ids: list of int, one per image.
+
+    Args:
+        folder: pathlib.Path, searched with its sub-folders.
+        spec: `signature.TensorSpec` of the input, (batch, height, width, 1 or 3).
+        scale: a key of `SCALES`.
+    """
+
+    def __init__(self, folder, spec, scale):
+        if len(spec.shape) != 4 or spec.shape[-1] not in (1, 3) or None in spec.shape[1:]:
+            raise DataError(
+                "A folder of images needs an input (batch, height, width, 1 or 3) of known size. "
+                f"Received: {spec}. Give the size with --input-shape, or the data as .npy."
+            )
+        if scale not in SCALES:
+            raise DataError(
+                f"The range that the model expects of images must be given: --scale {'|'.join(SCALES)} (Python: scale=...). "
+                f"Received: scale={scale!r} for {folder}. Use 0..255 if the model begins with Rescaling or Normalization."
+            )
+        self._files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _IMAGE_SUFFIXES and file.is_file())
+        if not self._files:
+            raise DataError(
+                f"At least one image ({', '.join(sorted(_IMAGE_SUFFIXES))}) is required. Received: none in {folder}. Check the path."
+            )
+        self._scale = SCALES[scale]
+        self.shape = (len(self._files), *spec.shape[1:])
+        self.classes = sorted({file.parent for file in self._files})
+        self.class_ids = [self.classes.index(file.parent) for file in self._files]
+
+    def rows(self, indices):
+        from PIL import Image
+
+        _, height, width, channels = self.shape
+        factor, offset = map(np.float32, self._scale)
+        for index in indices:
+            try:
+                with Image.open(self._files[index]) as image:
+                    pixels = image.convert("RGB" if channels == 3 else "L")
+                    pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
+            except (OSError, ValueError, Image.DecompressionBombError) as error:
+                raise DataError(f"Every image must be readable. Received: {self._files[index]} ({error}). Remove it.") from error
+            yield np.asarray(pixels, np.float32).reshape(height, width, channels) * factor + offset
