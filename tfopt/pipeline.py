@@ -39,7 +39,7 @@ def convert_to_file(
         }  # fmt: skip
         result = isolation.run(
             "tfopt.conversion.convert:convert_file", request, timeout=settings.get("timeout", 1800.0), progress=progress,
-            preload="tensorflow", verbose=verbose,
+            verbose=verbose,
         )  # fmt: skip
         contents = [staging.read_bytes(), report.to_json(result).encode(), report.to_markdown(result).encode()]
     kept = result["check"]["passed"] or keep_failed

@@ -3,23 +3,19 @@
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
 import pathlib
-import platform
 import tempfile
 
 import numpy as np
 
 from tfopt import files, surgery
 from tfopt.conversion import benchmark as timing
-from tfopt.conversion import calibrate, check, export, isolation, report, signature
+from tfopt.conversion import calibrate, check, environment, export, isolation, report, signature
 from tfopt.conversion import samples as reading
 from tfopt.conversion.interpreter import Interpreter
 from tfopt.conversion.load import load
 from tfopt.conversion.settings import Settings
 from tfopt.errors import ArgumentError, DataError, OutputError
-
-_PACKAGES = ("tfopt", "tensorflow", "keras", "tf-keras", "ai-edge-litert", "numpy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +46,7 @@ class ConversionResult:
             "schema_version": report.SCHEMA_VERSION,
             "tflite": {"name": name, "bytes": len(self.tflite), "sha256": hashlib.sha256(self.tflite).hexdigest()},
             "source": self.source,
-            "environment": _environment(),
+            "environment": environment.describe(),
             "settings": report.to_dict(self.settings),
             "representative_data": self.representative_data,
             "notes": list(self.notes),
@@ -297,26 +293,3 @@ def _sha256(path):
         return None
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _environment():
-    versions = {"python": platform.python_version(), "system": platform.system(), "cpu": _cpu()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _cpu():
-    """The CPU's name and, on x86, whether it has the int8 dot product (VNNI) that makes int8 kernels fast."""
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    if "flags" not in fields:
-        return platform.machine()
-    vnni = any(flag in fields["flags"].split() for flag in ("avx512_vnni", "avx_vnni"))
-    return f"{fields.get('model name', platform.machine())}, {'with' if vnni else 'without'} VNNI"

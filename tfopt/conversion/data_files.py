@@ -89,9 +89,8 @@ class ImageFolder:
             )
         self._files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _IMAGE_SUFFIXES and file.is_file())
         if not self._files:
-            raise DataError(
-                f"At least one image ({', '.join(sorted(_IMAGE_SUFFIXES))}) is required. Received: none in {folder}. Check the path."
-            )
+            kinds = ", ".join(sorted(_IMAGE_SUFFIXES))
+            raise DataError(f"At least one image ({kinds}) is required. Received: none in {folder}. Check the path.")
         self._scale = SCALES[scale]
         self.shape = (len(self._files), *spec.shape[1:])
         self.classes = sorted({file.parent for file in self._files})

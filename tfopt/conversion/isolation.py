@@ -148,9 +148,9 @@ class Child:
         return f" It last said: {fatal[-1][:300]}." if fatal else ""
 
 
-def run(target, request, *, timeout=3600.0, progress=None, preload="", verbose=False):
+def run(target, request, *, timeout=3600.0, progress=None, verbose=False):
     """Calls one function in a child of its own: see `Child.call`."""
-    with Child(preload=preload, verbose=verbose) as child:
+    with Child(verbose=verbose) as child:
         return child.call(target, request, timeout=timeout, progress=progress)
 
 

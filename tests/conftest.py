@@ -1,0 +1,102 @@
+"""Small seeded models and data that many tests share; one TensorFlow import a process."""
+
+import os
+import subprocess
+import sys
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """scikit-learn's handwritten digits as ((train images, train labels), (test images, test labels)); images in [0, 1]."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    images = (images.reshape(-1, 8, 8, 1) / 16.0).astype("float32")
+    order = np.random.default_rng(0).permutation(len(images))
+    return (images[order[400:]], labels[order[400:]]), (images[order[:400]], labels[order[:400]])
+
+
+def build_classifier(layers, model_class, input_layer):
+    """A Conv-BN-ReLU classifier of digits, of either Keras generation."""
+    return model_class(
+        [
+            input_layer,
+            layers.Conv2D(16, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2D(32, 3, padding="same", strides=2, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Flatten(),
+            layers.Dense(10, activation="softmax", name="digit"),
+        ]
+    )
+
+
+def train(model, optimizer, digits):
+    """Trains a classifier of digits for a few seconds."""
+    (images, labels), _ = digits
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(images, labels, batch_size=64, epochs=10, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="session")
+def classifier(digits):
+    """A trained Keras 3 Conv-BN-ReLU classifier."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = build_classifier(keras.layers, keras.Sequential, keras.Input((8, 8, 1), name="image"))
+    return train(model, keras.optimizers.Adam(3e-3), digits)
+
+
+@pytest.fixture(scope="session")
+def legacy_classifier(digits):
+    """The same in Keras 2."""
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(0)
+    model = build_classifier(tf_keras.layers, tf_keras.Sequential, tf_keras.layers.InputLayer((8, 8, 1), name="image"))
+    return train(model, tf_keras.optimizers.Adam(3e-3), digits)
+
+
+@pytest.fixture(scope="session")
+def model_files(tmp_path_factory, classifier, legacy_classifier, digits):
+    """A folder with the classifiers in every format, and calibration and validation data for them."""
+    folder = tmp_path_factory.mktemp("models")
+    (train_images, _), (test_images, test_labels) = digits
+    classifier.save(folder / "keras3.keras")
+    classifier.save(folder / "keras3.h5")
+    classifier.export(folder / "saved_model", verbose=False)
+    legacy_classifier.save(folder / "keras2.h5")
+    legacy_classifier.save(folder / "keras2.keras")
+    np.save(folder / "train.npy", train_images)
+    np.savez(folder / "test.npz", x=test_images, y=test_labels)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def converted(classifier, digits):
+    """The Keras 3 classifier as a checked int8 `ConversionResult`."""
+    import tfopt
+
+    (images, _), test = digits
+    return tfopt.convert(classifier, representative_data=images, validation_data=test, runs=5)
+
+
+@pytest.fixture
+def run_cli(tmp_path):
+    """Runs `tfopt ARGS` in an empty folder; returns the finished process with stdout and stderr as text."""
+
+    def run(*arguments, **options):
+        command = [sys.executable, "-m", "tfopt", *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, **options)
+
+    return run

@@ -1,0 +1,5 @@
+"""`python -m tfopt` is the command `tfopt`."""
+
+from tfopt.cli import main
+
+main()
