@@ -4,8 +4,6 @@ import contextlib
 import json
 import sys
 
-import click
-
 from tfopt.conversion import report as formats
 
 # Rows of a table that are printed; `--json` has them all.
@@ -22,7 +20,7 @@ def show(result, render, *, as_json, quiet):
 
 def print_json(document):
     """Prints one JSON document on standard output."""
-    click.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
+    print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 @contextlib.contextmanager
@@ -49,30 +47,30 @@ def conversion(report):
     """Prints the report of a conversion."""
     check, tflite = report["check"], report["tflite"]
     quantization = report["settings"]["quantization"]
-    click.echo(f"{report['source']['name']} -> {tflite['name']}, {quantization}")
-    click.echo(f"representative data: {report['representative_data']}")
+    print(f"{report['source']['name']} -> {tflite['name']}, {quantization}")
+    print(f"representative data: {report['representative_data']}")
     table(["", "float32", quantization], formats.comparison(report))
     _numbers(check)
     _notes([*report["notes"], *check["notes"]])
     _passed(check)
     if report["written"]:
         stem = report["written"].removesuffix(".tflite")
-        click.echo(f"Written: {report['written']}, {stem}.report.json, {stem}.report.md")
+        print(f"Written: {report['written']}, {stem}.report.json, {stem}.report.md")
     else:
-        click.echo("Not written, as it failed its check; --keep-failed writes it all the same.")
+        print("Not written, as it failed its check; --keep-failed writes it all the same.")
 
 
 def demo(folder, report):
     """Prints the report of the demo, and what to do next."""
     conversion(report)
-    click.echo(f"The files are in {folder}. The same with your own model:")
-    click.echo("  tfopt convert MODEL.h5 -o MODEL.tflite --calibrate TRAIN.npy --validate TEST.npz")
+    print(f"The files are in {folder}. The same with your own model:")
+    print("  tfopt convert MODEL.h5 -o MODEL.tflite --calibrate TRAIN.npy --validate TEST.npz")
 
 
 def verdict(name, check):
     """Prints what `tfopt check` found."""
     found = check["structure"]
-    click.echo(f"{name}: {found['quantization']}, {sum(found['ops'].values())} ops, delegate partitions: {found['partitions']}")
+    print(f"{name}: {found['quantization']}, {sum(found['ops'].values())} ops, delegate partitions: {found['partitions']}")
     _numbers(check)
     _notes(check["notes"])
     _passed(check)
@@ -87,13 +85,13 @@ def timing(name, other, result):
             rows.append([label, *times, formats.byte_count(measured["bytes"]), formats.byte_count(measured["gzip_bytes"])])
     table(["file", "minimum", "median", "p90", "size", "size, gzip"], rows)
     if result["speedup"]:
-        click.echo(f"{name} runs at {result['speedup']:.2f}x the speed of {other}")
-    click.echo(f"{formats.plural(result['threads'], 'thread')}, {formats.plural(result['runs'], 'run')}")
+        print(f"{name} runs at {result['speedup']:.2f}x the speed of {other}")
+    print(f"{formats.plural(result['threads'], 'thread')}, {formats.plural(result['runs'], 'run')}")
 
 
 def contents(name, result):
     """Prints what `tfopt inspect` found."""
-    click.echo(f"{name}: {result['format']}, {result['bytes']:,} B, {result['parameters']:,} parameters")
+    print(f"{name}: {result['format']}, {result['bytes']:,} B, {result['parameters']:,} parameters")
     rows = [
         [kind, item["name"], item["dtype"], formats.shape(item["shape"]), formats.affine(item)]
         for kind, items in (("input", result["inputs"]), ("output", result["outputs"]))
@@ -101,7 +99,7 @@ def contents(name, result):
     ]
     table(["", "name", "dtype", "shape", "scale, zero point"], rows)
     if result["format"] == "tflite":
-        click.echo(f"{result['quantization']}, delegate partitions: {result['partitions']}, float ops: {len(result['float_ops'])}")
+        print(f"{result['quantization']}, delegate partitions: {result['partitions']}, float ops: {len(result['float_ops'])}")
         table(["op", "count"], [[op, str(count)] for op, count in result["ops"].items()])
         weights = [tensor for tensor in result["tensors"] if tensor["role"] == "weight"]
         table(
@@ -129,9 +127,9 @@ def table(head, rows):
     elif shown:
         widths = [max(len(row[column]) for row in (head, *shown)) for column in range(len(head))]
         for row in (head, *shown):
-            click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if left_out > 0:
-        click.echo(f"... and {left_out} more; --json lists all")
+        print(f"... and {left_out} more; --json lists all")
 
 
 def _numbers(check):
@@ -151,20 +149,29 @@ def _numbers(check):
     accuracy = ""
     if check["accuracy"] is not None:
         accuracy = f", accuracy {formats.percent(check['accuracy'])} against {formats.percent(check['reference_accuracy'])}"
-    click.echo(f"compared on {check['samples']} samples, {check['data']}{accuracy}")
+    print(f"compared on {check['samples']} samples, {check['data']}{accuracy}")
 
 
 def _passed(check):
     if check["passed"]:
-        click.secho("PASSED", fg="green", bold=True)
+        _print_bold("PASSED", "green")
         return
-    click.secho("FAILED", fg="red", bold=True)
+    _print_bold("FAILED", "red")
     for reason in check["reasons"][:_LIMIT]:
-        click.echo(f"  {reason}")
+        print(f"  {reason}")
     if len(check["reasons"]) > _LIMIT:
-        click.echo(f"  ... and {len(check['reasons']) - _LIMIT} more; --json lists all")
+        print(f"  ... and {len(check['reasons']) - _LIMIT} more; --json lists all")
 
 
 def _notes(notes):
     for note in notes:
-        click.echo(f"note: {note}")
+        print(f"note: {note}")
+
+
+def _print_bold(text, color):
+    if not sys.stdout.isatty():
+        print(text)
+        return
+    from rich.console import Console
+
+    Console().print(text, style=f"bold {color}")

@@ -18,7 +18,7 @@ class Traced:
     """A model as one TensorFlow function of fixed shapes.
 
     Attributes:
-        function: `tf.types.experimental.ConcreteFunction`: tensors by input name in, tensors by output name out.
+        function: `tf.types.experimental.ConcreteFunction`: the inputs in, a list of the outputs out, both in the model's order.
         module: the `tf.Module` that holds its variables; the function dies without it.
         inputs: list of `signature.TensorSpec`.
         output_names: list of str in the model's order.
@@ -33,8 +33,8 @@ class Traced:
         """Runs the function on one batch ({name: array}) and returns the outputs as a list of arrays."""
         import tensorflow as tf
 
-        outputs = self.function(**{spec.name: tf.constant(arrays[spec.name], spec.dtype) for spec in self.inputs})
-        return [outputs[name].numpy() for name in self.output_names]
+        outputs = self.function(*(tf.constant(arrays[spec.name], spec.dtype) for spec in self.inputs))
+        return [output.numpy() for output in outputs]
 
 
 def trace(model, inputs):
@@ -54,17 +54,18 @@ def trace(model, inputs):
     class Served(tf.Module):
         def __init__(self):
             super().__init__()
-            self.held = [getattr(variable, "value", variable) for variable in _variables(model)]
             self.serve = tf.function(self._serve, input_signature=signatures, autograph=False)
 
         def _serve(self, *tensors):
             outputs = tf.nest.flatten(model(_pack(model, inputs, list(tensors)), training=False))
             names[:] = signature.output_names(model) or [f"output_{index}" for index in range(len(outputs))]
-            return {name: tf.identity(output, name=name) for name, output in zip(names, outputs, strict=True)}
+            # A list, as TensorFlow would sort a dict by name and lose the model's order.
+            return [tf.identity(output, name=name) for name, output in zip(names, outputs, strict=True)]
 
     signatures = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in inputs]
     module = Served()
     function = module.serve.get_concrete_function()
+    module.held = list(function.variables)  # a module saves what hangs on it, and Keras 3 variables do not by themselves
     return Traced(function, module, list(inputs), list(names))
 
 
@@ -126,7 +127,13 @@ def save_traced(traced, folder):
     """Writes a traced model as a SavedModel, for another process to convert."""
     import tensorflow as tf
 
-    tf.saved_model.save(traced.module, str(folder), signatures=traced.function)
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("WARNING")  # it would tell of a temporary folder that is none of the user's business
+    try:
+        tf.saved_model.save(traced.module, str(folder))
+    finally:
+        logger.setLevel(level)
 
 
 def convert_saved(request, progress):
@@ -143,7 +150,7 @@ def convert_saved(request, progress):
     progress({"stage": "read the traced model"})
     loaded = tf.saved_model.load(str(folder))
     inputs = [signature.TensorSpec(name, tuple(shape), dtype) for name, shape, dtype in request["inputs"]]
-    traced = Traced(loaded.signatures["serving_default"], loaded, inputs, request["output_names"])
+    traced = Traced(loaded.serve.get_concrete_function(), loaded, inputs, request["output_names"])
     samples = None
     if (folder / "samples.npz").exists():
         with np.load(folder / "samples.npz") as archive:
@@ -151,12 +158,6 @@ def convert_saved(request, progress):
     for name, (quantization, io) in request["files"].items():
         progress({"stage": f"convert to {quantization}"})
         (folder / name).write_bytes(to_tflite(traced, quantization, io=io, samples=samples))
-
-
-def _variables(model):
-    # A SavedModel inside a Keras layer keeps its variables out of Keras' sight.
-    loaded = [layer._loaded for layer in getattr(model, "layers", ()) if hasattr(layer, "_loaded")]
-    return [*model.variables, *(variable for item in loaded for variable in item.variables)]
 
 
 def _pack(model, inputs, tensors):

@@ -1,9 +1,12 @@
 """`load()`: a `.keras` or `.h5` file or a SavedModel folder, written by any Keras, becomes a model."""
 
+import contextlib
 import importlib.util
 import inspect
 import pathlib
+import shutil
 import sys
+import tempfile
 
 from tfopt import legacy
 from tfopt.conversion import model_file
@@ -41,12 +44,14 @@ def load(path, *, custom_objects=None, allow_unsafe=False):
         model_file.require_safe(found, custom_objects=_known_names(custom_objects))
     if found.kind == "saved_model":
         return _load_saved_model(found.path)
+    custom_objects = model_file.add_registered_names(found.config, custom_objects or {})
     try:
-        if found.written_by_keras_3:
-            import keras
+        with _named_by_kind(found) as named:
+            if found.written_by_keras_3:
+                import keras
 
-            return keras.saving.load_model(str(path), custom_objects=custom_objects, compile=False, safe_mode=not allow_unsafe)
-        return legacy.load_model(str(path), custom_objects=custom_objects, safe_mode=not allow_unsafe)
+                return keras.saving.load_model(named, custom_objects=custom_objects, compile=False, safe_mode=not allow_unsafe)
+            return legacy.load_model(named, custom_objects=custom_objects, safe_mode=not allow_unsafe)
     except Exception as error:  # Whatever a reader makes of a damaged file, the user gets one clear message.
         raise LoadError(
             f"The model file must be readable by Keras. Received: {path}, written by Keras {found.keras_version or '(unknown)'}: "
@@ -105,7 +110,8 @@ def _load_saved_model(path):
             name: keras.Input(batch_shape=spec.shape.as_list(), dtype=spec.dtype.name, name=name)
             for name, spec in sorted(specs.items())
         }
-        return keras.Model(inputs, _signature_layer(loaded, endpoint)(inputs))
+        outputs = _signature_layer(loaded, endpoint)(inputs)
+        return keras.Model(inputs if len(inputs) > 1 else next(iter(inputs.values())), outputs)
     except Exception as error:  # as above: a damaged folder raises anything
         raise LoadError(
             f"The SavedModel folder must be loadable and have a signature. Received: {path}: {_first_lines(error)} "
@@ -118,17 +124,27 @@ def _signature_layer(loaded, endpoint):
     import keras
 
     class SavedModel(keras.layers.Layer):
-        def __init__(self):
-            super().__init__(name="saved_model", trainable=False)
-            self._loaded = loaded
-
         def call(self, inputs):
             outputs = loaded.signatures[endpoint](**inputs)
             return {name: outputs[name] for name in sorted(outputs)}
 
-    return SavedModel()
+    return SavedModel(name="saved_model", trainable=False)
+
+
+@contextlib.contextmanager
+def _named_by_kind(found):
+    """Yields a path of the file whose ending tells its kind, as Keras goes by names."""
+    suffixes = (".keras",) if found.kind == "keras" else (".h5", ".hdf5")
+    if found.path.suffix in suffixes:
+        yield str(found.path)
+        return
+    with tempfile.TemporaryDirectory(prefix="tfopt-") as folder:
+        named = pathlib.Path(folder) / f"model{suffixes[0]}"
+        shutil.copyfile(found.path, named)
+        yield str(named)
 
 
 def _first_lines(error, limit=400):
-    text = " ".join(str(error).split()) or type(error).__name__
+    # Keras wraps one error in another; the innermost, last one is the cause.
+    text = " ".join(str(error).rpartition("Exception encountered:")[2].split()) or type(error).__name__
     return text if len(text) <= limit else f"{text[:limit]} ..."

@@ -82,8 +82,27 @@ def require_safe(model_file, *, custom_objects=()):
     """
     if model_file.kind == "saved_model":
         _require_safe_graph(model_file.path)
-    else:
+        return
+    try:
         _require_safe_config(model_file.config, model_file.path, set(custom_objects), layer="")
+    except RecursionError as error:
+        raise _refusal(model_file.path, "a configuration that is nested too deeply", "Save the model again.") from error
+
+
+def add_registered_names(config, custom_objects):
+    """Adds to `custom_objects` the names under which the file knows them, as `package>Name` for a plain `Name`."""
+    found = dict(custom_objects)
+
+    def walk(node):
+        if isinstance(node, dict):
+            registered = node.get("registered_name")
+            if isinstance(registered, str) and registered.rpartition(">")[2] in custom_objects:
+                found[registered] = custom_objects[registered.rpartition(">")[2]]
+        for item in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            walk(item)
+
+    walk(config)
+    return found
 
 
 def _read_keras(path):
@@ -91,7 +110,7 @@ def _read_keras(path):
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
             version = json.loads(archive.read("metadata.json"))["keras_version"]
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, TypeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, TypeError, NotImplementedError, RecursionError) as error:
         raise _refusal(path, f"a damaged or foreign archive ({error})", "Save the model again.") from error
     return _described(path, "keras", version, config)
 

@@ -136,7 +136,7 @@ class Tally:
             if drop > max_accuracy_drop + 1e-12:
                 yield (
                     f"the accuracy drops by {100 * drop:.2f} points, from {100 * self.accuracy(of_reference=True):.2f} % to "
-                    f"{100 * self.accuracy():.2f} %; at most {100 * max_accuracy_drop:g} points are allowed"
+                    f"{100 * self.accuracy():.2f} %; no more than {100 * max_accuracy_drop:g} is allowed"
                 )
 
 

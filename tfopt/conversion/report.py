@@ -129,7 +129,7 @@ def byte_count(value):
 
 
 def milliseconds(value):
-    return f"{value:.3f} ms"
+    return f"{value:.2f} ms" if value >= 0.1 else f"{1000 * value:.1f} µs"
 
 
 def shape(sizes):

@@ -66,7 +66,7 @@ def open_samples(data, specs, *, labels=None, scale=None):
             f"Data must be readable more than once. Received: {type(data).__name__}, which can be read once. "
             "Give the function that makes it, without calling it."
         )
-    return _open_arrays(_bind(data, specs, "the data"), specs, labels, "the data")
+    return _open_arrays(_bind(data, specs, "the arrays"), specs, labels, "arrays in memory")
 
 
 def _open_arrays(columns, specs, labels, source):

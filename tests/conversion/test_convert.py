@@ -1,0 +1,214 @@
+"""`convert` end to end: every quantization and input/output dtype, both Keras generations, and what a result holds."""
+
+import hashlib
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import tfopt
+
+
+@pytest.mark.parametrize("origin", ["keras3.keras", "keras3.h5", "keras2.h5", "saved_model"])
+def test_classifier_becomes_a_right_int8_file(model_files, origin):
+    result = tfopt.convert(
+        model_files / origin, representative_data=model_files / "train.npy", validation_data=str(model_files / "test.npz"), runs=5
+    )
+    found, output = result.check.structure, result.check.outputs[0]
+    assert result.check.passed, result.check.reasons
+    assert {tensor.dtype for tensor in (*found.inputs, *found.outputs)} == {"int8"}
+    assert not found.float_ops and not [tensor.name for tensor in found.tensors if tensor.dtype.startswith("float")]
+    assert found.quantization == "int8" and found.partitions == 1
+    assert output.sqnr >= 25 and output.agreement >= 0.99
+    assert result.check.samples == 400 and result.check.reference_accuracy > 0.95
+    assert result.check.accuracy_drop <= 0.005
+
+
+# SQNR that the digits reach with margin: float formats lose nothing but rounding, dynamic rounds the weights alone.
+@pytest.mark.parametrize(
+    ("quantization", "io", "dtype", "sqnr"),
+    [
+        ("int8", "uint8", "uint8", 25),
+        ("int8", "float32", "float32", 25),
+        ("int16x8", "int8", "int16", 30),
+        ("int16x8", "float32", "float32", 30),
+        ("dynamic", "int8", "float32", 30),
+        ("float16", "int8", "float32", 55),
+        ("float32", "int8", "float32", 100),
+    ],
+)
+def test_every_quantization(classifier, digits, quantization, io, dtype, sqnr):
+    (images, _), test = digits
+    result = tfopt.convert(
+        classifier, representative_data=images, validation_data=test, quantization=quantization, io=io, runs=3, samples=50
+    )
+    found = result.check.structure
+    assert result.check.passed, result.check.reasons
+    assert found.quantization == quantization
+    assert {tensor.dtype for tensor in (*found.inputs, *found.outputs)} == {dtype}
+    assert result.check.outputs[0].sqnr >= sqnr
+    assert (result.benchmark.against is None) == (quantization == "float32")
+
+
+def test_batch_size_is_fixed_in_the_file(classifier, digits):
+    (images, _), (test, labels) = digits
+    result = tfopt.convert(
+        classifier, representative_data=images[:30], validation_data=(test[:37], labels[:37]), batch_size=4, runs=3
+    )
+    assert result.check.passed and result.check.samples == 37
+    assert tfopt.Interpreter(result.tflite).batch_size == 4
+    assert tfopt.Interpreter(result.tflite)(test[:6]).shape == (6, 10)
+
+
+def test_two_inputs_and_two_outputs_keep_order_and_names(tmp_path):
+    keras.utils.set_random_seed(1)
+    image, extra = keras.Input((8, 8, 1), name="image"), keras.Input((5,), name="extra")
+    features = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, activation="relu")(image))
+    joined = keras.layers.Concatenate()([features, keras.layers.Dense(16, activation="relu")(extra)])
+    z_first = keras.layers.Dense(3, name="z_first")(joined)
+    a_second = keras.layers.Dense(2, name="a_second")(joined)
+    model = keras.Model([image, extra], [z_first, a_second])
+    generator = np.random.default_rng(0)
+    data = {"extra": generator.normal(size=(64, 5)).astype("float32"), "image": generator.random((64, 8, 8, 1)).astype("float32")}
+    result = tfopt.convert(model, representative_data=data, runs=3)
+    assert result.check.passed, result.check.reasons
+    assert "as no validation data were given" in result.check.data
+    assert [output.name for output in result.check.outputs] == ["z_first", "a_second"]
+    run = tfopt.Interpreter(result.tflite)
+    assert run.input_names == ["image", "extra"]
+    outputs = run(data)
+    expected = model([data["image"], data["extra"]])
+    for name, wanted in zip(("z_first", "a_second"), expected, strict=True):
+        # 20 dB is the promise of the check: the error is at most a tenth of the signal.
+        assert np.linalg.norm(outputs[name] - wanted) <= 0.1 * np.linalg.norm(wanted)
+
+
+def test_integer_inputs_and_open_sizes():
+    keras.utils.set_random_seed(1)
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    pooled = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(50, 8)(ids))
+    model = keras.Model(ids, keras.layers.Dense(3, name="score")(pooled))
+    data = np.random.default_rng(0).integers(0, 50, (64, 12)).astype("int32")
+    with pytest.raises(tfopt.ArgumentError, match="--input-shape ids=1,32"):
+        tfopt.convert(model, quantization="float32")
+    result = tfopt.convert(model, representative_data=data, runs=3)
+    assert result.check.passed, result.check.reasons
+    (tensor,) = result.check.structure.inputs
+    assert (tensor.dtype, tensor.shape) == ("int32", (1, 12))
+    assert tfopt.convert(model, quantization="float32", input_shapes={"ids": (1, 7)}, runs=3).check.structure.inputs[0].shape == (
+        1,
+        7,
+    )
+
+
+def test_int8_without_data_shows_how_to_give_some(classifier):
+    with pytest.raises(tfopt.DataError, match=r"--calibrate DATA.*representative_data="):
+        tfopt.convert(classifier)
+
+
+def test_synthetic_data_are_marked(classifier, digits):
+    result = tfopt.convert(classifier, representative_data="synthetic", validation_data=digits[1], runs=3)
+    assert any("UNCALIBRATED" in note for note in result.notes)
+    assert "synthetic" in result.report()["representative_data"]
+
+
+def test_wrong_scaling_fails_the_check_and_is_not_saved(classifier, digits, tmp_path):
+    (images, _), test = digits
+    result = tfopt.convert(classifier, representative_data=images / 255.0, validation_data=test, runs=3)
+    assert not result.check.passed and any("SQNR" in reason for reason in result.check.reasons)
+    with pytest.raises(tfopt.OutputError, match="must pass its check"):
+        result.save(tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+    result.save(tmp_path / "model.tflite", force=True)
+    assert "FAILED" in (tmp_path / "model.report.md").read_text()
+
+
+def test_a_float_op_fails_the_check_and_names_its_layer():
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [keras.Input((6, 6, 6, 1)), keras.layers.Conv3D(2, 3, name="volume"), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    data = np.random.default_rng(0).random((20, 6, 6, 6, 1)).astype("float32")
+    result = tfopt.convert(model, representative_data=data, runs=3)
+    assert not result.check.passed
+    assert any("float CONV_3D op of layer 'volume'" in reason for reason in result.check.reasons)
+
+
+def test_flex_ops_are_an_error_that_names_the_layer():
+    class Singular(keras.layers.Layer):
+        def call(self, inputs):
+            return keras.ops.svd(inputs, compute_uv=False)
+
+    model = keras.Sequential([keras.Input((4, 4)), Singular(name="singular_values")])
+    with pytest.raises(tfopt.ConversionError, match=r"must be a TFLite builtin.*tf\.Svd.*singular_values"):
+        tfopt.convert(model, quantization="float32", runs=3)
+
+
+def test_a_model_that_kills_the_converter_is_an_error_and_we_live_on():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((20, 8)), keras.layers.LSTM(16, name="memory"), keras.layers.Dense(4)])
+    data = np.random.default_rng(0).normal(size=(32, 20, 8)).astype("float32")
+    with pytest.raises(tfopt.ConversionError, match=r"'convert to int8'.*SIG\w+.*Layers to suspect: memory \(LSTM\)"):
+        tfopt.convert(model, representative_data=data)
+
+
+def test_a_hanging_converter_is_ended(classifier, digits):
+    with pytest.raises(tfopt.ConversionError, match=r"must end within 0\.01 s.*--timeout"):
+        tfopt.convert(classifier, representative_data=digits[0][0], timeout=0.01)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (np.zeros((0, 8, 8, 1), "float32"), "At least one sample"),
+        (np.zeros((9, 8, 8), "float32"), "Add the channel"),
+        (np.zeros((9, 7, 8, 1), "float32"), r"must have the shape \(8, 8, 1\)"),
+        (np.full((9, 8, 8, 1), np.nan, "float32"), "must be finite"),
+        (np.full((9, 8, 8, 1), "x"), "must be numbers"),
+        (np.ones((9, 8, 8, 1), "float32"), "must vary"),
+    ],
+    ids=["empty", "rank", "size", "nan", "dtype", "constant"],
+)
+def test_bad_data_stop_before_the_converter_starts(classifier, data, words):
+    with pytest.raises(tfopt.DataError, match=words):
+        tfopt.convert(classifier, representative_data=data)
+
+
+def test_labels_of_the_wrong_length(classifier, digits):
+    (images, _), (test, labels) = digits
+    with pytest.raises(tfopt.DataError, match="As many labels as samples, 400"):
+        tfopt.convert(classifier, representative_data=images, validation_data=(test, labels[:-1]))
+
+
+@pytest.mark.parametrize("model", [None, 3, {}, "nothing.h5"])
+def test_not_a_model(model):
+    with pytest.raises(tfopt.TfoptError, match="Received: "):
+        tfopt.convert(model, representative_data=np.zeros((1, 2)))
+
+
+def test_the_callers_model_is_untouched(classifier, digits):
+    before = [weight.copy() for weight in classifier.get_weights()]
+    tfopt.convert(classifier, representative_data=digits[0][0], runs=3)
+    for old, new in zip(before, classifier.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_the_same_seed_gives_the_same_file(classifier, digits, converted):
+    again = tfopt.convert(classifier, representative_data=digits[0][0], validation_data=digits[1], runs=5)
+    assert again.tflite == converted.tflite
+
+
+def test_saved_report_holds_what_made_the_file(converted, tmp_path):
+    converted.save(tmp_path / "digits.tflite")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["digits.report.json", "digits.report.md", "digits.tflite"]
+    report = json.loads((tmp_path / "digits.report.json").read_text())
+    content = (tmp_path / "digits.tflite").read_bytes()
+    assert report["schema_version"] == 1
+    assert report["tflite"] == {"name": "digits.tflite", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    assert report["settings"]["quantization"] == "int8" and report["settings"]["seed"] == 0
+    assert {"tensorflow", "keras", "ai-edge-litert", "cpu"} <= set(report["environment"])
+    assert report["check"]["passed"] is True and report["check"]["accuracy"] == converted.check.accuracy
+    with pytest.raises(tfopt.OutputError, match="must not exist yet"):
+        converted.save(tmp_path / "digits.tflite")
+    converted.save(tmp_path / "digits.tflite", force=True)

@@ -1,0 +1,156 @@
+"""The house rules: which file may import which, what is never used, and that nothing heavy is imported early."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import tfopt
+
+PACKAGE = pathlib.Path(tfopt.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# A file imports only from lower floors. Inside `conversion` the floors have fractions, as later stations use earlier ones.
+FLOORS = {
+    "tfopt": 0,
+    "tfopt.errors": 0,
+    "tfopt.files": 0.1,
+    "tfopt.conversion": 0,
+    "tfopt.conversion.report": 0.1,
+    "tfopt.surgery": 1,
+    "tfopt.legacy": 1,
+    "tfopt.conversion.environment": 3.0,
+    "tfopt.conversion.isolation": 3.0,
+    "tfopt.conversion.signature": 3.0,
+    "tfopt.conversion.flatbuffer": 3.0,
+    "tfopt.conversion.data_files": 3.0,
+    "tfopt.conversion.model_file": 3.0,
+    "tfopt.conversion.samples": 3.1,
+    "tfopt.conversion.calibrate": 3.1,
+    "tfopt.conversion.interpreter": 3.1,
+    "tfopt.conversion.load": 3.1,
+    "tfopt.conversion.export": 3.1,
+    "tfopt.conversion.structure": 3.2,
+    "tfopt.conversion.settings": 3.2,
+    "tfopt.conversion.numbers": 3.3,
+    "tfopt.conversion.benchmark": 3.3,
+    "tfopt.conversion.check": 3.4,
+    "tfopt.conversion.inspect": 3.4,
+    "tfopt.conversion.convert": 3.5,
+    "tfopt.demo": 4,
+    "tfopt.terminal": 4,
+    "tfopt.pipeline": 4.1,
+    "tfopt.cli": 4.2,
+    "tfopt.__main__": 4.3,
+}
+LIGHT = ("numpy", "keras", "tf_keras", "tensorflow", "h5py", "rich", "importlib.metadata", "ai_edge_litert")
+
+
+def module_name(file):
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(tree):
+    """(module, whether at module level) of every import; `if TYPE_CHECKING` blocks are left out."""
+    inner = {id(node) for scope in ast.walk(tree) if isinstance(scope, ast.FunctionDef) for node in ast.walk(scope)}
+    checking = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
+        if id(node) in checking:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) not in inner) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield (full if full in FLOORS else node.module), id(node) not in inner
+
+
+@pytest.fixture(params=FILES, ids=module_name)
+def file(request):
+    return request.param
+
+
+def test_imports_only_from_lower_floors(file):
+    name = module_name(file)
+    assert name in FLOORS, f"{name} needs a floor in tests/test_imports.py"
+    for imported, _ in imports(ast.parse(file.read_text())):
+        if imported.partition(".")[0] == "tfopt" and imported != "tfopt":
+            assert FLOORS[imported] < FLOORS[name], f"{name} imports {imported}"
+
+
+def test_every_floor_has_a_file():
+    assert set(FLOORS) == {module_name(file) for file in FILES}
+
+
+def test_doors(file):
+    name = module_name(file)
+    for imported, at_top in imports(ast.parse(file.read_text())):
+        root = imported.partition(".")[0]
+        assert root != "click" or name == "tfopt.cli", "click belongs to cli.py"
+        if root in ("tf_keras", "tensorflow_model_optimization"):
+            assert name == "tfopt.legacy" and not at_top, "Keras 2 has one door, inside functions"
+        assert not imported.startswith(("keras.src", "tensorflow.python")), "private modules"
+        if FLOORS[name] < 1 or FLOORS[name] >= 4:
+            assert not (at_top and imported.startswith(LIGHT)), f"{name} must stay light"
+        assert root != "tensorflow" or not at_top, "TensorFlow is imported where it is needed"
+
+
+def test_no_ambiguous_keras(file):
+    attributes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)]
+    assert not [
+        node.lineno for node in attributes if node.attr == "keras" and getattr(node.value, "id", "") in ("tf", "tensorflow")
+    ]
+
+
+def test_broad_handlers_raise(file):
+    """No silent second road: whoever catches everything raises again. The child's main loop answers the parent instead."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ExceptHandler) and (node.type is None or getattr(node.type, "id", "") == "Exception"):
+            raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+            assert raises or module_name(file) == "tfopt.conversion.isolation", f"{file}:{node.lineno}"
+
+
+def test_stage_packages_hold_a_docstring_only():
+    for file in PACKAGE.glob("*/__init__.py"):
+        tree = ast.parse(file.read_text())
+        assert ast.get_docstring(tree) and len(tree.body) == 1, file
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["convert"], ["check"], ["benchmark"], ["inspect"], ["demo"]], ids=lambda names: " ".join(names) or "tfopt"
+)
+def test_help_is_light(arguments):
+    code = f"""
+import sys
+sys.argv = ["tfopt", *{arguments!r}, "--help"]
+from tfopt.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = [name for name in {LIGHT!r} if name in sys.modules]
+sys.exit(f"imported: {{heavy}}" if heavy else 0)
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "Usage: tfopt" in finished.stdout
+
+
+def test_import_tfopt_is_light():
+    code = f"import sys, tfopt; sys.exit(', '.join(name for name in {LIGHT!r} if name in sys.modules) or 0)"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_public_names_are_listed_alike():
+    assert set(tfopt.__all__) == set(tfopt._MODULES)
+    for name in tfopt.__all__:
+        assert getattr(tfopt, name).__name__ == name

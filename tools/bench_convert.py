@@ -1,0 +1,138 @@
+"""Times `tfopt convert` against the usual recipe, as whole processes from the same `.keras` file, in turn.
+
+The usual recipe is a script that loads the model, calls `TFLiteConverter.from_keras_model` twice (float, and int8 with the same
+samples) and writes both files. `tfopt convert` makes both as well, and checks and times the int8 one.
+
+    python tools/bench_convert.py [--rounds 3] [--samples 10] [MODEL ...]
+"""
+
+import argparse
+import math
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+MODELS = ["MobileNetV2", "EfficientNetB0", "ResNet50", "NASNetMobile"]
+
+USUAL_RECIPE = """
+import sys
+import keras, numpy as np, tensorflow as tf
+path, samples, out = sys.argv[1:]
+model = keras.saving.load_model(path)
+data = np.load(samples)
+open(out + ".float.tflite", "wb").write(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+converter = tf.lite.TFLiteConverter.from_keras_model(model)
+converter.optimizations = [tf.lite.Optimize.DEFAULT]
+converter.representative_dataset = lambda: ([sample[None]] for sample in data)
+converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+converter.inference_input_type = converter.inference_output_type = tf.int8
+open(out + ".int8.tflite", "wb").write(converter.convert())
+"""
+
+
+def make_images(count, size, seed):
+    """Smooth random pictures in [0, 1] that differ in colour and contrast, float32 (count, size, size, 3)."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    coarse = generator.random((count, 7, 7, 3)) * generator.uniform(0.2, 1.0, (count, 1, 1, 3))
+    return np.repeat(np.repeat(coarse, size // 7, axis=1), size // 7, axis=2).astype("float32")
+
+
+def make_model(name, path, inputs_in_pixels):
+    """An untrained keras.applications model with sane activations: batch statistics of the data, outputs that differ."""
+    import keras
+    import numpy as np
+
+    keras.utils.set_random_seed(0)
+    model = getattr(keras.applications, name)(weights=None)
+    images = make_images(16, model.input_shape[1], seed=1) * (255 if inputs_in_pixels else 1)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(images, training=True)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.99
+    head = model.layers[-1]
+    features = keras.Model(model.input, head.input)(images, training=False)
+    kernel, bias = head.get_weights()
+    logits = np.asarray(features) @ kernel
+    head.set_weights([kernel * (3 / logits.std(axis=0).mean()), bias - logits.mean(axis=0) * (3 / logits.std(axis=0).mean())])
+    model.save(path)
+
+
+def run(command):
+    """Seconds and printed lines of standard output of a whole process."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    start = time.perf_counter()
+    finished = subprocess.run(command, capture_output=True, text=True, env=environment)
+    seconds = time.perf_counter() - start
+    if finished.returncode not in (0, 1):
+        sys.exit(f"{command} failed with {finished.returncode}:\n{finished.stderr[-3000:]}")
+    return seconds, len(finished.stdout.splitlines())
+
+
+def agreement(float_file, int8_file, images):
+    """(share of images with the same argmax, SQNR in dB) of an int8 file against the float one."""
+
+    import tfopt
+
+    wanted, found = (tfopt.Interpreter(path, threads=2)(images) for path in (float_file, int8_file))
+    noise = float(((wanted - found) ** 2).sum())
+    return float((wanted.argmax(1) == found.argmax(1)).mean()), 10 * math.log10(float((wanted**2).sum()) / noise)
+
+
+def main():
+    """Runs the benchmark and prints its table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=10)
+    arguments = parser.parse_args()
+    import numpy as np
+
+    ratios = {"minimum": [], "median": []}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        (folder / "usual.py").write_text(USUAL_RECIPE)
+        print("model            tfopt min  median   usual min  median   ratio min  median   argmax tfopt  usual   dB tfopt  usual")
+        for name in arguments.models:
+            pixels = name.startswith("EfficientNet")
+            path, samples, out = folder / f"{name}.keras", folder / "samples.npy", folder / "tfopt.tflite"
+            code = f"import bench_convert; bench_convert.make_model({name!r}, {str(path)!r}, {pixels})"
+            subprocess.run([sys.executable, "-c", code], check=True, cwd=pathlib.Path(__file__).parent, stderr=subprocess.DEVNULL)
+            scale = 255 if pixels else 1
+            np.save(samples, make_images(arguments.samples, 224, seed=1) * scale)
+            ours = [sys.executable, "-m", "tfopt", "convert", path, "-o", out, "--calibrate", samples]
+            ours += ["--samples", arguments.samples, "--runs", 10, "--force", "--keep-failed"]
+            theirs = [sys.executable, folder / "usual.py", path, samples, folder / "usual"]
+            times = {"tfopt": [], "usual": []}
+            for _ in range(arguments.rounds):
+                for side, command in (("tfopt", ours), ("usual", theirs)):
+                    seconds, lines = run([str(part) for part in command])
+                    times[side].append(seconds)
+                    if side == "tfopt" and lines > 20:
+                        sys.exit(f"tfopt printed {lines} lines")
+            images = make_images(64, 224, seed=2) * scale
+            mine = agreement(folder / "usual.float.tflite", out, images)
+            usual = agreement(folder / "usual.float.tflite", folder / "usual.int8.tflite", images)
+            row = []
+            for kind, pick in (("minimum", min), ("median", statistics.median)):
+                ratios[kind].append(pick(times["usual"]) / pick(times["tfopt"]))
+                row += [pick(times["tfopt"]), pick(times["usual"]), ratios[kind][-1]]
+            print(
+                f"{name:16} {row[0]:7.1f} s {row[3]:5.1f} s  {row[1]:7.1f} s {row[4]:5.1f} s  {row[2]:8.2f}x {row[5]:5.2f}x"
+                f"  {100 * mine[0]:10.1f} % {100 * usual[0]:5.1f} %  {mine[1]:8.1f} {usual[1]:6.1f}",
+                flush=True,
+            )
+    for kind, values in ratios.items():
+        print(f"geometric mean of the ratios of {kind}: {statistics.geometric_mean(values):.2f}x")
+
+
+if __name__ == "__main__":
+    main()
