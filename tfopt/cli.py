@@ -174,7 +174,7 @@ def demo(output, as_json, quiet, verbose):
 def main():
     """The console script `tfopt`."""
     try:
-        sys.exit(cli.main(standalone_mode=False))
+        sys.exit(cli.main(prog_name="tfopt", standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

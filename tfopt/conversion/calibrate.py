@@ -52,22 +52,17 @@ def draw(samples, specs, count, seed):
     """
     notes = {}
     generator = np.random.default_rng(seed)
-    if samples.count is None:
-        drawn = []
-        limit = ENDLESS_LIMIT if samples.may_be_endless else None
-        for index, (inputs, _) in enumerate(itertools.islice(samples.read(), limit)):
-            place = index if index < count else int(generator.integers(0, index + 1))
-            if place < count:
-                drawn[place : place + 1] = [conform(inputs, specs, index, notes)]
-        if index + 1 == limit:
-            notes[f"the representative data were drawn from the first {limit:,} samples"] = None
-    else:
-        chosen = np.sort(generator.choice(samples.count, min(count, samples.count), replace=False))
-        drawn = [
-            conform(inputs, specs, index, notes)
-            for index, (inputs, _) in zip(chosen.tolist(), samples.read(chosen.tolist()), strict=True)
-        ]
-    arrays = {spec.name: np.stack([sample[spec.name] for sample in drawn]) for spec in specs}
+    arrays, filled = {}, 0
+    for place, index, inputs in _choose(samples, count, generator, notes):
+        sample = conform(inputs, specs, index, notes)
+        for name, value in sample.items():
+            if name not in arrays:
+                arrays[name] = np.empty((min(count, samples.count or count), *value.shape), value.dtype)
+            arrays[name][place] = value
+        filled = max(filled, place + 1)
+    if not filled:
+        raise DataError(f"At least one sample is required. Received: none from {samples.source}.")
+    arrays = {name: array[:filled] for name, array in arrays.items()}
     constant = [name for name, array in arrays.items() if array.min() == array.max()]
     if len(constant) == len(arrays):
         raise DataError(
@@ -77,6 +72,22 @@ def draw(samples, specs, count, seed):
     for name in constant:
         notes[f"input {name!r} is constant in the representative data"] = None
     return Representative(arrays, samples.source, tuple(notes))
+
+
+def _choose(samples, count, generator, notes):
+    """Yields (place among the drawn, index in the data, inputs); a later sample may take the place of an earlier one."""
+    if samples.count is not None:
+        chosen = np.sort(generator.choice(samples.count, min(count, samples.count), replace=False)).tolist()
+        for place, (index, (inputs, _)) in enumerate(zip(chosen, samples.read(chosen), strict=True)):
+            yield place, index, inputs
+        return
+    limit = ENDLESS_LIMIT if samples.may_be_endless else None
+    for index, (inputs, _) in enumerate(itertools.islice(samples.read(), limit)):
+        place = index if index < count else int(generator.integers(0, index + 1))
+        if place < count:
+            yield place, index, inputs
+        if index + 1 == limit:
+            notes[f"the representative data were drawn from the first {limit:,} samples"] = None
 
 
 def synthetic(specs, count, seed):

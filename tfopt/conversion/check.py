@@ -172,7 +172,7 @@ def _open_reference(reference, interpreter, custom_objects, allow_unsafe, thread
         other = Interpreter(reference, threads=threads)
 
         def run(arrays):
-            outputs = other([arrays[name] for name in interpreter.input_names])
+            outputs = other(tuple(arrays[name] for name in interpreter.input_names))
             return list(outputs.values()) if isinstance(outputs, dict) else [outputs]
 
         return run, ()

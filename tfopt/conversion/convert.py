@@ -117,9 +117,9 @@ def convert(
 
     Args:
         model_or_path: Keras 3 or Keras 2 (`tf_keras`) model, or the path of one that `load` reads.
-        representative_data: what the ranges of int8 and int16x8 come from (the other kinds need none): anything that `samples.open_samples` takes, such as an
-            array (n, ...), a `tf.data.Dataset` or a path; labels in it are dropped. "synthetic" stands for random numbers,
-            and the report then says that the file is uncalibrated.
+        representative_data: what the ranges of int8 and int16x8 come from (the other kinds need none): anything that
+            `samples.open_samples` takes, such as an array (n, ...), a `tf.data.Dataset` or a path; labels in it are dropped.
+            "synthetic" stands for random numbers, and the report then says that the file is uncalibrated.
         validation_data: what the check runs on: as above, or (data, labels). Without, the representative data.
         quantization: "int8" (weights and activations), "int16x8" (int16 activations, int8 weights), "dynamic" (int8 weights
             only), "float16" (weights only), "float32".

@@ -116,7 +116,7 @@ class Interpreter:
                     f"The arrays must be named as the inputs, {self.input_names}. Received: {sorted(inputs)}. Rename them."
                 )
             inputs = [inputs[name] for name in self.input_names]
-        elif not isinstance(inputs, (tuple, list)) or len(self._inputs) == 1:
+        elif not isinstance(inputs, tuple) and not (isinstance(inputs, list) and len(self._inputs) > 1):
             inputs = [inputs]
         arrays = [np.asarray(array) for array in inputs]
         if len(arrays) != len(self._inputs):

@@ -50,7 +50,7 @@ def open_samples(data, specs, *, labels=None, scale=None):
         DataError: the data are of another kind, are missing or damaged, or do not have the model's inputs.
     """
     if isinstance(labels, (str, pathlib.Path)):
-        labels = data_files.load_npy(pathlib.Path(labels))
+        labels = _read_all(data_files.open_npy(pathlib.Path(labels)))
     if isinstance(data, (str, pathlib.Path)):
         return _open_path(pathlib.Path(data), specs, labels, scale)
     if hasattr(data, "element_spec"):
@@ -144,7 +144,7 @@ def _open_path(path, specs, labels, scale):
         raise DataError(f"Data must exist. Received: {path}, which does not. Check the path.")
     if path.suffix == ".npz":
         return _open_archive(path, specs, labels)
-    return _open_arrays(_bind(data_files.load_npy(path), specs, str(path)), specs, labels, str(path))
+    return _open_arrays(_bind(data_files.open_npy(path), specs, str(path)), specs, labels, str(path))
 
 
 def _open_archive(path, specs, labels):
@@ -155,8 +155,7 @@ def _open_archive(path, specs, labels):
     if set(columns) - names == {"y"}:
         if labels is not None:
             raise DataError(f"Labels must be given once. Received: `labels`, and {path} has `y` too. Leave one out.")
-        labels = columns.pop("y")
-        labels = list(labels.rows(range(labels.shape[0])))
+        labels = _read_all(columns.pop("y"))
     return _open_arrays(_bind(columns, specs, str(path)), specs, labels, str(path))
 
 
@@ -216,6 +215,10 @@ def _is_batched(values, specs):
         f"Samples must fit the inputs {', '.join(map(str, specs))}. Received: arrays of rank "
         f"{', '.join(f'{own} for {name!r}' for name, (own, _) in ranks.items())}."
     )
+
+
+def _read_all(column):
+    return list(column.rows(range(column.shape[0]))) if column.shape else column
 
 
 def _rows(column, indices):

@@ -1,0 +1,131 @@
+"""`check` tells good files from bad ones, with numbers that NumPy confirms."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+import tfopt
+
+
+def test_numbers_against_numpy(converted, classifier, digits):
+    _, (images, labels) = digits
+    result = tfopt.check(converted.tflite, reference=classifier, data=images, labels=labels)
+    wanted = np.asarray(classifier(images), np.float64)
+    found = tfopt.Interpreter(converted.tflite)(images).astype(np.float64)
+    error = np.abs(wanted - found)
+    (numbers,) = result.outputs
+    # The reference runs in another graph than classifier(images): float32 rounding is all that may differ.
+    assert numbers.sqnr == pytest.approx(10 * math.log10((wanted**2).sum() / (error**2).sum()), abs=0.01)
+    assert numbers.cosine == pytest.approx((wanted * found).sum() / math.sqrt((wanted**2).sum() * (found**2).sum()), abs=1e-6)
+    assert numbers.max_error == pytest.approx(error.max(), abs=1e-5)
+    assert numbers.max_error_lsb == pytest.approx(256 * error.max(), abs=1e-2)
+    assert numbers.mean_error_lsb == pytest.approx(256 * error.mean(), rel=1e-3)
+    assert numbers.agreement == (wanted.argmax(1) == found.argmax(1)).mean()
+    assert result.accuracy == (found.argmax(1) == labels).mean()
+    assert result.reference_accuracy == (wanted.argmax(1) == labels).mean()
+    assert result.accuracy_drop == result.reference_accuracy - result.accuracy
+    assert result.passed and result.samples == len(images)
+
+
+@pytest.mark.parametrize("reference", ["keras3.keras", "keras3.h5", "saved_model"])
+def test_reference_from_a_file(converted, model_files, reference, tmp_path):
+    (tmp_path / "model.tflite").write_bytes(converted.tflite)
+    result = tfopt.check(tmp_path / "model.tflite", reference=model_files / reference, data=str(model_files / "test.npz"))
+    assert result.passed and result.outputs[0].sqnr > 25 and result.accuracy > 0.9
+
+
+def test_another_tflite_file_as_reference(converted, digits):
+    result = tfopt.check(converted.tflite, reference=converted.tflite, data=digits[1][0])
+    assert result.outputs[0].sqnr == math.inf and result.outputs[0].cosine == pytest.approx(1)
+
+
+def test_structure_alone(converted):
+    result = tfopt.check(converted.tflite)
+    assert result.passed and result.outputs == () and result.accuracy is None
+    found = result.structure
+    assert found.quantization == "int8" and found.ops["CONV_2D"] == 2
+    assert found.dtypes("weight")["int8"] == 3 and set(found.dtypes("activation")) == {"int8"}
+    kernel = next(tensor for tensor in found.tensors if tensor.role == "weight" and tensor.dtype == "int8")
+    assert len(kernel.scale) == kernel.shape[0] and set(kernel.zero_point) == {0}
+
+
+def test_one_hot_and_column_labels_count_like_class_ids(converted, classifier, digits):
+    _, (images, labels) = digits
+    accuracies = {
+        tfopt.check(converted.tflite, reference=classifier, data=images, labels=form).accuracy
+        for form in (labels, np.eye(10)[labels], labels[:, None], labels.astype("float32"))
+    }
+    assert len(accuracies) == 1
+
+
+@pytest.mark.parametrize("labels", [lambda n: np.linspace(0, 1, n), lambda n: np.full(n, 10)], ids=["fractions", "out of range"])
+def test_labels_that_are_no_classes_are_told(converted, classifier, digits, labels):
+    images = digits[1][0][:20]
+    result = tfopt.check(converted.tflite, reference=classifier, data=images, labels=labels(20))
+    assert result.accuracy is None and any("labels" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", None], ids=["probability", "logit"])
+def test_one_output_decides_at_its_half(activation):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, activation=activation, kernel_initializer="ones")])
+    content = tfopt.convert(model, quantization="float32", runs=1).tflite
+    data = np.array([[-2.0], [-0.1], [0.2], [0.4], [3.0]], "float32")
+    assert tfopt.check(content, data=data, labels=np.array([0, 0, 1, 1, 1])).accuracy == 1.0
+
+
+def test_accuracy_drop_fails(converted, classifier, digits):
+    _, (images, _) = digits
+    predicted = np.asarray(classifier(images)).argmax(1)
+    broken = keras.models.clone_model(classifier)
+    broken.set_weights(classifier.get_weights())
+    broken.layers[-1].set_weights([weight[..., ::-1] for weight in classifier.layers[-1].get_weights()])
+    result = tfopt.check(converted.tflite, reference=broken, data=images, labels=9 - predicted, min_sqnr=-100)
+    assert not result.passed and any("accuracy drops by" in reason for reason in result.reasons)
+    assert tfopt.check(
+        converted.tflite, reference=broken, data=images, labels=9 - predicted, min_sqnr=-100, max_accuracy_drop=1
+    ).passed
+
+
+def test_low_sqnr_fails(converted, classifier, digits):
+    result = tfopt.check(converted.tflite, reference=classifier, data=digits[1][0], min_sqnr=80)
+    assert not result.passed and "at least 80 dB" in result.reasons[0]
+
+
+def test_nan_fails():
+    class Root(keras.layers.Layer):
+        def call(self, inputs):
+            return keras.ops.sqrt(inputs)
+
+    model = keras.Sequential([keras.Input((3,)), Root(name="root")])
+    content = tfopt.convert(model, quantization="float32", runs=1).tflite
+    result = tfopt.check(content, reference=model, data=np.array([[1.0, 4.0, 9.0], [-1.0, 1.0, 1.0]], "float32"))
+    assert not result.passed
+    assert any("of the file is NaN" in reason for reason in result.reasons)
+    assert any("of the reference is NaN" in reason for reason in result.reasons)
+
+
+def test_other_outputs_than_the_reference(converted):
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    with pytest.raises(tfopt.DataError, match="must have the shape"):
+        tfopt.check(converted.tflite, reference=model, data=np.ones((2, 8, 8, 1), "float32"))
+
+
+@pytest.mark.parametrize("arguments", [{"labels": np.zeros(3)}, {"reference": "x.keras"}], ids=["labels", "reference"])
+def test_data_are_asked_for(converted, arguments):
+    with pytest.raises(tfopt.ArgumentError, match="--data"):
+        tfopt.check(converted.tflite, **arguments)
+
+
+def test_float_island_is_named_with_its_layer():
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.Conv3D(2, 3, name="volume"), keras.layers.Flatten(), keras.layers.Dense(2, name="head")]
+    model = keras.Sequential([keras.Input((6, 6, 6, 1)), *layers])
+    data = np.random.default_rng(0).random((20, 6, 6, 6, 1)).astype("float32")
+    content = tfopt.convert(model, representative_data=data, runs=1).tflite
+    result = tfopt.check(content, reference=model, data=data)
+    assert {op.op for op in result.structure.float_ops} >= {"CONV_3D"}
+    assert {op.layer for op in result.structure.float_ops if op.op == "CONV_3D"} == {"volume"}
+    assert not result.passed
