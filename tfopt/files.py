@@ -16,6 +16,10 @@ def require_writable(paths, *, force=False):
         force: whether existing files may be overwritten.
     """
     for path in map(pathlib.Path, paths):
+        try:
+            path.exists()
+        except OSError as error:
+            raise OutputError(f"The output must be a possible file name. Received: {path} ({error.strerror}).") from error
         if path.is_dir():
             raise OutputError(f"The output must be a file. Received: {path}, which is a folder. Give a file name in it.")
         if path.exists() and not force:
@@ -38,7 +42,7 @@ def require_writable(paths, *, force=False):
 def write(contents, *, force=False):
     """Writes all of `contents` ({path: bytes}), or leaves the folder as it was and raises `OutputError`."""
     require_writable(contents, force=force)
-    temporary = {}
+    temporary, old, made = {}, {}, []
     try:
         for path, content in contents.items():
             path = pathlib.Path(path)
@@ -49,8 +53,15 @@ def write(contents, *, force=False):
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(name, 0o666 & ~_umask())
-        for name, path in temporary.items():
-            os.replace(name, path)
+        old = {path: path.read_bytes() if path.exists() else None for path in temporary.values()}
+        try:
+            for name, path in temporary.items():
+                os.replace(name, path)
+                made.append(path)
+        except BaseException:
+            for path in made:
+                path.unlink() if old[path] is None else path.write_bytes(old[path])
+            raise
     except OSError as error:
         raise OutputError(
             f"All of {', '.join(str(path) for path in contents)} must be written. Received: {error.strerror or error}. "

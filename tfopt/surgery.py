@@ -23,7 +23,10 @@ def walk_layers(model):
 
 
 def _wrapped(layer):
-    for name in ("layer", "forward_layer", "backward_layer", "cell"):
+    yield from getattr(layer, "cells", ())
+    # `Bidirectional` runs two copies of its `layer`, not that layer itself.
+    own = ("forward_layer", "backward_layer") if hasattr(layer, "forward_layer") else ("layer", "cell")
+    for name in own:
         child = getattr(layer, name, None)
         if hasattr(child, "get_config"):
             yield child

@@ -44,7 +44,7 @@ def make_images(count, size, seed):
 
 
 def make_model(name, path, inputs_in_pixels):
-    """An untrained keras.applications model with sane activations: batch statistics of the data, outputs that differ."""
+    """An untrained keras.applications model, its weights scaled so that no activation dies on the way and classes differ."""
     import keras
     import numpy as np
 
@@ -52,17 +52,17 @@ def make_model(name, path, inputs_in_pixels):
     model = getattr(keras.applications, name)(weights=None)
     images = make_images(16, model.input_shape[1], seed=1) * (255 if inputs_in_pixels else 1)
     for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    model(images, training=True)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.99
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)):
+            for kernel in layer.trainable_weights:
+                if len(kernel.shape) == 4:
+                    # Keras counts all channels as inputs of a depthwise kernel, which then fades out layer by layer.
+                    fan_in = np.prod(kernel.shape[:2] if "depthwise" in kernel.name or kernel.shape[3] == 1 else kernel.shape[:3])
+                    kernel.assign(kernel / np.std(kernel) * np.sqrt(2 / fan_in))
     head = model.layers[-1]
     features = keras.Model(model.input, head.input)(images, training=False)
     kernel, bias = head.get_weights()
-    logits = np.asarray(features) @ kernel
-    head.set_weights([kernel * (3 / logits.std(axis=0).mean()), bias - logits.mean(axis=0) * (3 / logits.std(axis=0).mean())])
+    # Classes must differ by more than the 1/256 that an int8 softmax can tell apart.
+    head.set_weights([kernel * (3 / (np.asarray(features) @ kernel).std(axis=1).mean()), bias])
     model.save(path)
 
 

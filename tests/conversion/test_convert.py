@@ -212,3 +212,29 @@ def test_saved_report_holds_what_made_the_file(converted, tmp_path):
     with pytest.raises(tfopt.OutputError, match="must not exist yet"):
         converted.save(tmp_path / "digits.tflite")
     converted.save(tmp_path / "digits.tflite", force=True)
+
+
+def test_subclassed_model_with_given_shape():
+    class Small(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(3, name="head")
+
+        def call(self, inputs):
+            return self.dense(keras.ops.relu(inputs))
+
+    keras.utils.set_random_seed(0)
+    data = np.random.default_rng(0).normal(size=(50, 4)).astype("float32")
+    with pytest.raises(tfopt.ArgumentError, match="--input-shape"):
+        tfopt.convert(Small(), representative_data=data)
+    result = tfopt.convert(Small(), representative_data=data, input_shapes={"x": (1, 4)}, runs=3)
+    assert result.check.passed, result.check.reasons
+    assert tfopt.Interpreter(result.tflite).input_names == ["x"]
+
+
+def test_endless_validation_data_are_refused(classifier, digits):
+    import tensorflow as tf
+
+    endless = tf.data.Dataset.from_tensor_slices(digits[1]).batch(8).repeat()
+    with pytest.raises(tfopt.DataError, match=r"must end.*\.take"):
+        tfopt.convert(classifier, representative_data=endless.take(3), validation_data=endless, runs=3)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import tfopt
-from tfopt.conversion.data_files import ImageFolder, open_npz
+from tfopt.conversion.data_files import ImageFolder, open_npy, open_npz
 from tfopt.conversion.signature import TensorSpec
 
 GENERATOR = np.random.default_rng(0)
@@ -23,28 +23,38 @@ ARRAYS = {
 }
 
 
-def archive(path, array, save=np.savez_compressed):
-    save(path, x=array)
-    return open_npz(path)["x"]
+def stored(path, save, array):
+    """Writes an array with `save` and opens it."""
+    if save is np.save:
+        np.save(path.with_suffix(".npy"), array)
+        return open_npy(path.with_suffix(".npy"))
+    save(path.with_suffix(".npz"), x=array)
+    return open_npz(path.with_suffix(".npz"))["x"]
 
 
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+saves = pytest.mark.parametrize("save", [np.save, np.savez, np.savez_compressed])
+
+
+@saves
 @pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS)
-def test_archived_rows_are_those_of_the_array(array, save, tmp_path):
-    archived = archive(tmp_path / "a.npz", array, save)
-    assert archived.shape == array.shape
+def test_stored_rows_are_those_of_the_array(array, save, tmp_path):
+    column = stored(tmp_path / "a", save, array)
+    assert column.shape == array.shape
     for indices in (range(len(array)), [1, 2, 6][: len(array)], []):
-        rows = list(archived.rows(indices))
+        rows = list(column.rows(indices))
         assert len(rows) == len(indices)
         for index, row in zip(indices, rows, strict=True):
             np.testing.assert_array_equal(row, array[index], strict=True)
 
 
-@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)], ids=lambda version: f"header {version[0]}.{version[1]}")
-def test_every_header_version_is_read(version, tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file, file.open("x.npy", "w") as member:
-        np.lib.format.write_array(member, ARRAYS["float32"], version)
-    np.testing.assert_array_equal(list(open_npz(tmp_path / "a.npz")["x"].rows(range(7))), ARRAYS["float32"])
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)], ids=lambda version: f"{version[0]}.{version[1]}")
+def test_every_version_of_the_format_is_read(version, tmp_path):
+    with open(tmp_path / "a.npy", "wb") as file:
+        np.lib.format.write_array(file, ARRAYS["float32"], version)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.write(tmp_path / "a.npy", "x.npy")
+    for column in (open_npy(tmp_path / "a.npy"), open_npz(tmp_path / "a.npz")["x"]):
+        np.testing.assert_array_equal(list(column.rows(range(7))), ARRAYS["float32"])
 
 
 def test_arrays_are_found_by_name_and_other_members_are_left_alone(tmp_path):
@@ -54,41 +64,52 @@ def test_arrays_are_found_by_name_and_other_members_are_left_alone(tmp_path):
     assert {name: array.shape for name, array in open_npz(tmp_path / "a.npz").items()} == {"first": (3,), "group/second": (4,)}
 
 
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@saves
 def test_few_rows_of_a_large_array_take_little_memory(save, tmp_path):
-    size = 64 << 20
-    array = np.zeros((64, size // 64), np.uint8)
-    array[:, 0] = np.arange(64)
-    archived = archive(tmp_path / "a.npz", array, save)
+    size = 96 << 20
+    array = np.zeros((96, size // 96), np.uint8)
+    array[:, 0] = np.arange(96)
+    column = stored(tmp_path / "a", save, array)
     del array
     tracemalloc.start()
     try:
-        values = [int(row[0]) for row in archived.rows([1, 40, 63])]
+        values = [int(row[0]) for row in column.rows([1, 50, 95])]
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert values == [1, 40, 63]
+        for file in tmp_path.iterdir():
+            file.unlink()
+    assert values == [1, 50, 95]
     assert most < size / 2
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_a_member_that_is_too_short_is_refused(order, tmp_path):
-    np.savez(tmp_path / "whole.npz", x=np.asarray(GENERATOR.random((50, 4)), order=order))
-    with zipfile.ZipFile(tmp_path / "whole.npz") as whole, zipfile.ZipFile(tmp_path / "cut.npz", "w") as cut:
-        cut.writestr("x.npy", whole.read("x.npy")[:-10])
-    with pytest.raises(tfopt.DataError, match=r"Received: .*cut\.npz"):
-        list(open_npz(tmp_path / "cut.npz")["x"].rows(range(50)))
+@saves
+def test_an_array_that_is_cut_off_is_refused(save, order, tmp_path):
+    """The header tells of 50 rows, but the file, or the member of an archive that is whole itself, ends before."""
+    np.save(tmp_path / "whole.npy", np.asarray(GENERATOR.random((50, 4)), order=order))
+    content = (tmp_path / "whole.npy").read_bytes()[:-10]
+    if save is np.save:
+        path, opened = tmp_path / "cut.npy", open_npy
+        path.write_bytes(content)
+    else:
+        path, opened = tmp_path / "cut.npz", lambda path: open_npz(path)["x"]
+        kind = zipfile.ZIP_STORED if save is np.savez else zipfile.ZIP_DEFLATED
+        with zipfile.ZipFile(path, "w", kind) as archive:
+            archive.writestr("x.npy", content)
+    with pytest.raises(tfopt.DataError, match=f"Received: .*{path.name}"):
+        list(opened(path).rows(range(50)))
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_a_damaged_member_is_refused(save, order, tmp_path):
+def test_a_damaged_archive_is_refused(save, order, tmp_path):
     """Large enough for the damage to be noticed only when the rows are read."""
     path = tmp_path / "damaged.npz"
     save(path, x=np.asarray(GENERATOR.random((2000, 4)), order=order))
     content = bytearray(path.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 100] = bytes(byte ^ 255 for byte in content[middle : middle + 100])
+    middle = slice(len(content) // 2, len(content) // 2 + 100)
+    content[middle] = bytes(byte ^ 255 for byte in content[middle])
     path.write_bytes(content)
     with pytest.raises(tfopt.DataError, match=r"Received: .*damaged\.npz"):
         list(open_npz(path)["x"].rows(range(2000)))

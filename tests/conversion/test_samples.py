@@ -175,6 +175,23 @@ def test_labels_may_be_rows():
         np.testing.assert_array_equal(found, rows)
 
 
+@pytest.mark.parametrize(
+    ("data", "endless"),
+    [
+        (IMAGES, False),
+        (dataset(IMAGES).batch(4), False),
+        (dataset(IMAGES).repeat(2), False),
+        (dataset(IMAGES).repeat(), True),
+        (dataset(IMAGES).filter(lambda _: True), True),
+        (lambda: iter(IMAGES), True),
+        (Batches(IMAGES), False),
+    ],
+    ids=["array", "tf.data", "tf.data twice", "repeated tf.data", "tf.data of unknown length", "function", "PyDataset"],
+)
+def test_data_that_may_never_end_are_marked(data, endless):
+    assert open_samples(data, IMAGE).may_be_endless == endless
+
+
 def needs_an_argument(size):
     return iter(IMAGES[:size])
 
@@ -198,7 +215,7 @@ REFUSED = {
     "number": (lambda _: {"data": 3.0}, "image"),
     # names and counts of inputs
     "dict of other names": (lambda _: {"data": {"picture": IMAGES}}, "picture"),
-    "dict that lacks an input": (lambda _: {"data": {"zeta": LEFT}, "specs": TWO}, "alpha"),
+    "dict that lacks an input": (lambda _: {"data": {"zeta": LEFT}, "specs": TWO}, r"without \['alpha'\]"),
     "dict with one input too many": (lambda _: {"data": {"image": IMAGES, "mask": IMAGES}}, "mask"),
     ".npz of other names": (lambda folder: {"data": npz(folder, picture=IMAGES)}, "picture"),
     ".npz without arrays": (lambda folder: {"data": npz(folder)}, "image"),
@@ -242,12 +259,12 @@ REFUSED = {
     "labels twice, .npz": (lambda folder: {"data": npz(folder, x=IMAGES, y=IDS), "labels": IDS}, "`labels`, and .*data.npz"),
     "labels missing": (lambda folder: {"data": IMAGES, "labels": folder / "none.npy"}, "none.npy"),
     "labels as text": (lambda folder: {"data": IMAGES, "labels": text_file(folder / "labels.npy")}, "labels.npy"),
-    "labels as .npz": (lambda folder: {"data": IMAGES, "labels": npz(folder, y=IDS)}, "labels"),
+    "labels as .npz": (lambda folder: {"data": IMAGES, "labels": npz(folder, y=IDS)}, "labels|data.npz"),
     # nothing to read
-    "empty array": (lambda _: {"data": IMAGES[:0]}, "none in the data"),
-    "empty list": (lambda _: {"data": []}, "none in the data"),
-    "empty tuple of arrays": (lambda _: {"data": (LEFT[:0], RIGHT[:0]), "specs": TWO}, "none in the data"),
-    "empty dict of arrays": (lambda _: {"data": {"image": IMAGES[:0]}}, "none in the data"),
+    "empty array": (lambda _: {"data": IMAGES[:0]}, "none in"),
+    "empty list": (lambda _: {"data": []}, "none in"),
+    "empty tuple of arrays": (lambda _: {"data": (LEFT[:0], RIGHT[:0]), "specs": TWO}, "none in"),
+    "empty dict of arrays": (lambda _: {"data": {"image": IMAGES[:0]}}, "none in"),
     "empty tf.data": (lambda _: {"data": dataset(IMAGES).take(0)}, "none from the dataset"),
     "empty function": (lambda _: {"data": lambda: iter(())}, "none from the generator function"),
     "function of empty batches": (lambda _: {"data": lambda: iter([IMAGES[:0]])}, "generator function"),

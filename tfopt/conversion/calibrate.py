@@ -52,17 +52,11 @@ def draw(samples, specs, count, seed):
     """
     notes = {}
     generator = np.random.default_rng(seed)
-    arrays, filled = {}, 0
+    drawn = []
     for place, index, inputs in _choose(samples, count, generator, notes):
-        sample = conform(inputs, specs, index, notes)
-        for name, value in sample.items():
-            if name not in arrays:
-                arrays[name] = np.empty((min(count, samples.count or count), *value.shape), value.dtype)
-            arrays[name][place] = value
-        filled = max(filled, place + 1)
-    if not filled:
-        raise DataError(f"At least one sample is required. Received: none from {samples.source}.")
-    arrays = {name: array[:filled] for name, array in arrays.items()}
+        # A copy, as what was read may be a row of a batch, which would live on.
+        drawn[place : place + 1] = [{name: value.copy() for name, value in conform(inputs, specs, index, notes).items()}]
+    arrays = {spec.name: np.stack([sample[spec.name] for sample in drawn]) for spec in specs}
     constant = [name for name, array in arrays.items() if array.min() == array.max()]
     if len(constant) == len(arrays):
         raise DataError(
@@ -127,7 +121,7 @@ def _conform(value, spec, index, notes, inputs, specs):
     wanted = np.dtype(spec.dtype)
     if value.dtype.kind not in "fiub" and value.dtype != wanted and value.dtype.name != "bfloat16":
         raise DataError(f"Input {spec.name!r} must be numbers ({spec.dtype}). Received: {value.dtype} in sample {index}.")
-    if value.dtype.kind == "f" and not np.isfinite(value).all():
+    if value.dtype.kind not in "iub" and not np.isfinite(value).all():
         raise DataError(f"Input {spec.name!r} must be finite. Received: NaN or infinity in sample {index}. Clean the data first.")
     if value.dtype == wanted:
         return value
@@ -137,7 +131,14 @@ def _conform(value, spec, index, notes, inputs, specs):
         )
     if value.dtype.kind in "iub" or wanted.kind in "iu":
         notes[f"input {spec.name!r}: {value.dtype} data were converted to {wanted}"] = None
-    return value.astype(wanted)
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = value.astype(wanted)
+    kept = np.isfinite(converted) if wanted.kind == "f" else converted.astype(np.float64) == value.astype(np.float64)
+    if not kept.all():
+        raise DataError(
+            f"Input {spec.name!r} must fit into {wanted}. Received: values from {value.min()} to {value.max()} in sample {index}."
+        )
+    return converted
 
 
 def _wrong_shape(value, spec, index, inputs, specs):
@@ -176,10 +177,15 @@ def scaling_notes(layer, arrays):
         factor = float(np.max(np.abs(np.asarray(layer.scale))))
         if factor < 0.05 and max(abs(low), abs(high)) * factor < 0.05:
             return [f"{seen}, but the model begins with {layer.name} (Rescaling by {factor:.4g}): they look scaled already"]
+        if low >= 0 and high > 16 and high * factor > 16:
+            return [f"{seen}, but the model begins with {layer.name} (Rescaling by {factor:.4g}): they look like raw pixels"]
         return []
     deviation = float(np.sqrt(np.max(np.asarray(layer.variance))))
     center = float(np.max(np.abs(np.asarray(layer.mean))))
     if max(center, deviation) > 5 and max(abs(low), abs(high)) < max(center, deviation) / 4:
         what = f"{layer.name} (Normalization of values about {center:.4g})"
         return [f"{seen}, but the model begins with {what}: they look scaled already"]
+    if low >= 0 and high > 16 and high - center > 30 * deviation:
+        what = f"{layer.name} (Normalization of values about {center:.4g})"
+        return [f"{seen}, but the model begins with {what}: they look like raw pixels"]
     return []

@@ -130,6 +130,8 @@ def compare(interpreter, reference, samples, *, data, layer_names=(), max_accura
     """
     if not (isinstance(max_accuracy_drop, (int, float)) and max_accuracy_drop >= 0):
         raise ArgumentError(f"`max_accuracy_drop` must be a fraction >= 0. Received: {max_accuracy_drop!r}.")
+    if samples is not None and samples.endless:
+        raise DataError(f"Data to check with must end. Received: {samples.source}, which repeats for ever. Add `.take(n)`.")
     found = structure.examine(interpreter, layer_names)
     reasons, notes = list(dict.fromkeys(_float_reason(op, found.quantization) for op in found.float_ops)), list(notes)
     tally = numbers.Tally(interpreter, reference is not None)
@@ -183,7 +185,9 @@ def _open_reference(reference, interpreter, custom_objects, allow_unsafe, thread
     model = reference if hasattr(reference, "layers") else load(
         reference, custom_objects=custom_objects, allow_unsafe=allow_unsafe
     )  # fmt: skip
-    own = signature.input_specs(model, {} if model.inputs else {s.name: s.shape for s in interpreter_specs(interpreter)})
+    own = signature.input_specs(
+        model, {} if signature.named_tensors(model, "inputs") else {s.name: s.shape for s in interpreter_specs(interpreter)}
+    )
     file_specs = interpreter_specs(interpreter)
     if len(own) != len(file_specs):
         raise DataError(f"The reference must have as many inputs as the file, {len(file_specs)}. Received: {len(own)}.")

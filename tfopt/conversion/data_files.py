@@ -2,6 +2,7 @@
 
 import contextlib
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -52,10 +53,18 @@ class StoredArray:
 
     def rows(self, indices):
         """Yields the rows at `indices`, an iterable of rising int."""
+        try:
+            yield from self._rows(indices)
+        except DataError:
+            raise
+        except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError) as error:
+            raise DataError(f"A complete file is required. Received: {self._path} ({error}). Copy it again.") from error
+
+    def _rows(self, indices):
         if self._fortran:  # its rows are scattered over the file
-            with np.load(self._path, allow_pickle=False) as content:
-                array = content[self._member.removesuffix(".npy")] if self._member else content
-                yield from (array[index] for index in indices)
+            with self._open() as file:
+                array = np.lib.format.read_array(file, allow_pickle=False)
+            yield from (array[index] for index in indices)
             return
         size = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
         with self._open() as file:
@@ -126,6 +135,8 @@ class ImageFolder:
         for index in indices:
             try:
                 with Image.open(self._files[index]) as image:
+                    if image.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
+                        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
                     pixels = image.convert("RGB" if channels == 3 else "L")
                     pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
             except (OSError, ValueError, Image.DecompressionBombError) as error:

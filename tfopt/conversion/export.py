@@ -163,7 +163,7 @@ def convert_saved(request, progress):
 def _pack(model, inputs, tensors):
     import tensorflow as tf
 
-    if not model.inputs:
+    if not signature.named_tensors(model, "inputs"):
         return tensors[0] if len(tensors) == 1 else dict(zip((spec.name for spec in inputs), tensors, strict=True))
     structure = getattr(model, "input", None)  # a Sequential model that was never called has none
     if structure is not None:

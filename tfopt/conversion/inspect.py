@@ -57,8 +57,8 @@ def _inspect_tflite(path):
 
 def _inspect_keras(path, model):
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    specs = signature.input_specs(model) if model.inputs else []
-    outputs = model.outputs or []
+    specs = signature.input_specs(model) if signature.named_tensors(model, "inputs") else []
+    outputs = signature.named_tensors(model, "outputs")
     names = signature.output_names(model) or []
     return {
         "format": "saved_model" if path.is_dir() else type(model).__module__.partition(".")[0],

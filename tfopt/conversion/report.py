@@ -54,8 +54,8 @@ def to_markdown(report):
         [
             [
                 output["name"],
-                decibel(output["sqnr"]),
-                f"{output['cosine']:.6f}",
+                "" if output["sqnr"] is None and output["max_error"] != 0 else decibel(output["sqnr"]),
+                "" if output["cosine"] is None else f"{output['cosine']:.6f}",
                 steps(output["max_error_lsb"], output["max_error"]),
                 steps(output["mean_error_lsb"], output["mean_error"]),
                 percent(output["agreement"]),
@@ -121,7 +121,7 @@ def decibel(value):
 
 def steps(lsb, value):
     """An error in output steps where there are steps, else in the output's own unit."""
-    return f"{value:.3g}" if lsb is None else f"{lsb:.2f} LSB"
+    return f"{lsb:.2f} LSB" if lsb is not None else "" if value is None else f"{value:.3g}"
 
 
 def byte_count(value):

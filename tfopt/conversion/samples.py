@@ -10,6 +10,8 @@ import numpy as np
 from tfopt.conversion import data_files
 from tfopt.errors import DataError
 
+_INFINITE = -1  # tf.data.INFINITE_CARDINALITY
+
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
@@ -22,6 +24,7 @@ class Samples:
             input name, `label` is None where there is none.
         labelled: bool, whether samples come with labels.
         may_be_endless: bool, whether reading all of them may never end: a generator, a repeated dataset.
+        endless: bool, whether it surely does not.
     """
 
     source: str
@@ -29,6 +32,7 @@ class Samples:
     read: Callable
     labelled: bool
     may_be_endless: bool = False
+    endless: bool = False
 
 
 def open_samples(data, specs, *, labels=None, scale=None):
@@ -53,6 +57,11 @@ def open_samples(data, specs, *, labels=None, scale=None):
         labels = _read_all(data_files.open_npy(pathlib.Path(labels)))
     if isinstance(data, (str, pathlib.Path)):
         return _open_path(pathlib.Path(data), specs, labels, scale)
+    if hasattr(data, "__next__"):
+        raise DataError(
+            f"Data must be readable more than once. Received: {type(data).__name__}, which can be read once. "
+            "Give the function that makes it, without calling it."
+        )
     if hasattr(data, "element_spec"):
         return _open_dataset(data, specs, labels)
     if callable(data) and not hasattr(data, "__array__"):
@@ -61,16 +70,11 @@ def open_samples(data, specs, *, labels=None, scale=None):
         return _open_iterable(
             lambda: (data[index] for index in range(len(data))), specs, labels, "the PyDataset", may_be_endless=False
         )
-    if hasattr(data, "__next__"):
-        raise DataError(
-            f"Data must be readable more than once. Received: {type(data).__name__}, which can be read once. "
-            "Give the function that makes it, without calling it."
-        )
     return _open_arrays(_bind(data, specs, "the arrays"), specs, labels, "arrays in memory")
 
 
 def _open_arrays(columns, specs, labels, source):
-    columns = {name: column if hasattr(column, "rows") else np.asanyarray(column) for name, column in columns.items()}
+    columns = {name: column if hasattr(column, "rows") else _as_array(column, name, source) for name, column in columns.items()}
     for name, column in columns.items():
         if not column.shape:
             raise DataError(f"Input {name!r} needs an array of samples. Received: a single number in {source}.")
@@ -92,32 +96,53 @@ def _open_arrays(columns, specs, labels, source):
 
 
 def _open_dataset(dataset, specs, labels):
-    finite = dataset.cardinality().numpy() >= 0
-    return _open_iterable(dataset.as_numpy_iterator, specs, labels, "the dataset", may_be_endless=not finite)
+    cardinality = int(dataset.cardinality().numpy())
+    samples = _open_iterable(dataset.as_numpy_iterator, specs, labels, "the dataset", may_be_endless=cardinality < 0)
+    return dataclasses.replace(samples, endless=cardinality == _INFINITE)
 
 
 def _open_iterable(make_iterator, specs, labels, source, *, may_be_endless):
-    first = next(iter(make_iterator()), None)
+    try:
+        iterator = iter(make_iterator())
+    except TypeError as error:
+        raise DataError(
+            f"A function must take no arguments and return an iterator. Received: {source}, with which this fails: {error}."
+        ) from error
+    first = next(iterator, None)
     if first is None:
         raise DataError(f"At least one sample is required. Received: none from {source}.")
+    if labels is not None:
+        labels = np.asarray(labels)
+        if not labels.ndim:
+            raise DataError(f"One label for each sample is required. Received: labels of shape () for {source}.")
     inputs, target = _split(first, specs)
     if labels is not None and target is not None:
         raise DataError(f"Labels must be given once. Received: `labels`, and {source} has labels too. Leave one out.")
     batched = _is_batched(_bind(inputs, specs, source), specs)
 
     def elements():
+        count = 0
         for element in make_iterator():
             inputs, targets = _split(element, specs)
             values = {name: np.asarray(value) for name, value in _bind(inputs, specs, source).items()}
             if not batched:
                 yield values, targets
+                count += 1
                 continue
+            sizes = {name: len(value) for name, value in values.items()}
+            if targets is not None:
+                targets = np.asarray(targets)
+                sizes["labels"] = len(targets) if targets.ndim else 1
+            if len(set(sizes.values())) > 1:
+                raise DataError(f"All arrays of a batch must have as many samples. Received: {sizes} from {source}.")
             for row in range(len(values[specs[0].name])):
-                label = None if targets is None else np.asarray(targets)[row]
-                yield {name: value[row] for name, value in values.items()}, label
+                yield {name: value[row] for name, value in values.items()}, None if targets is None else targets[row]
+                count += 1
+        if not count:
+            raise DataError(f"At least one sample is required. Received: none from {source}.")
 
     def read(indices=None):
-        stream = elements() if labels is None else _with_labels(elements(), np.asarray(labels), source)
+        stream = elements() if labels is None else _with_labels(elements(), labels, source)
         if indices is None:
             yield from stream
             return
@@ -130,8 +155,9 @@ def _open_iterable(make_iterator, specs, labels, source, *, may_be_endless):
 def _with_labels(stream, labels, source):
     count = 0
     for inputs, _ in stream:
-        if count < len(labels):
-            yield inputs, labels[count]
+        if count == len(labels):
+            raise DataError(f"As many labels as samples are required. Received: {count} labels for {source}, which has more.")
+        yield inputs, labels[count]
         count += 1
     if count != len(labels):
         raise DataError(f"As many labels as samples, {count}, are required. Received: {len(labels)} labels for {source}.")
@@ -182,12 +208,20 @@ def _bind(data, specs, source):
         raise DataError(
             f"The arrays must be named as the inputs, {names}. Received: {source} without {missing} and with {unknown}."
         )
-    if len(names) == 1 and not isinstance(data, tuple):
+    listed = isinstance(data, list) and len(data) == 1 and np.ndim(data[0]) == len(specs[0].shape)
+    if len(names) == 1 and not isinstance(data, tuple) and not listed:
         return {names[0]: data}
     if not isinstance(data, (tuple, list)) or len(data) != len(names):
         parts = f"{len(data)} arrays" if isinstance(data, (tuple, list)) else f"one {type(data).__name__}"
         raise DataError(f"One array for each of the inputs {names} is required. Received: {parts} in {source}.")
     return dict(zip(names, data, strict=True))
+
+
+def _as_array(column, name, source):
+    try:
+        return np.asanyarray(column)
+    except ValueError as error:  # lists of unequal lengths
+        raise DataError(f"Input {name!r} needs one array. Received: {error} in {source}.") from error
 
 
 def _split(element, specs):

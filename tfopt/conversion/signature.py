@@ -1,6 +1,7 @@
 """What goes into a model and what comes out: names, shapes, dtypes, in the model's own order."""
 
 import dataclasses
+import re
 
 from tfopt.errors import ArgumentError
 
@@ -38,15 +39,19 @@ def input_specs(model, input_shapes=None):
         ArgumentError: a name is unknown or a shape contradicts the model.
     """
     given = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
-    tensors = model.inputs
+    tensors = named_tensors(model, "inputs")
     if not tensors:
         if not given:
             raise ArgumentError(
                 "The model's input shapes must be known. Received: a model that has none of its own (a subclassed model). "
                 "Give them with --input-shape NAME=1,28,28,1 (Python: input_shapes={...})."
             )
-        return [TensorSpec(name, shape, "float32") for name, shape in given.items()]
+        open_specs = [TensorSpec(name, (*shape[:1], *[None] * (len(shape) - 1)), "float32") for name, shape in given.items()]
+        return [_merge(spec, given[spec.name]) for spec in open_specs]
     specs = [TensorSpec(_plain(tensor.name), tuple(tensor.shape), _dtype(tensor)) for tensor in tensors]
+    for spec in specs:
+        if not re.fullmatch("(float|bfloat|int|uint)[0-9]+|bool", spec.dtype):
+            raise ArgumentError(f"Every input must be numbers. Received: {spec}. Move what reads it out of the model.")
     unknown = sorted(set(given) - {spec.name for spec in specs})
     if unknown:
         raise ArgumentError(
@@ -55,15 +60,21 @@ def input_specs(model, input_shapes=None):
     return [_merge(spec, given.get(spec.name)) for spec in specs]
 
 
+def named_tensors(model, which):
+    """The symbolic tensors of a model's "inputs" or "outputs"; empty where it has none of its own (a subclassed model)."""
+    return getattr(model, which, None) or []  # Keras 3 raises AttributeError where Keras 2 has None
+
+
 def output_names(model):
     """Names of the model's outputs in its own order; None where the model does not say how many there are."""
-    if not model.outputs:
+    outputs = named_tensors(model, "outputs")
+    if not outputs:
         return None
     names = [_plain(name) for name in getattr(model, "output_names", None) or ()]
-    if not names and len(model.outputs) == 1:
+    if not names and len(outputs) == 1:
         names = [_plain(model.layers[-1].name)]
-    if len(set(names)) != len(model.outputs):
-        return [f"output_{index}" for index in range(len(model.outputs))]
+    if len(set(names)) != len(outputs):
+        return [f"output_{index}" for index in range(len(outputs))]
     return names
 
 
@@ -104,7 +115,9 @@ def fix_sizes(specs, batch_size, sample_shapes=None):
 def _merge(spec, shape):
     if shape is None:
         return spec
-    agrees = len(shape) == len(spec.shape) and all(own in (None, size) for own, size in zip(spec.shape[1:], shape[1:], strict=True))
+    agrees = 0 < len(shape) == len(spec.shape) and all(
+        own in (None, size) for own, size in zip(spec.shape[1:], shape[1:], strict=True)
+    )
     if not agrees or any(size is not None and size < 1 for size in shape):
         raise ArgumentError(f"The shape of an input, with batch, must fit {spec}. Received: {shape}.")
     return TensorSpec(spec.name, (spec.shape[0], *shape[1:]), spec.dtype)
