@@ -1,6 +1,7 @@
 """Write several files, or none: each goes to a temporary name first and is renamed when all are complete."""
 
 import contextlib
+import hashlib
 import os
 import pathlib
 import tempfile
@@ -71,6 +72,15 @@ def write(contents, *, force=False):
         for name in temporary:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
+
+
+def sha256(path):
+    """The SHA-256 of a file as hexadecimal str, None for a folder or nothing."""
+    path = pathlib.Path(path)
+    if not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _umask():

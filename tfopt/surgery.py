@@ -53,3 +53,10 @@ def input_scaling(model):
         if kind not in ("InputLayer", "Functional", "Sequential"):
             return None
     return None
+
+
+def suspects(layers):
+    """Layers to name if the converter dies: recurrent ones, which do kill it; else custom ones; else every kind there is."""
+    recurrent = [layer for layer in layers if hasattr(layer, "return_sequences") or "RNN" in type(layer).__name__]
+    custom = [layer for layer in layers if type(layer).__module__.partition(".")[0] not in ("keras", "tf_keras")]
+    return [describe(layer) for layer in recurrent or custom] or sorted({type(layer).__name__ for layer in layers})

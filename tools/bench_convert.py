@@ -62,7 +62,7 @@ def make_model(name, path, inputs_in_pixels):
     features = keras.Model(model.input, head.input)(images, training=False)
     kernel, bias = head.get_weights()
     # Classes must differ by more than the 1/256 that an int8 softmax can tell apart.
-    head.set_weights([kernel * (3 / (np.asarray(features) @ kernel).std(axis=1).mean()), bias])
+    head.set_weights([kernel * (2 / (np.asarray(features) @ kernel).std(axis=1).mean()), bias])
     model.save(path)
 
 

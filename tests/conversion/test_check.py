@@ -129,3 +129,15 @@ def test_float_island_is_named_with_its_layer():
     assert {op.op for op in result.structure.float_ops} >= {"CONV_3D"}
     assert {op.layer for op in result.structure.float_ops if op.op == "CONV_3D"} == {"volume"}
     assert not result.passed
+
+
+def test_inputs_are_paired_by_name_whatever_their_order():
+    keras.utils.set_random_seed(0)
+    left, right = keras.Input((3,), name="left"), keras.Input((3,), name="right")
+    joined = keras.layers.Dense(2)(keras.layers.Concatenate()([left, 10 * right]))
+    model, swapped = keras.Model([left, right], joined), keras.Model([right, left], joined)
+    content = tfopt.convert(model, quantization="float32", runs=1).tflite
+    generator = np.random.default_rng(0)
+    data = {name: generator.normal(size=(8, 3)).astype("float32") for name in ("left", "right")}
+    for reference in (model, swapped, content):
+        assert tfopt.check(content, reference=reference, data=data).outputs[0].sqnr > 100

@@ -5,10 +5,12 @@ import itertools
 
 import numpy as np
 
-from tfopt.conversion import numbers, report, signature, structure
+from tfopt import surgery
+from tfopt.conversion import export, numbers, report, signature, structure
 from tfopt.conversion import samples as reading
 from tfopt.conversion.calibrate import conform
 from tfopt.conversion.interpreter import Interpreter
+from tfopt.conversion.load import load
 from tfopt.errors import ArgumentError, DataError
 
 
@@ -171,34 +173,37 @@ def _open_reference(reference, interpreter, custom_objects, allow_unsafe, thread
     if reference is None:
         return None, ()
     if isinstance(reference, (bytes, bytearray)) or str(reference).endswith(".tflite"):
-        other = Interpreter(reference, threads=threads)
-
-        def run(arrays):
-            outputs = other(tuple(arrays[name] for name in interpreter.input_names))
-            return list(outputs.values()) if isinstance(outputs, dict) else [outputs]
-
-        return run, ()
-    from tfopt import surgery
-    from tfopt.conversion import export
-    from tfopt.conversion.load import load
-
-    model = reference if hasattr(reference, "layers") else load(
-        reference, custom_objects=custom_objects, allow_unsafe=allow_unsafe
-    )  # fmt: skip
-    own = signature.input_specs(
-        model, {} if signature.named_tensors(model, "inputs") else {s.name: s.shape for s in interpreter_specs(interpreter)}
-    )
+        return _run_tflite(Interpreter(reference, threads=threads), interpreter), ()
+    if not hasattr(reference, "layers"):
+        reference = load(reference, custom_objects=custom_objects, allow_unsafe=allow_unsafe)
     file_specs = interpreter_specs(interpreter)
-    if len(own) != len(file_specs):
-        raise DataError(f"The reference must have as many inputs as the file, {len(file_specs)}. Received: {len(own)}.")
-    shapes = {spec.name: other.shape[1:] for spec, other in zip(own, file_specs, strict=True)}
-    traced = export.trace(model, signature.fix_sizes(own, interpreter.batch_size, shapes))
-    renamed = dict(zip(interpreter.input_names, (spec.name for spec in own), strict=True))
+    shapes = {} if signature.named_tensors(reference, "inputs") else {spec.name: spec.shape for spec in file_specs}
+    own = signature.input_specs(reference, shapes)
+    pairs = _pair([spec.name for spec in own], interpreter.input_names)
+    samples = {pairs[spec.name]: spec.shape[1:] for spec in file_specs}
+    traced = export.trace(reference, signature.fix_sizes(own, interpreter.batch_size, samples))
 
     def run(arrays):
-        return traced({renamed[name]: array for name, array in arrays.items()})
+        return traced({pairs[name]: array for name, array in arrays.items()})
 
-    return run, [layer.name for layer in surgery.walk_layers(model)]
+    return run, [layer.name for layer in surgery.walk_layers(reference)]
+
+
+def _run_tflite(other, interpreter):
+    pairs = _pair(other.input_names, interpreter.input_names)
+
+    def run(arrays):
+        outputs = other({pairs[name]: array for name, array in arrays.items()})
+        return list(outputs.values()) if isinstance(outputs, dict) else [outputs]
+
+    return run
+
+
+def _pair(names, file_names):
+    """{input of the file: input of the reference}: by name where the names are the same, else in order."""
+    if len(names) != len(file_names):
+        raise DataError(f"The reference must have as many inputs as the file, {len(file_names)}. Received: {len(names)}.")
+    return {name: name for name in names} if set(names) == set(file_names) else dict(zip(file_names, names, strict=True))
 
 
 def _float_reason(op, kind):

@@ -185,14 +185,14 @@ def _convert(model, representative_data, validation_data, settings, custom_objec
     source = {"name": "a model in memory", "sha256": None}
     if isinstance(model, (str, pathlib.Path)):
         progress({"stage": "load"})
-        source = {"name": pathlib.Path(model).name, "sha256": _sha256(model)}
+        source = {"name": pathlib.Path(model).name, "sha256": files.sha256(model)}
         model = load(model, custom_objects=custom_objects, allow_unsafe=allow_unsafe)
     elif not hasattr(model, "layers") or not callable(model):
         raise ArgumentError(f"A Keras model or the path of one is required. Received: {type(model).__name__}.")
     layers = list(surgery.walk_layers(model))
     specs = signature.input_specs(model, settings.input_shapes)
 
-    progress({"stage": "draw representative data", "suspects": _suspects(layers)})
+    progress({"stage": "draw representative data", "suspects": surgery.suspects(layers)})
     validation = _open_validation(validation_data, specs, settings)
     specs, drawn = _draw(representative_data, validation, specs, settings)
     notes = list(drawn.notes) if drawn else []
@@ -206,7 +206,7 @@ def _convert(model, representative_data, validation_data, settings, custom_objec
         del wanted["float32"]
     converted, packed = {}, {}
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        for name, content in exporter(traced, wanted, drawn, _suspects(layers), progress):
+        for name, content in exporter(traced, wanted, drawn, surgery.suspects(layers), progress):
             converted[name] = content
             # Packing a large file takes seconds, in which zlib leaves the other core to the converter.
             packed[content] = pool.submit(timing.packed_size, content)
@@ -291,18 +291,3 @@ def _export_in_child(child, timeout, traced, wanted, drawn, suspects, progress):
         child.call("tfopt.conversion.export:convert_saved", request, timeout=timeout, progress=progress, suspects=suspects)
         for name in wanted:
             yield name, (folder / name).read_bytes()
-
-
-def _suspects(layers):
-    """Layers to name if the converter dies: recurrent ones, which do kill it; else custom ones; else every kind there is."""
-    recurrent = [layer for layer in layers if hasattr(layer, "return_sequences") or "RNN" in type(layer).__name__]
-    custom = [layer for layer in layers if type(layer).__module__.partition(".")[0] not in ("keras", "tf_keras")]
-    return [surgery.describe(layer) for layer in recurrent or custom] or sorted({type(layer).__name__ for layer in layers})
-
-
-def _sha256(path):
-    path = pathlib.Path(path)
-    if not path.is_file():
-        return None
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
