@@ -13,6 +13,13 @@ def is_legacy_model(model):
     return any(kind.__module__.partition(".")[0] == "tf_keras" for kind in type(model).__mro__)
 
 
+def registered_names():
+    """Names of the custom classes and functions that Keras 2 knows by registration."""
+    import tf_keras
+
+    return set(tf_keras.saving.get_custom_objects())
+
+
 def load_model(path, *, custom_objects=None, safe_mode=True):
     """Reads a Keras 2 `.h5` or `.keras` file with the Keras that wrote it; optimizer and losses are left out.
 

@@ -238,3 +238,35 @@ def test_endless_validation_data_are_refused(classifier, digits):
     endless = tf.data.Dataset.from_tensor_slices(digits[1]).batch(8).repeat()
     with pytest.raises(tfopt.DataError, match=r"must end.*\.take"):
         tfopt.convert(classifier, representative_data=endless.take(3), validation_data=endless, runs=3)
+
+
+def test_names_that_tensorflow_would_refuse_are_kept():
+    keras.utils.set_random_seed(0)
+    source = keras.Input((4,), name="two words & more")
+    model = keras.Model(source, keras.layers.Dense(2, name="score")(source))
+    data = np.random.default_rng(0).normal(size=(50, 4)).astype("float32")
+    run = tfopt.Interpreter(tfopt.convert(model, representative_data=data, runs=3).tflite)
+    assert (run.input_names, run.output_names) == (["two words & more"], ["score"])
+
+
+def test_a_model_that_cannot_run_is_one_clear_error():
+    class Picky(keras.layers.Layer):
+        def call(self, inputs):
+            if inputs.shape[0] is not None:
+                raise RuntimeError("only without a batch size")
+            return inputs
+
+    model = keras.Sequential([keras.Input((3,)), Picky()])
+    with pytest.raises(tfopt.ConversionError, match=r"must run on the inputs .*float32\(1, 3\).*only without a batch size"):
+        tfopt.convert(model, quantization="float32")
+
+
+def test_no_room_for_the_traced_model(classifier, digits, monkeypatch):
+    import tensorflow as tf
+
+    def save(*arguments, **options):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", save)
+    with pytest.raises(tfopt.OutputError, match=r"No space left.*TMPDIR"):
+        tfopt.convert(classifier, representative_data=digits[0][0])

@@ -159,11 +159,14 @@ class TestHostileFiles:
         "gadget",
         [
             {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"},
+            {"module": "os", "class_name": "function", "config": "system", "registered_name": "my>given"},
+            {"module": "os", "class_name": "given", "config": {}, "registered_name": "not given"},
+            {"module": "builtins", "class_name": "function", "config": "exec", "registered_name": "function"},
             {"module": "keras.utils", "class_name": "function", "config": "get_file", "registered_name": "get_file"},
             {"module": "subprocess", "class_name": "Popen", "config": {"args": ["true"]}, "registered_name": "Popen"},
             {"class_name": "__lambda__", "config": {"value": "4wEAAAA="}},
         ],
-        ids=["os.system", "get_file", "Popen", "bytecode"],
+        ids=["os.system", "behind a given name", "given class name", "exec", "get_file", "Popen", "bytecode"],
     )
     def test_gadget_in_a_config(self, model_files, tmp_path, flag, gadget, version):
         with zipfile.ZipFile(model_files / "keras3.keras") as archive:
@@ -176,17 +179,27 @@ class TestHostileFiles:
             for name, content in members.items():
                 archive.writestr(name, content)
         with pytest.raises(tfopt.LoadError, match="layer 'conv2d"):
-            tfopt.load(tmp_path / "gadget.keras")
+            tfopt.load(tmp_path / "gadget.keras", custom_objects={"given": lambda x: x})
 
-    def test_keras_2_op_layer_that_writes_files(self, model_files, tmp_path, flag):
+    @pytest.mark.parametrize("function", ["io.write_file", "compat.v1.write_file", "py_function", "raw_ops.WriteFile", "print"])
+    def test_keras_2_op_layer_that_reaches_files_or_python(self, model_files, tmp_path, flag, function):
         shutil.copy(model_files / "keras2.h5", tmp_path / "op.h5")
         with h5py.File(tmp_path / "op.h5", "r+") as file:
             config = json.loads(file.attrs["model_config"])
-            layer = {"class_name": "TFOpLambda", "config": {"name": "tf.io.write_file", "function": "io.write_file"}}
+            layer = {"class_name": "TFOpLambda", "config": {"name": "reaching", "function": function}}
             config["config"]["layers"].append(layer)
             file.attrs["model_config"] = json.dumps(config)
-        with pytest.raises(tfopt.UnsafeModelError, match=r"tf\.io\.write_file"):
+        with pytest.raises(tfopt.UnsafeModelError, match=f"'reaching' calls `tf.{function}`"):
             tfopt.load(tmp_path / "op.h5")
+
+    def test_keras_2_op_layers_that_compute_are_let_through(self, tmp_path):
+        import tensorflow as tf
+        import tf_keras
+
+        source = tf_keras.Input((4,))
+        model = tf_keras.Model(source, tf.math.multiply(tf.nn.relu(source) + 1.0, 2.0)[:, 1:])
+        model.save(tmp_path / "ops.h5")
+        np.testing.assert_array_equal(tfopt.load(tmp_path / "ops.h5")(np.ones((1, 4), "float32")), np.full((1, 3), 4.0))
 
     def test_saved_model_that_writes_files(self, tmp_path, flag):
         class Writer(tf.Module):

@@ -176,7 +176,7 @@ def convert_file(request, progress):
         request["model"], request["calibrate"], validation, settings, request["custom_objects"], request["allow_unsafe"],
         _export_here, progress,
     )  # fmt: skip
-    pathlib.Path(request["staging"]).write_bytes(result.tflite)
+    files.write({request["staging"]: result.tflite})
     return result.report(request["name"])
 
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from tfopt.conversion import flatbuffer, signature
-from tfopt.errors import ArgumentError, ConversionError
+from tfopt.errors import ArgumentError, ConversionError, OutputError
 
 QUANTIZATIONS = ("int8", "int16x8", "dynamic", "float16", "float32")
 IO_DTYPES = ("int8", "uint8", "float32")
@@ -46,6 +46,9 @@ def trace(model, inputs):
 
     Returns:
         A `Traced`.
+
+    Raises:
+        ConversionError: the model does not run on such inputs.
     """
     import tensorflow as tf
 
@@ -60,11 +63,19 @@ def trace(model, inputs):
             outputs = tf.nest.flatten(model(_pack(model, inputs, list(tensors)), training=False))
             names[:] = signature.output_names(model) or [f"output_{index}" for index in range(len(outputs))]
             # A list, as TensorFlow would sort a dict by name and lose the model's order.
-            return [tf.identity(output, name=name) for name, output in zip(names, outputs, strict=True)]
+            return [tf.identity(output) for output in outputs]
 
-    signatures = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in inputs]
+    # TensorFlow refuses some names that Keras allows; `attach_signature` puts the right ones into the file.
+    signatures = [tf.TensorSpec(spec.shape, spec.dtype, name=f"input_{index}") for index, spec in enumerate(inputs)]
     module = Served()
-    function = module.serve.get_concrete_function()
+    try:
+        function = module.serve.get_concrete_function()
+    except Exception as error:  # whatever the model's own code raises
+        text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
+        raise ConversionError(
+            f"The model must run on the inputs {', '.join(map(str, inputs))}. Received: {type(error).__name__}: {text[:600]}. "
+            "Call it on such an input to see where it fails."
+        ) from error
     module.held = list(function.variables)  # a module saves what hangs on it, and Keras 3 variables do not by themselves
     return Traced(function, module, list(inputs), list(names))
 
@@ -124,7 +135,7 @@ def io_dtype(quantization, io):
 
 
 def save_traced(traced, folder):
-    """Writes a traced model as a SavedModel, for another process to convert."""
+    """Writes a traced model as a SavedModel, for another process to convert; raises `OutputError` if there is no room."""
     import tensorflow as tf
 
     logger = tf.get_logger()
@@ -132,6 +143,10 @@ def save_traced(traced, folder):
     logger.setLevel("WARNING")  # it would tell of a temporary folder that is none of the user's business
     try:
         tf.saved_model.save(traced.module, str(folder))
+    except (OSError, tf.errors.OpError) as error:
+        raise OutputError(
+            f"The temporary folder must have room for the model. Received: {folder} ({error}). Set TMPDIR to another one."
+        ) from error
     finally:
         logger.setLevel(level)
 

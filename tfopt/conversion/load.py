@@ -41,7 +41,7 @@ def load(path, *, custom_objects=None, allow_unsafe=False):
     if not (custom_objects is None or isinstance(custom_objects, dict)):
         custom_objects = read_custom_objects(custom_objects)
     if not allow_unsafe:
-        model_file.require_safe(found, custom_objects=_known_names(custom_objects))
+        model_file.require_safe(found, custom_objects={*(custom_objects or ()), *_registered_names(found)})
     if found.kind == "saved_model":
         return _load_saved_model(found.path)
     custom_objects = model_file.add_registered_names(found.config, custom_objects or {})
@@ -90,10 +90,12 @@ def read_custom_objects(path):
     }
 
 
-def _known_names(custom_objects):
+def _registered_names(found):
+    if found.kind != "saved_model" and not found.written_by_keras_3:
+        return legacy.registered_names()
     import keras
 
-    return {*(custom_objects or ()), *keras.saving.get_custom_objects()}
+    return set(keras.saving.get_custom_objects())
 
 
 def _load_saved_model(path):

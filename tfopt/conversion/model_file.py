@@ -1,5 +1,6 @@
 """What a model file says of itself, read without loading it: kind, writer, configuration, and code that hides in it."""
 
+import builtins
 import dataclasses
 import json
 import pathlib
@@ -11,8 +12,14 @@ from tfopt.errors import LoadError, UnsafeModelError
 _KERAS_MODULES = {"keras", "tf_keras", "builtins"}
 # The only Keras modules whose *functions* belong in a model. `keras.utils` alone would offer file downloads.
 _FUNCTION_MODULES = {"builtins", "activations", "initializers", "losses", "metrics", "ops", "constraints", "regularizers"}
-# TensorFlow functions that a Keras 2 `TFOpLambda` layer may name, but no model needs: they touch files or run Python.
-_FORBIDDEN_FUNCTIONS = ("io.", "raw_ops.", "py_function", "numpy_function", "saved_model.", "compat.", "dynamic_import")
+# Python's own functions, as `exec`, would pass for Keras functions of the module "builtins".
+_PYTHON_FUNCTIONS = set(dir(builtins))
+# What a Keras 2 `TFOpLambda` layer may name: functions of these modules of TensorFlow, and top-level ones but those that touch
+# files or run Python.
+_COMPUTING_MODULES = {"__operators__", "bitwise", "dtypes", "image", "linalg", "math", "nn", "quantization", "ragged", "random"}
+_COMPUTING_MODULES |= {"sets", "signal", "sparse", "strings"}
+_FORBIDDEN_FUNCTIONS = {"py_function", "py_func", "numpy_function", "print", "Print", "read_file", "write_file", "matching_files"}
+_FORBIDDEN_FUNCTIONS |= {"load_library", "load_op_library", "load_file_system_library"}
 # Ops with which a SavedModel's graph reads or writes files or calls Python when it runs.
 _FORBIDDEN_OPS = {"ReadFile", "WriteFile", "PyFunc", "PyFuncStateless", "EagerPyFunc", "MatchingFiles"}
 
@@ -160,8 +167,8 @@ def _require_safe_config(node, path, given, layer):
             raise _missing(path, layer, config["function"])
         raise _unsafe(path, layer, "holds Python bytecode")
     if kind in ("TFOpLambda", "SlicingOpLambda") and isinstance(config, dict):
-        name = str(config.get("function"))
-        if any(part in name for part in _FORBIDDEN_FUNCTIONS):
+        name = str(config.get("function", "__operators__"))
+        if not _computes(name):
             raise _unsafe(path, layer, f"calls `tf.{name}`, which can reach files or Python")
     module = node.get("module")
     if isinstance(kind, str) and isinstance(module, str):
@@ -171,14 +178,22 @@ def _require_safe_config(node, path, given, layer):
 
 
 def _require_known(node, path, given, layer):
-    name = node["config"] if node["class_name"] == "function" else node["class_name"]
-    if _is_given(node.get("registered_name"), given) or _is_given(name, given):
+    is_function = node["class_name"] == "function"
+    name = node["config"] if is_function else node["class_name"]
+    # The name that Keras looks up among the given objects before it imports anything.
+    if _is_given(name if is_function else node.get("registered_name") or name, given):
         return
     root, _, rest = node["module"].partition(".")
     if root not in _KERAS_MODULES:
         raise _missing(path, layer, f"{node['module']}.{name}")
-    if node["class_name"] == "function" and not {root, *rest.split(".")} & _FUNCTION_MODULES:
+    if is_function and (not {root, *rest.split(".")} & _FUNCTION_MODULES or name in _PYTHON_FUNCTIONS):
         raise _unsafe(path, layer, f"calls `{node['module']}.{name}`, which no model needs")
+
+
+def _computes(function):
+    """Whether a TensorFlow function, by its exported name, only computes."""
+    parts = function.removeprefix("compat.v1.").removeprefix("compat.v2.").split(".")
+    return parts[0] in _COMPUTING_MODULES if len(parts) > 1 else parts[0] not in _FORBIDDEN_FUNCTIONS
 
 
 def _is_given(name, given):
@@ -196,7 +211,6 @@ def _require_safe_graph(folder):
     for graph in saved_model.meta_graphs:
         functions = graph.graph_def.library.function
         for node in (*graph.graph_def.node, *(node for function in functions for node in function.node_def)):
-            # The checkpoint reader of every SavedModel uses MatchingFiles' relatives, never these.
             if node.op in _FORBIDDEN_OPS:
                 raise _unsafe(folder, node.name, f"runs the op `{node.op}`, which reaches files or Python")
 
