@@ -224,7 +224,9 @@ def started(model_files, tmp_path):
     """A running `tfopt convert` and its child, both some seconds from their end."""
     command = [sys.executable, "-m", "tfopt", "convert", str(model_files / "keras3.h5"), "-o", "out.tflite"]
     command += ["--calibrate", str(model_files / "train.npy"), "--runs", "1000000"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell starts what runs in its background with Ctrl-C ignored, which the tests may have inherited.
+    process = subprocess.Popen(command, cwd=tmp_path, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes)
     deadline = time.monotonic() + 30
     while not children_of(process.pid) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -181,7 +181,9 @@ class TestHostileFiles:
         with pytest.raises(tfopt.LoadError, match="layer 'conv2d"):
             tfopt.load(tmp_path / "gadget.keras", custom_objects={"given": lambda x: x})
 
-    @pytest.mark.parametrize("function", ["io.write_file", "compat.v1.write_file", "py_function", "raw_ops.WriteFile", "print"])
+    @pytest.mark.parametrize(
+        "function", ["io.write_file", "compat.v1.write_file", "py_function", "raw_ops.WriteFile", "print", "compat.v1.Session"]
+    )
     def test_keras_2_op_layer_that_reaches_files_or_python(self, model_files, tmp_path, flag, function):
         shutil.copy(model_files / "keras2.h5", tmp_path / "op.h5")
         with h5py.File(tmp_path / "op.h5", "r+") as file:
@@ -201,17 +203,39 @@ class TestHostileFiles:
         model.save(tmp_path / "ops.h5")
         np.testing.assert_array_equal(tfopt.load(tmp_path / "ops.h5")(np.ones((1, 4), "float32")), np.full((1, 3), 4.0))
 
-    def test_saved_model_that_writes_files(self, tmp_path, flag):
-        class Writer(tf.Module):
+    @pytest.mark.parametrize("kind", ["ClassMethod", "InstanceMethod", "TensorFlowOpLayer"])
+    def test_keras_2_layers_that_call_anything(self, model_files, tmp_path, flag, kind):
+        shutil.copy(model_files / "keras2.h5", tmp_path / "op.h5")
+        with h5py.File(tmp_path / "op.h5", "r+") as file:
+            config = json.loads(file.attrs["model_config"])
+            inner = {"name": "caller", "cls_symbol": "io.gfile.remove", "method_name": "__call__"}
+            config["config"]["layers"].append({"class_name": kind, "config": inner})
+            file.attrs["model_config"] = json.dumps(config)
+        with pytest.raises(tfopt.UnsafeModelError, match=f"'caller' is a {kind} layer"):
+            tfopt.load(tmp_path / "op.h5")
+
+    @pytest.mark.parametrize(
+        "reach",
+        [
+            lambda path: tf.io.write_file(path, "gotcha"),
+            lambda path: tf.print("gotcha", output_stream=f"file://{path}"),
+            lambda path: tf.raw_ops.SaveV2(prefix=path, tensor_names=["a"], shape_and_slices=[""], tensors=[tf.zeros(3)]),
+            lambda path: tf.raw_ops.DebugIdentityV2(input=tf.zeros(3), debug_urls=[f"file://{path}"]),
+            lambda path: tf.numpy_function(lambda: 1.0, [], tf.float64),
+        ],
+        ids=["write_file", "print", "save", "debug", "python"],
+    )
+    def test_saved_model_that_reaches_files_or_python(self, tmp_path, flag, reach):
+        class Reaching(tf.Module):
             @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32)])
             def serve(self, x):
-                tf.io.write_file(str(flag), "gotcha")
+                reach(str(flag))
                 return x
 
-        module = Writer()
-        tf.saved_model.save(module, str(tmp_path / "writer"), signatures=module.serve)
-        with pytest.raises(tfopt.UnsafeModelError, match="WriteFile"):
-            tfopt.load(tmp_path / "writer")
+        module = Reaching()
+        tf.saved_model.save(module, str(tmp_path / "reaching"), signatures=module.serve)
+        with pytest.raises(tfopt.UnsafeModelError, match=r"runs the op `\w+`, which reaches"):
+            tfopt.load(tmp_path / "reaching")
 
 
 def test_reading_a_configuration_needs_no_tensorflow(model_files):

@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 from tfopt import legacy
-from tfopt.conversion import model_file
+from tfopt.conversion import model_file, safety
 from tfopt.errors import LoadError
 
 
@@ -41,7 +41,7 @@ def load(path, *, custom_objects=None, allow_unsafe=False):
     if not (custom_objects is None or isinstance(custom_objects, dict)):
         custom_objects = read_custom_objects(custom_objects)
     if not allow_unsafe:
-        model_file.require_safe(found, custom_objects={*(custom_objects or ()), *_registered_names(found)})
+        safety.require_safe(found, custom_objects={*(custom_objects or ()), *_registered_names(found)})
     if found.kind == "saved_model":
         return _load_saved_model(found.path)
     custom_objects = model_file.add_registered_names(found.config, custom_objects or {})
