@@ -165,6 +165,28 @@ def test_int8_without_data_says_how_to_give_some(run_cli, model_files, tmp_path)
     assert finished.returncode == 2 and "--calibrate DATA" in finished.stderr and files_in(tmp_path) == []
 
 
+def test_labels_need_validation_data(run_cli, model_files, tmp_path):
+    train = model_files / "train.npy"
+    finished = run_cli("convert", model_files / "keras3.h5", "-o", "out.tflite", "--calibrate", train, "--labels", train)
+    assert finished.returncode == 2 and "--validate" in finished.stderr and files_in(tmp_path) == []
+
+
+def test_a_bug_is_told_apart_from_a_failed_check(tmp_path):
+    script = """
+import sys
+from tfopt.conversion import isolation
+def run(*arguments, **options):
+    raise RuntimeError("Traceback of the child")
+isolation.run = run
+sys.argv = ["tfopt", "check", "model.tflite", "--json"]
+from tfopt.cli import main
+main()
+"""
+    finished = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert finished.returncode == 70 and "Traceback of the child" in finished.stderr
+    assert json.loads(finished.stdout)["error"]["kind"] == "bug"
+
+
 def test_error_as_json(run_cli):
     finished = run_cli("convert", "nothing.h5", "-o", "out.tflite", "--json")
     assert finished.returncode == 2

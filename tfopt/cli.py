@@ -60,7 +60,8 @@ _runs = click.option("--runs", type=int, default=50, show_default=True, help="Ti
 def cli():
     """Compress Keras models and ship them as verified int8 TFLite files.
 
-    Exit codes: 0 all is well, 1 the check failed, 2 bad usage or input, 3 the converter failed, 130 interrupted.
+    Exit codes: 0 all is well, 1 the check failed, 2 bad usage or input, 3 the converter failed, 70 a bug in tfopt,
+    130 interrupted.
     """
 
 
@@ -186,9 +187,11 @@ def main():
             terminal.print_json({"error": {"kind": type(error).__name__, "message": str(error)}})
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read the output has gone
-        sys.exit(0)
+    except RuntimeError as error:  # a bug, told by the child process with its traceback
+        if "--json" in sys.argv:
+            terminal.print_json({"error": {"kind": "bug", "message": str(error)}})
+        click.echo(f"Error: {error}\nThis is a bug in tfopt.", err=True)
+        sys.exit(70)
 
 
 def _run(target, request, verbose, show_progress):

@@ -5,7 +5,6 @@ import tempfile
 
 from tfopt import files, terminal
 from tfopt.conversion import isolation, report
-from tfopt.errors import ArgumentError
 
 
 def convert_to_file(
@@ -26,8 +25,6 @@ def convert_to_file(
         TfoptError: nothing was written.
     """
     path = pathlib.Path(output)
-    if path.suffix != ".tflite":
-        raise ArgumentError(f"The output must be named `something.tflite`. Received: {output}.")
     outputs = (path, *report.paths(path))
     files.require_writable(outputs, force=force)
     with tempfile.TemporaryDirectory(prefix="tfopt-") as folder, terminal.progress(show_progress) as progress:

@@ -141,3 +141,91 @@ def test_inputs_are_paired_by_name_whatever_their_order():
     data = {name: generator.normal(size=(8, 3)).astype("float32") for name in ("left", "right")}
     for reference in (model, swapped, content):
         assert tfopt.check(content, reference=reference, data=data).outputs[0].sqnr > 100
+
+
+def permuting_file():
+    """A model of three outputs, and a file of it by the plain converter, which keeps neither their order nor their names."""
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(0)
+    source = keras.Input((4,), name="source")
+    model = keras.Model(source, [keras.layers.Dense(3, name=name)(source) for name in ("cls", "mm", "aa")])
+    return model, tf.lite.TFLiteConverter.from_keras_model(model).convert()
+
+
+def test_file_of_the_plain_converter_is_read_in_the_models_order():
+    model, content = permuting_file()
+    data = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
+    expected = [np.asarray(output) for output in model(data)]
+    for output, wanted in zip(tfopt.Interpreter(content).run(data), expected, strict=True):
+        np.testing.assert_allclose(output, wanted, atol=1e-5)
+    result = tfopt.check(content, reference=model, data=data, labels=expected[0].argmax(1))
+    assert result.passed and result.accuracy == result.reference_accuracy == 1.0
+
+
+def test_noise_above_the_variation_fails_whatever_the_constant_part():
+    keras.utils.set_random_seed(0)
+    source = keras.Input((4,))
+    hidden = keras.layers.Dense(8, activation="relu")(source)
+    model = keras.Model(source, keras.layers.Dense(1, bias_initializer=keras.initializers.Constant(1000.0))(hidden))
+    data = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+    result = tfopt.convert(model, representative_data=data, runs=1)
+    numbers = result.check.outputs[0]
+    wanted, found = np.asarray(model(data), np.float64), tfopt.Interpreter(result.tflite)(data)
+    variation = ((wanted - wanted.mean(0)) ** 2).sum() / ((wanted - found) ** 2).sum()
+    assert numbers.variation_sqnr == pytest.approx(10 * math.log10(variation), abs=0.1)
+    assert numbers.sqnr > 40 and not result.check.passed and "exceeds what the output varies" in result.check.reasons[0]
+
+
+@pytest.mark.parametrize("quantization", ["int8", "dynamic"])
+def test_a_file_that_stayed_float_fails(quantization):
+    source = keras.Input((4, 4, 4, 2))
+    model = keras.Model(source, keras.layers.Conv3D(3, 2, name="volume")(source))
+    data = np.random.default_rng(0).random((20, 4, 4, 4, 2)).astype("float32")
+    result = tfopt.convert(model, representative_data=data, quantization=quantization, runs=1)
+    assert not result.check.passed
+    if quantization == "int8":
+        assert not tfopt.check(result.tflite).passed, "quantized inputs claim an int8 file"
+
+
+def test_identical_outputs_and_outputs_without_a_row_for_each_sample():
+    source = keras.Input((10, 4), name="source")
+    same = keras.layers.Dense(3, name="same")(source)
+    model = keras.Model(source, [same, same, keras.ops.reshape(same, (-1, 3)), keras.ops.sum(same)])
+    data = np.random.default_rng(0).random((20, 10, 4)).astype("float32")
+    result = tfopt.convert(model, representative_data=data, quantization="float32", validation_data=data, runs=1)
+    assert result.check.passed and len(result.check.outputs) == 4
+    with pytest.raises(tfopt.DataError, match="has no row for each sample"):
+        tfopt.Interpreter(result.tflite)(data)
+    outputs = tfopt.Interpreter(result.tflite).run(data[:1])
+    np.testing.assert_allclose(outputs[2], np.asarray(model(data[:1])[2]), atol=1e-5)
+
+
+def test_infinity_in_the_file_is_a_verdict():
+    class Exponential(keras.layers.Layer):
+        def __init__(self, factor):
+            super().__init__()
+            self.factor = factor
+
+        def call(self, inputs):
+            return keras.ops.exp(self.factor * inputs)
+
+    content = tfopt.convert(keras.Sequential([keras.Input((3,)), Exponential(100.0)]), quantization="float32", runs=1).tflite
+    result = tfopt.check(content, reference=keras.Sequential([keras.Input((3,)), Exponential(1.0)]), data=np.full((3, 3), 5.0))
+    assert not result.passed and "of the file is NaN or infinite" in result.reasons[0]
+
+
+def test_hard_sigmoid_decides_at_its_half():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, activation="hard_sigmoid", kernel_initializer="ones")])
+    content = tfopt.convert(model, quantization="float32", runs=1).tflite
+    data = np.array([[-2.0], [-0.1], [0.2], [0.4], [2.0]], "float32")
+    assert tfopt.check(content, reference=model, data=data, labels=np.array([0, 0, 1, 1, 1])).accuracy == 1.0
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"min_sqnr": float("nan")}, {"min_sqnr": "20"}, {"max_accuracy_drop": -1}, {"reference": 3}], ids=str
+)
+def test_bad_arguments(converted, arguments):
+    with pytest.raises(tfopt.ArgumentError, match="Received: "):
+        tfopt.check(converted.tflite, data=np.ones((1, 8, 8, 1)), **arguments)

@@ -270,3 +270,55 @@ def test_no_room_for_the_traced_model(classifier, digits, monkeypatch):
     monkeypatch.setattr(tf.saved_model, "save", save)
     with pytest.raises(tfopt.OutputError, match=r"No space left.*TMPDIR"):
         tfopt.convert(classifier, representative_data=digits[0][0])
+
+
+def test_two_inputs_with_labels():
+    keras.utils.set_random_seed(0)
+    first, second = keras.Input((4,), name="b"), keras.Input((3,), name="a")
+    model = keras.Model([first, second], keras.layers.Dense(3)(keras.layers.Concatenate()([first, second])))
+    generator = np.random.default_rng(0)
+    b, a = (generator.normal(size=(60, size)).astype("float32") for size in (4, 3))
+    labels = np.asarray(model([b, a])).argmax(1)
+    for data in ((b, a), {"a": a, "b": b}):
+        for target in (labels, labels[:, None], np.eye(3)[labels]):
+            result = tfopt.convert(
+                model, representative_data=(b, a), validation_data=(data, target), quantization="float32", runs=1
+            )
+            assert result.check.accuracy == 1.0
+    result = tfopt.convert(model, representative_data=(b, a), validation_data=(b, a), quantization="float32", runs=1)
+    assert result.check.accuracy is None and result.check.samples == 60
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ((np.zeros(400), np.zeros(400)), "one array"),
+        (np.full(400, "cat"), "class ids or one-hot"),
+        ({"a": np.zeros(400)}, "one array"),
+    ],
+    ids=["tuple", "strings", "dict"],
+)
+def test_labels_that_cannot_be_used(classifier, digits, labels, words):
+    with pytest.raises(tfopt.DataError, match=words):
+        tfopt.convert(classifier, representative_data=digits[0][0], validation_data=(digits[1][0], labels))
+
+
+def test_half_precision_models_are_told_how_to_become_float32():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, dtype="mixed_float16", name="half")])
+    with pytest.raises(tfopt.ArgumentError, match=r"half \(Dense\) in float16.*set_dtype_policy"):
+        tfopt.convert(model, quantization="float32")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"quantization": "dynamic", "io": "uint8"}, {"input_shapes": {"image": (4, 8, 8, 1)}}, {"quantization": "int4"}],
+    ids=["io", "batch", "quantization"],
+)
+def test_arguments_that_contradict_each_other(classifier, digits, arguments):
+    with pytest.raises(tfopt.ArgumentError, match="Received: "):
+        tfopt.convert(classifier, representative_data=digits[0][0], **arguments)
+
+
+def test_save_wants_the_right_ending(converted, tmp_path):
+    with pytest.raises(tfopt.ArgumentError, match="something.tflite"):
+        converted.save(tmp_path / "model")

@@ -165,7 +165,7 @@ def test_folders_are_classes_in_alphabetical_order(tmp_path):
             Image.new("L", (2, 2), 40 * index).save(path)
     images = ImageFolder(tmp_path, TensorSpec("image", (None, 2, 2, 1), "float32"), "0..255")
     assert images.shape == (4, 2, 2, 1)
-    assert [folder.name for folder in images.classes] == ["ant", "bee", "wasp"]
+    assert images.classes == ["ant", "bee", "wasp"]
     assert images.class_ids == [0, 0, 1, 2]
     np.testing.assert_allclose([row[0, 0, 0] for row in images.rows(range(4))], [40, 120, 80, 0], atol=1)
 
@@ -186,3 +186,16 @@ def test_an_image_folder_must_fit_the_input(shape, scale, advice, tmp_path):
     with pytest.raises(tfopt.DataError) as caught:
         ImageFolder(tmp_path, TensorSpec("image", shape, "float32"), scale)
     assert advice in str(caught.value) and "Received:" in str(caught.value)
+
+
+def test_classes_are_those_of_keras_with_empty_and_nested_folders(tmp_path):
+    import keras
+
+    for name in ("a/s0/1.png", "a/s1/2.png", "c/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (2, 2), 9).save(tmp_path / name)
+    (tmp_path / "b").mkdir()
+    images = ImageFolder(tmp_path, TensorSpec("image", (None, 2, 2, 1), "float32"), "0..255")
+    theirs = keras.utils.image_dataset_from_directory(tmp_path, image_size=(2, 2), shuffle=False, verbose=False)
+    assert images.classes == theirs.class_names == ["a", "b", "c"]
+    assert images.class_ids == [int(label) for _, labels in theirs for label in labels] == [0, 0, 2]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import pathlib
 
 import numpy as np
 
@@ -9,8 +10,9 @@ from tfopt import surgery
 from tfopt.conversion import export, numbers, report, signature, structure
 from tfopt.conversion import samples as reading
 from tfopt.conversion.calibrate import conform
-from tfopt.conversion.interpreter import Interpreter
+from tfopt.conversion.interpreter import Interpreter, is_tflite
 from tfopt.conversion.load import load
+from tfopt.conversion.settings import check_thresholds
 from tfopt.errors import ArgumentError, DataError
 
 
@@ -87,6 +89,7 @@ def check(
     Raises:
         LoadError, DataError, ArgumentError.
     """
+    check_thresholds(max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr)
     if data is None and (reference is not None or labels is not None):
         raise ArgumentError(
             "`data` are required to compare with a reference or labels. Received: none. Give them with --data (Python: data=...)."
@@ -114,7 +117,9 @@ def check_file(request, progress):
     return report.to_dict(result) | {"accuracy_drop": result.accuracy_drop}
 
 
-def compare(interpreter, reference, samples, *, data, layer_names=(), max_accuracy_drop, min_sqnr, notes=(), progress=None):
+def compare(
+    interpreter, reference, samples, *, data, layer_names=(), max_accuracy_drop, min_sqnr, quantization=None, progress=None
+):
     """What `check` does once files and data are open.
 
     Args:
@@ -124,18 +129,19 @@ def compare(interpreter, reference, samples, *, data, layer_names=(), max_accura
         data: str, what the samples are.
         layer_names: names of the Keras model's layers.
         max_accuracy_drop, min_sqnr: as for `check`.
-        notes: tuple of str to pass on.
+        quantization: what the file is meant to be, None if only the file can tell.
         progress: None or a function that is called with {"stage", "done", "total"}.
 
     Returns:
         `CheckResult`.
     """
-    if not (isinstance(max_accuracy_drop, (int, float)) and max_accuracy_drop >= 0):
-        raise ArgumentError(f"`max_accuracy_drop` must be a fraction >= 0. Received: {max_accuracy_drop!r}.")
     if samples is not None and samples.endless:
         raise DataError(f"Data to check with must end. Received: {samples.source}, which repeats for ever. Add `.take(n)`.")
-    found = structure.examine(interpreter, layer_names)
-    reasons, notes = list(dict.fromkeys(_float_reason(op, found.quantization) for op in found.float_ops)), list(notes)
+    found = structure.examine(interpreter, layer_names, quantization)
+    reasons, notes = [], []
+    if quantization not in (None, found.quantization):
+        reasons.append(f"the file should be {quantization}, but it is {found.quantization}")
+    reasons += dict.fromkeys(_float_reason(op, quantization or found.quantization) for op in found.float_ops)
     tally = numbers.Tally(interpreter, reference is not None)
     if samples is not None:
         specs = interpreter_specs(interpreter)
@@ -172,38 +178,57 @@ def _open_reference(reference, interpreter, custom_objects, allow_unsafe, thread
     """(function from a batch to the list of outputs, names of the Keras layers)."""
     if reference is None:
         return None, ()
-    if isinstance(reference, (bytes, bytearray)) or str(reference).endswith(".tflite"):
+    if isinstance(reference, (bytes, bytearray)) or (isinstance(reference, (str, pathlib.Path)) and is_tflite(reference)):
         return _run_tflite(Interpreter(reference, threads=threads), interpreter), ()
-    if not hasattr(reference, "layers"):
+    if isinstance(reference, (str, pathlib.Path)):
         reference = load(reference, custom_objects=custom_objects, allow_unsafe=allow_unsafe)
+    elif not hasattr(reference, "layers"):
+        raise ArgumentError(f"`reference` must be a Keras model or a path. Received: {type(reference).__name__}.")
     file_specs = interpreter_specs(interpreter)
     shapes = {} if signature.named_tensors(reference, "inputs") else {spec.name: spec.shape for spec in file_specs}
     own = signature.input_specs(reference, shapes)
-    pairs = _pair([spec.name for spec in own], interpreter.input_names)
+    pairs = _pair({spec.name: spec.shape[1:] for spec in own}, {spec.name: spec.shape[1:] for spec in file_specs})
     samples = {pairs[spec.name]: spec.shape[1:] for spec in file_specs}
+    outputs = signature.output_names(reference)
     traced = export.trace(reference, signature.fix_sizes(own, interpreter.batch_size, samples))
 
     def run(arrays):
-        return traced({pairs[name]: array for name, array in arrays.items()})
+        found = traced({pairs[name]: array for name, array in arrays.items()})
+        if outputs is None or set(outputs) != set(interpreter.output_names):
+            return found
+        return [found[outputs.index(name)] for name in interpreter.output_names]
 
     return run, [layer.name for layer in surgery.walk_layers(reference)]
 
 
 def _run_tflite(other, interpreter):
-    pairs = _pair(other.input_names, interpreter.input_names)
+    shapes = [{spec.name: spec.shape[1:] for spec in interpreter_specs(each)} for each in (other, interpreter)]
+    pairs = _pair(*shapes)
+    same = set(other.output_names) == set(interpreter.output_names)
 
     def run(arrays):
-        outputs = other({pairs[name]: array for name, array in arrays.items()})
-        return list(outputs.values()) if isinstance(outputs, dict) else [outputs]
+        outputs = other.run({pairs[name]: array for name, array in arrays.items()})
+        return [outputs[other.output_names.index(name)] for name in interpreter.output_names] if same else outputs
 
     return run
 
 
-def _pair(names, file_names):
-    """{input of the file: input of the reference}: by name where the names are the same, else in order."""
-    if len(names) != len(file_names):
-        raise DataError(f"The reference must have as many inputs as the file, {len(file_names)}. Received: {len(names)}.")
-    return {name: name for name in names} if set(names) == set(file_names) else dict(zip(file_names, names, strict=True))
+def _pair(reference, file):
+    """{input of the file: input of the reference}, given {name: shape of a sample}: by name, else in order, else by shape."""
+    if len(reference) != len(file):
+        raise DataError(f"The reference must have as many inputs as the file, {len(file)}. Received: {len(reference)}.")
+    if set(reference) == set(file):
+        return {name: name for name in file}
+
+    def fits(own, wanted):
+        return len(own) == len(wanted) and all(size in (None, other) for size, other in zip(own, wanted, strict=True))
+
+    if all(fits(own, wanted) for own, wanted in zip(reference.values(), file.values(), strict=True)):
+        return dict(zip(file, reference, strict=True))
+    pairs = {name: [own for own, shape in reference.items() if fits(shape, wanted)] for name, wanted in file.items()}
+    if any(len(found) != 1 for found in pairs.values()) or len({found[0] for found in pairs.values()}) != len(file):
+        raise DataError(f"The inputs of the reference must be those of the file, {file}. Received: {reference}.")
+    return {name: found[0] for name, found in pairs.items()}
 
 
 def _float_reason(op, kind):

@@ -48,7 +48,7 @@ class ConversionResult:
             "tflite": {"name": name, "bytes": len(self.tflite), "sha256": hashlib.sha256(self.tflite).hexdigest()},
             "source": self.source,
             "environment": environment.describe(),
-            "settings": report.to_dict(self.settings),
+            "settings": report.to_dict(self.settings) | {"io": export.io_dtype(self.settings.quantization, self.settings.io)},
             "representative_data": self.representative_data,
             "notes": list(self.notes),
             "check": report.to_dict(self.check) | {"accuracy_drop": self.check.accuracy_drop},
@@ -170,6 +170,8 @@ def convert_file(request, progress):
     shapes = settings["input_shapes"]
     settings = Settings(**{**settings, "input_shapes": {name: tuple(shape) for name, shape in shapes.items()} if shapes else None})
     validation = request["validate"]
+    if validation is None and request["labels"] is not None:
+        raise ArgumentError("`--labels` are those of the validation data. Received: none of these. Give them with --validate.")
     if validation is not None and request["labels"] is not None:
         validation = (validation, request["labels"])
     result = _convert(
@@ -190,6 +192,7 @@ def _convert(model, representative_data, validation_data, settings, custom_objec
     elif not hasattr(model, "layers") or not callable(model):
         raise ArgumentError(f"A Keras model or the path of one is required. Received: {type(model).__name__}.")
     layers = list(surgery.walk_layers(model))
+    _require_float32(layers)
     specs = signature.input_specs(model, settings.input_shapes)
 
     progress({"stage": "draw representative data", "suspects": surgery.suspects(layers)})
@@ -215,7 +218,7 @@ def _convert(model, representative_data, validation_data, settings, custom_objec
         verdict = check.compare(
             Interpreter(converted["converted"], threads=settings.threads), traced, on, data=described,
             layer_names=[layer.name for layer in layers], max_accuracy_drop=settings.max_accuracy_drop,
-            min_sqnr=settings.min_sqnr, progress=progress,
+            min_sqnr=settings.min_sqnr, quantization=settings.quantization, progress=progress,
         )  # fmt: skip
         progress({"stage": "benchmark"})
         measured = timing.benchmark(
@@ -237,11 +240,21 @@ def _check_data(validation, drawn, specs):
     return None, "none"
 
 
+def _require_float32(layers):
+    for layer in layers:
+        if getattr(layer, "compute_dtype", None) in ("float16", "bfloat16"):
+            raise ArgumentError(
+                f"Every layer must compute in float32. Received: {surgery.describe(layer)} in {layer.compute_dtype}. "
+                "Build the model under keras.config.set_dtype_policy('float32') and copy the weights with get_weights, set_weights."
+            )
+
+
 def _open_validation(data, specs, settings):
     if data is None:
         return None
     labels = None
-    if isinstance(data, tuple) and len(data) == 2 and not (len(specs) == 2 and np.ndim(data[1]) == len(specs[1].shape)):
+    # Keras' rule: a pair is (data, labels), unless it is one array for each of two inputs.
+    if isinstance(data, tuple) and len(data) == 2 and (len(specs) != 2 or isinstance(data[0], (dict, tuple, list))):
         data, labels = data
     return reading.open_samples(data, specs, labels=labels, scale=settings.scale)
 

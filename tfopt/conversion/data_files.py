@@ -98,7 +98,7 @@ class ImageFolder:
 
     Attributes:
         shape: tuple of int, (images, height, width, channels).
-        classes: list of pathlib.Path, the folders that hold images, sorted; class ids are places in it.
+        classes: list of str, the names of the sub-folders, sorted; class ids are places in it, as in Keras.
         class_ids: list of int, one per image.
 
     Args:
@@ -124,8 +124,9 @@ class ImageFolder:
             raise DataError(f"At least one image ({kinds}) is required. Received: none in {folder}. Check the path.")
         self._scale = SCALES[scale]
         self.shape = (len(self._files), *spec.shape[1:])
-        self.classes = sorted({file.parent for file in self._files})
-        self.class_ids = [self.classes.index(file.parent) for file in self._files]
+        self.classes = sorted(item.name for item in folder.iterdir() if item.is_dir())
+        parts = [file.relative_to(folder).parts for file in self._files]
+        self.class_ids = [self.classes.index(part[0]) if len(part) > 1 else None for part in parts]
 
     def rows(self, indices):
         from PIL import Image

@@ -131,6 +131,8 @@ def io_dtype(quantization, io):
         if io == "uint8":
             raise ArgumentError("`io` of an int16x8 model must be int8 (then int16) or float32. Received: io='uint8'.")
         return "float32" if io == "float32" else "int16"
+    if io == "uint8":
+        raise ArgumentError(f"`io` uint8 needs the quantization int8. Received: io='uint8' with {quantization}, which has float32.")
     return "float32"
 
 
@@ -195,7 +197,7 @@ def _batches(inputs, samples):
 
 
 def _explain(message, quantization):
-    ops = sorted(set(re.findall(r"\btf\.(\w+)", message)))
+    ops = sorted(set(re.findall(r"\btf\.(\w+)", message)) - {"entry_function"})
     places = sorted(set(re.findall(r'"([\w./ -]+/[\w./ -]+)"', message)) - {""})
     if "Flex ops" in message or "custom op" in message or "is neither a custom op nor a flex op" in message:
         where = f" in {', '.join(_layer_of(place) for place in places[:5])}" if places else ""

@@ -4,7 +4,7 @@ import pathlib
 
 from tfopt import surgery
 from tfopt.conversion import report, signature, structure
-from tfopt.conversion.interpreter import Interpreter
+from tfopt.conversion.interpreter import Interpreter, is_tflite
 from tfopt.conversion.load import load
 
 
@@ -30,7 +30,7 @@ def inspect(path, *, custom_objects=None, allow_unsafe=False):
         LoadError: the file is missing, damaged or of another kind.
     """
     path = pathlib.Path(path)
-    if path.suffix == ".tflite":
+    if path.suffix == ".tflite" or is_tflite(path):
         return _inspect_tflite(path)
     return _inspect_keras(path, load(path, custom_objects=custom_objects, allow_unsafe=allow_unsafe))
 

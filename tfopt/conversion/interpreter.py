@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import sys
 import tempfile
 
@@ -29,8 +30,9 @@ class Interpreter:
         threads: int >= 1, threads of the CPU kernels.
 
     Attributes:
-        input_names, output_names: lists of str in the file's order.
+        input_names, output_names: lists of str in the model's order, where a signature tells it.
         graph: the file's structure, a `flatbuffer.Graph`.
+        output_indices: list of int, the outputs' tensors in `graph`, in that order.
         batch_size: int, samples per run, as the file fixes it.
 
     Raises:
@@ -61,13 +63,14 @@ class Interpreter:
         self.graph = flatbuffer.parse(content)
         self._inputs = self._interpreter.get_input_details()
         self._outputs = self._interpreter.get_output_details()
-        signature = self._interpreter.get_signature_list().get(flatbuffer.SIGNATURE)
-        self.input_names = [detail["name"].split(":")[0] for detail in self._inputs]
-        self.output_names = [detail["name"].split(":")[0] for detail in self._outputs]
-        if signature:
-            runner = self._interpreter.get_signature_runner(flatbuffer.SIGNATURE)
-            self.input_names = _signature_names(runner.get_input_details(), self._inputs, self.input_names)
-            self.output_names = _signature_names(runner.get_output_details(), self._outputs, self.output_names)
+        self.input_names = _unique(detail["name"] for detail in self._inputs)
+        self.output_names = _unique(detail["name"] for detail in self._outputs)
+        signature = next(iter(self._interpreter.get_signature_list()), None)
+        if signature is not None:
+            runner = self._interpreter.get_signature_runner(signature)
+            self._inputs, self.input_names = _in_signature_order(runner.get_input_details(), self._inputs, self.input_names)
+            self._outputs, self.output_names = _in_signature_order(runner.get_output_details(), self._outputs, self.output_names)
+        self.output_indices = [int(detail["index"]) for detail in self._outputs]
         self.batch_size = int(self._inputs[0]["shape"][0]) if len(self._inputs[0]["shape"]) else 1
 
     def __call__(self, inputs):
@@ -83,8 +86,21 @@ class Interpreter:
         Raises:
             DataError: names, ranks or sizes do not fit the file.
         """
+        outputs = self.run(inputs)
+        return outputs[0] if len(outputs) == 1 else dict(zip(self.output_names, outputs, strict=True))
+
+    def run(self, inputs):
+        """The same as a list of arrays, in the order of `output_names`."""
         arrays = self._bind(inputs)
         count = len(arrays[0])
+        if count == self.batch_size:
+            return self._run(arrays)
+        for detail, name in zip(self._outputs, self.output_names, strict=True):
+            if tuple(detail["shape"][:1]) != (self.batch_size,):
+                raise DataError(
+                    f"Output {name!r} has no row for each sample, so the file runs exactly {self.batch_size} at a time. "
+                    f"Received: {count} samples. Call it once for each batch."
+                )
         collected = [[] for _ in self._outputs]
         for start in range(0, count, self.batch_size):
             batch = [array[start : start + self.batch_size] for array in arrays]
@@ -93,8 +109,7 @@ class Interpreter:
                 batch = [np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for array in batch]
             for values, output in zip(self._run(batch), collected, strict=True):
                 output.append(values[: self.batch_size - missing])
-        outputs = [np.concatenate(parts) for parts in collected]
-        return outputs[0] if len(outputs) == 1 else dict(zip(self.output_names, outputs, strict=True))
+        return [np.concatenate(parts) for parts in collected]
 
     def invoke(self, seed=None):
         """Runs the kernels once on what the inputs hold, for timing; with `seed`, first fills them with random numbers."""
@@ -125,6 +140,8 @@ class Interpreter:
             sample = tuple(int(size) for size in detail["shape"][1:])
             if array.shape[1:] != sample or len(array) != len(arrays[0]) or not len(array):
                 raise DataError(f"Input {name!r} must have the shape (n, {', '.join(map(str, sample))}). Received: {array.shape}.")
+            if array.dtype.kind not in "fiub" or (array.dtype.kind == "f" and detail["quantization"][0] and np.isnan(array).any()):
+                raise DataError(f"Input {name!r} must be numbers, not NaN. Received: an array of {array.dtype}. Clean the data.")
         return arrays
 
     def _run(self, arrays):
@@ -137,7 +154,7 @@ class Interpreter:
 def quantize(array, detail):
     """Brings a float array to an input's dtype: `clip(round(x / scale) + zero_point)`, or a plain cast where it has no scale."""
     scale, zero_point = detail["quantization"]
-    if not scale or np.asarray(array).dtype == detail["dtype"]:
+    if not scale:
         return np.ascontiguousarray(array, dtype=detail["dtype"])
     limits = np.iinfo(detail["dtype"])
     return np.clip(np.round(array / np.float32(scale)) + zero_point, limits.min, limits.max).astype(detail["dtype"])
@@ -164,9 +181,34 @@ def read_bytes(model):
     return content
 
 
-def _signature_names(by_name, details, names):
-    found = {detail["index"]: name for name, detail in by_name.items()}
-    return [found.get(detail["index"], name) for detail, name in zip(details, names, strict=True)]
+def is_tflite(path):
+    """Whether the file at `path` says that it is a TFLite file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(8)[4:] == b"TFL3"
+    except OSError:
+        return False
+
+
+def _unique(names):
+    """Tensor names without TensorFlow's `:0`, unless that makes two of them the same."""
+    names = list(names)
+    short = [name.split(":")[0] for name in names]
+    return short if len(set(short)) == len(short) else [f"{name}#{index}" for index, name in enumerate(names)]
+
+
+def _in_signature_order(by_name, details, names):
+    """(details, names) by the signature. TensorFlow's `output_0`, `output_1` tell the model's order, which files may not keep."""
+    found = {}
+    for name, detail in by_name.items():
+        found.setdefault(int(detail["index"]), []).append(name)
+    if sum(map(len, found.values())) != len(details):
+        return details, names
+    places = {index: iter(sorted(own, key=lambda name: (len(name), name))) for index, own in found.items()}
+    pairs = [(detail, next(places[int(detail["index"])])) for detail in details]
+    if len(pairs) > 1 and all(re.fullmatch(r"output_\d+", name) for _, name in pairs):
+        pairs.sort(key=lambda pair: int(pair[1].removeprefix("output_")))
+    return [detail for detail, _ in pairs], [name for _, name in pairs]
 
 
 def _random(generator, detail):

@@ -16,6 +16,8 @@ class OutputNumbers:
     Attributes:
         name: str.
         sqnr: float, signal to quantization noise in dB, `10 log10(sum r^2 / sum (r - y)^2)`; infinite if equal.
+        variation_sqnr: float, the same with the signal's variation about its mean, `sum (r - mean r)^2`, in place of the signal: an
+            output with a large constant part has a high SQNR even where noise drowns what changes. None for a single sample.
         cosine: float, `r.y / (|r| |y|)`.
         max_error, mean_error: float, of `|r - y|`.
         max_error_lsb, mean_error_lsb: float, the same in steps of the output's scale; None where the output has none.
@@ -24,6 +26,7 @@ class OutputNumbers:
 
     name: str
     sqnr: float
+    variation_sqnr: float | None
     cosine: float
     max_error: float
     mean_error: float
@@ -37,29 +40,35 @@ class Tally:
 
     def __init__(self, interpreter, compared):
         self._interpreter, self._compared = interpreter, compared
-        self._scales = structure.output_scales(interpreter.graph)
-        self._sums = [dict.fromkeys(("rr", "yy", "ry", "ee", "abs", "max", "size", "same"), 0.0) for _ in self._scales]
+        self._scales = structure.output_scales(interpreter.graph, interpreter.output_indices)
+        self._means = [(0, 0.0)] * len(self._scales)  # (rows so far, mean of each element over them)
+        self._in_unit = True  # whether a single value looks like a probability, deciding at 0.5, or like a logit, at 0
+        self._sums = [dict.fromkeys(("rr", "yy", "ry", "ee", "abs", "max", "size", "same", "variation"), 0.0) for _ in self._scales]
         self._not_finite = set()
         self._has_classes = [False] * len(self._scales)
-        self._right, self._right_reference, self._labelled, self._ungraded = 0, 0, 0, 0
-        self._threshold = 0.5 if structure.ends_in_probabilities(interpreter.graph) else 0.0
+        self._right = {"file": np.zeros(2, int), "reference": np.zeros(2, int)}  # at the thresholds 0 and 0.5
+        self._labelled, self._ungraded = 0, 0
         self.count = 0
 
     def add(self, arrays, reference, labels):
-        outputs = self._interpreter(arrays)
-        outputs = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
+        outputs = self._interpreter.run(arrays)
         rows = len(labels)
         expected = reference(arrays) if reference else [None] * len(outputs)
         if len(expected) != len(outputs):
             raise DataError(f"The reference must have as many outputs as the file, {len(outputs)}. Received: {len(expected)}.")
         for index, (output, wanted) in enumerate(zip(outputs, expected, strict=True)):
-            output = output[:rows].astype(np.float64)
+            output = self._rows(output, rows).astype(np.float64)
             if not np.isfinite(output).all():
                 self._not_finite.add(("the file", index))
             if wanted is not None:
-                self._compare(index, output, np.asarray(wanted)[:rows].astype(np.float64))
-        self._grade(outputs[0][:rows], None if expected[0] is None else np.asarray(expected[0])[:rows], labels)
+                self._compare(index, output, self._rows(np.asarray(wanted), rows).astype(np.float64))
+        first = None if expected[0] is None else self._rows(np.asarray(expected[0]), rows)
+        self._grade(self._rows(outputs[0], rows), first, labels)
         self.count += rows
+
+    def _rows(self, output, count):
+        """Without the rows that only fill up the last batch; an output that has no row for each sample stays whole."""
+        return output[:count] if output.ndim and len(output) == self._interpreter.batch_size else output
 
     def _compare(self, index, output, wanted):
         if output.shape != wanted.shape:
@@ -74,6 +83,11 @@ class Tally:
         sums["abs"] += float(error.sum())
         sums["max"] = max(sums["max"], float(error.max(initial=0.0)))
         sums["size"] += error.size
+        # Chan, Golub and LeVeque's update of a sum of squares about the mean by a batch.
+        values, (seen, mean) = np.atleast_1d(wanted), self._means[index]
+        total, own = seen + len(values), values.mean(axis=0)
+        sums["variation"] += float(((values - own) ** 2).sum() + ((own - mean) ** 2).sum() * seen * len(values) / total)
+        self._means[index] = total, mean + (own - mean) * len(values) / total
         if output.ndim == 2 and output.shape[1] > 1:
             self._has_classes[index] = True
             sums["same"] += int((output.argmax(1) == wanted.argmax(1)).sum())
@@ -86,32 +100,32 @@ class Tally:
             self._ungraded += len(labels)
             return
         self._labelled += len(labels)
-        self._right += int((self._decide(output) == classes).sum())
-        if wanted is not None:
-            self._right_reference += int((self._decide(wanted) == classes).sum())
-
-    def _decide(self, output):
-        return output.argmax(1) if output.shape[1] > 1 else (output[:, 0] > self._threshold).astype(np.int64)
+        for who, values in (("file", output), ("reference", wanted)):
+            if values is not None:
+                chosen = [values.argmax(1)] * 2 if values.shape[1] > 1 else [values[:, 0] > threshold for threshold in (0.0, 0.5)]
+                self._right[who] += [int((choice == classes).sum()) for choice in chosen]
+        decisive = output if wanted is None else wanted
+        self._in_unit = self._in_unit and bool(decisive.min() >= 0 and decisive.max() <= 1)
 
     def accuracy(self, of_reference=False):
         if not self._labelled or self._ungraded:
             return None
-        return (self._right_reference if of_reference else self._right) / self._labelled
+        return float(self._right["reference" if of_reference else "file"][int(self._in_unit)] / self._labelled)
 
     def numbers(self):
         if not self._compared or not self.count:
             return ()
         numbers = []
-        for name, sums, scale, classes in zip(
-            self._interpreter.output_names, self._sums, self._scales, self._has_classes, strict=True
-        ):
+        names = self._interpreter.output_names
+        columns = (names, self._sums, self._scales, self._has_classes, self._means)
+        for name, sums, scale, classes, (rows, _) in zip(*columns, strict=True):
             noise, signal, product = sums["ee"], sums["rr"], math.sqrt(sums["rr"] * sums["yy"])
-            sqnr = math.inf if noise == 0 else -math.inf if signal == 0 else 10 * math.log10(signal / noise)
             mean = sums["abs"] / sums["size"]
             numbers.append(
                 OutputNumbers(
                     name=name,
-                    sqnr=sqnr,
+                    sqnr=_decibel(signal, noise),
+                    variation_sqnr=_decibel(sums["variation"], noise) if rows > 1 else None,
                     cosine=sums["ry"] / product if product else float(noise == 0),
                     max_error=sums["max"],
                     mean_error=mean,
@@ -131,6 +145,8 @@ class Tally:
                 yield f"output {output.name!r} has an SQNR of {output.sqnr:.1f} dB; at least {min_sqnr:g} dB is required"
             elif output.sqnr == -math.inf:
                 yield f"output {output.name!r} of the reference is zero on all samples, that of the file is not"
+            elif output.variation_sqnr is not None and output.variation_sqnr < min(0.0, min_sqnr):
+                yield f"the error of output {output.name!r} exceeds what the output varies: {output.variation_sqnr:.1f} dB"
         if with_reference and self.accuracy() is not None:
             drop = self.accuracy(of_reference=True) - self.accuracy()
             if drop > max_accuracy_drop + 1e-12:
@@ -138,6 +154,14 @@ class Tally:
                     f"the accuracy drops by {100 * drop:.2f} points, from {100 * self.accuracy(of_reference=True):.2f} % to "
                     f"{100 * self.accuracy():.2f} %; no more than {100 * max_accuracy_drop:g} is allowed"
                 )
+
+
+def _decibel(signal, noise):
+    if noise == 0:
+        return math.inf
+    if not (math.isfinite(signal) and math.isfinite(noise)):
+        return math.nan
+    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
 def _class_ids(labels, output):

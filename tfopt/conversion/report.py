@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 
+from tfopt.errors import ArgumentError
+
 SCHEMA_VERSION = 1
 
 
@@ -13,6 +15,8 @@ def paths(path):
     Args:
         path: pathlib.Path of the TFLite file.
     """
+    if path.suffix != ".tflite":
+        raise ArgumentError(f"The output must be named `something.tflite`. Received: {path}.")
     stem = path.name.removesuffix(".tflite")
     return path.with_name(f"{stem}.report.json"), path.with_name(f"{stem}.report.md")
 
@@ -50,11 +54,12 @@ def to_markdown(report):
     lines += table(["", "float32", settings["quantization"]], comparison(report))
     lines += ["", "## Outputs", ""]
     lines += table(
-        ["output", "SQNR", "cosine", "max error", "mean error", "argmax agreement"],
+        ["output", "SQNR", "SQNR of the variation", "cosine", "max error", "mean error", "argmax agreement"],
         [
             [
                 output["name"],
                 "" if output["sqnr"] is None and output["max_error"] != 0 else decibel(output["sqnr"]),
+                "" if output["variation_sqnr"] is None else decibel(output["variation_sqnr"]),
                 "" if output["cosine"] is None else f"{output['cosine']:.6f}",
                 steps(output["max_error_lsb"], output["max_error"]),
                 steps(output["mean_error_lsb"], output["mean_error"]),

@@ -191,7 +191,7 @@ def _open_images(folder, specs, labels, scale):
             f"A folder of images needs a model with one input. Received: {', '.join(map(str, specs))}. Give the data as .npz."
         )
     images = data_files.ImageFolder(folder, specs[0], scale)
-    if labels is None and len(images.classes) > 1:
+    if labels is None and len(images.classes) > 1 and None not in images.class_ids:
         labels = images.class_ids
     return _open_arrays({specs[0].name: images}, specs, labels, str(folder))
 
@@ -236,7 +236,9 @@ def _split(element, specs):
             f"Each element must be inputs or (inputs, labels), for the inputs {[spec.name for spec in specs]}. "
             f"Received: a tuple of {len(element)}."
         )
-    return element[0], element[1] if len(element) > 1 else None
+    labels = element[1] if len(element) > 1 else None
+    # Of several outputs' labels the first output's are used; a dict does not say which these are.
+    return element[0], labels[0] if isinstance(labels, (tuple, list)) else None if isinstance(labels, dict) else labels
 
 
 def _is_batched(values, specs):
@@ -252,7 +254,9 @@ def _is_batched(values, specs):
 
 
 def _read_all(column):
-    return list(column.rows(range(column.shape[0]))) if column.shape else column
+    if not column.shape:
+        raise DataError("As many labels as samples are required. Received: labels that are one number.")
+    return list(column.rows(range(column.shape[0])))
 
 
 def _rows(column, indices):
@@ -264,7 +268,16 @@ def _rows(column, indices):
 def _checked_labels(labels, count):
     if labels is None:
         return None
-    labels = np.asarray(labels)
+    if isinstance(labels, (dict, tuple)):
+        raise DataError(
+            f"Labels must be one array, for the first output. Received: a {type(labels).__name__} of {len(labels)}. Give that one."
+        )
+    try:
+        labels = np.asarray(labels)
+    except ValueError as error:
+        raise DataError(f"Labels must be one array, for the first output. Received: {error}.") from error
+    if labels.dtype.kind not in "iubf":
+        raise DataError(f"Labels must be class ids or one-hot rows. Received: an array of {labels.dtype}. Number the classes.")
     if labels.ndim == 0 or len(labels) != count:
         raise DataError(f"As many labels as samples, {count}, are required. Received: labels of shape {labels.shape}.")
     return labels

@@ -36,17 +36,25 @@ class Settings:
                 raise ArgumentError(f"`{name}` must be an integer of at least 1. Received: {name}={value!r}.")
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
             raise ArgumentError(f"`seed` must be an integer >= 0. Received: seed={self.seed!r}.")
-        if not isinstance(self.min_sqnr, (int, float)) or math.isnan(self.min_sqnr):
-            raise ArgumentError(f"`min_sqnr` must be a number of dB. Received: min_sqnr={self.min_sqnr!r}.")
-        for name, least in (("max_accuracy_drop", ">= 0"), ("timeout", "> 0")):
-            value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not 0 <= value < math.inf or (value == 0 and least == "> 0"):
-                raise ArgumentError(f"`{name}` must be a finite number {least}. Received: {name}={value!r}.")
+        check_thresholds(max_accuracy_drop=self.max_accuracy_drop, min_sqnr=self.min_sqnr)
+        if not _is_number(self.timeout) or not 0 < self.timeout < math.inf:
+            raise ArgumentError(f"`timeout` must be a finite number > 0. Received: timeout={self.timeout!r}.")
         if not (self.input_shapes is None or _are_shapes(self.input_shapes)):
             raise ArgumentError(f"`input_shapes` must be a dict of input name -> shape. Received: {self.input_shapes!r}.")
         if self.scale is not None and self.scale not in tuple(data_files.SCALES):
             raise ArgumentError(f"`scale` must be one of {', '.join(data_files.SCALES)}. Received: {self.scale!r}.")
+
+
+def check_thresholds(*, max_accuracy_drop, min_sqnr):
+    """Raises `ArgumentError` unless both are numbers, the first a fraction >= 0."""
+    if not _is_number(max_accuracy_drop) or not 0 <= max_accuracy_drop < math.inf:
+        raise ArgumentError(f"`max_accuracy_drop` must be a finite number >= 0. Received: {max_accuracy_drop!r}.")
+    if not _is_number(min_sqnr) or math.isnan(min_sqnr):
+        raise ArgumentError(f"`min_sqnr` must be a number of dB. Received: {min_sqnr!r}.")
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _are_shapes(shapes):

@@ -70,7 +70,10 @@ def output_names(model):
     outputs = named_tensors(model, "outputs")
     if not outputs:
         return None
-    names = [_plain(name) for name in getattr(model, "output_names", None) or ()]
+    structure = getattr(model, "output", None)
+    # TensorFlow and Keras flatten a dict in the order of its sorted keys.
+    keys = sorted(structure) if isinstance(structure, dict) and all(isinstance(key, str) for key in structure) else None
+    names = [_plain(name) for name in keys or getattr(model, "output_names", None) or ()]
     if not names and len(outputs) == 1:
         names = [_plain(model.layers[-1].name)]
     if len(set(names)) != len(outputs):
@@ -97,7 +100,7 @@ def fix_sizes(specs, batch_size, sample_shapes=None):
         batch, *rest = spec.shape
         if batch not in (None, batch_size):
             raise ArgumentError(
-                f"`batch_size` must be {batch}, which input {spec.name!r} prescribes. Received: batch_size={batch_size}."
+                f"`batch_size` must be {batch}, which the shape of input {spec.name!r} prescribes. Received: {batch_size}."
             )
         sample = (sample_shapes or {}).get(spec.name, ())
         if len(sample) == len(rest):
@@ -120,7 +123,8 @@ def _merge(spec, shape):
     )
     if not agrees or any(size is not None and size < 1 for size in shape):
         raise ArgumentError(f"The shape of an input, with batch, must fit {spec}. Received: {shape}.")
-    return TensorSpec(spec.name, (spec.shape[0], *shape[1:]), spec.dtype)
+    batch = shape[0] if spec.shape[0] is None else spec.shape[0]
+    return TensorSpec(spec.name, (batch, *shape[1:]), spec.dtype)
 
 
 def _plain(name):

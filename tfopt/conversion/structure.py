@@ -57,11 +57,12 @@ class Structure:
         return dict(collections.Counter(tensor.dtype for tensor in self.tensors if tensor.role == role))
 
 
-def examine(interpreter, layer_names=()):
+def examine(interpreter, layer_names=(), quantization=None):
     """Takes a file apart.
 
     Args:
         interpreter: an `Interpreter` of it.
+        quantization: what the file is meant to be; None if only the file can tell.
         layer_names: names of the Keras model's layers, to name the culprits.
 
     Returns:
@@ -69,29 +70,25 @@ def examine(interpreter, layer_names=()):
     """
     graph = interpreter.graph
     kind = _quantization(graph)
-    float_ops = tuple(_float_ops(graph, set(layer_names))) if kind in _INTEGER_KINDS.values() else ()
+    integer = (quantization or kind) in _INTEGER_KINDS.values()
+    float_ops = tuple(_float_ops(graph, set(layer_names))) if integer else ()
     ops = dict(collections.Counter(operator.name for operator in graph.operators).most_common())
     return Structure(kind, ops, graph.tensors, float_ops, interpreter.delegate_partitions())
 
 
-def output_scales(graph):
-    """The step in real units of each output of a file, by index: its own scale, or that of what is dequantized into it.
+def output_scales(graph, outputs):
+    """The step in real units of each output of a file: its own scale, or that of what is dequantized into it.
+
+    Args:
+        graph: `flatbuffer.Graph`.
+        outputs: indices of the output tensors.
 
     Returns:
         list of float, 0.0 where an output does not come from integers.
     """
     source = {operator.outputs[0]: operator.inputs[0] for operator in graph.operators if operator.name == "DEQUANTIZE"}
-    tensors = [graph.tensors[source.get(index, index)] for index in graph.outputs]
+    tensors = [graph.tensors[source.get(index, index)] for index in outputs]
     return [tensor.scale[0] if len(tensor.scale) == 1 else 0.0 for tensor in tensors]
-
-
-def ends_in_probabilities(graph):
-    """Whether the first output comes from a sigmoid or softmax, so that a single value decides at 0.5 and not at 0."""
-    writers = {index: operator for operator in graph.operators for index in operator.outputs}
-    operator = writers.get(graph.outputs[0])
-    while operator is not None and operator.name in ("QUANTIZE", "DEQUANTIZE", "RESHAPE"):
-        operator = writers.get(operator.inputs[0])
-    return operator is not None and operator.name in ("LOGISTIC", "SOFTMAX")
 
 
 def layer_of(tensor_name, layer_names):
@@ -113,11 +110,12 @@ def _quantization(graph):
     integer = sum(activations[dtype] for dtype in _INTEGER_KINDS)
     if integer:
         return "int16x8" if activations["int16"] > activations["int8"] else "int8"
+    scaled = [graph.tensors[index].dtype for index in graph.inputs if graph.tensors[index].scale]
+    if scaled:  # what takes quantized inputs claims to compute with them, however much of it is float
+        return _INTEGER_KINDS.get(scaled[0], "int8")
     stored = {tensor.dtype for tensor in graph.tensors if tensor.role == "weight" and tensor.shape}
     if any(tensor.role == "weight" and tensor.dtype == "int8" and tensor.scale for tensor in graph.tensors):
-        # Without any op that computes, integer inputs tell a fully quantized file from weights that are expanded at run time.
-        quantized_io = any(graph.tensors[index].scale for index in graph.inputs)
-        return "int8" if quantized_io and not activations else "dynamic"
+        return "dynamic"
     return "float16" if "float16" in stored else "float32"
 
 
