@@ -11,7 +11,7 @@ _MODULES = {
     "BenchmarkResult": "tfopt.conversion.benchmark",
     "CheckResult": "tfopt.conversion.check",
     "ConversionError": "tfopt.errors",
-    "ConversionResult": "tfopt.conversion.convert",
+    "ConversionResult": "tfopt.conversion.result",
     "DataError": "tfopt.errors",
     "Interpreter": "tfopt.conversion.interpreter",
     "LoadError": "tfopt.errors",
@@ -28,10 +28,11 @@ _MODULES = {
 if TYPE_CHECKING:
     from tfopt.conversion.benchmark import BenchmarkResult, benchmark
     from tfopt.conversion.check import CheckResult, check
-    from tfopt.conversion.convert import ConversionResult, convert
+    from tfopt.conversion.convert import convert
     from tfopt.conversion.inspect import inspect
     from tfopt.conversion.interpreter import Interpreter
     from tfopt.conversion.load import load
+    from tfopt.conversion.result import ConversionResult
     from tfopt.errors import (
         ArgumentError,
         ConversionError,

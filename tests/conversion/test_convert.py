@@ -1,8 +1,5 @@
 """`convert` end to end: every quantization and input/output dtype, both Keras generations, and what a result holds."""
 
-import hashlib
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -199,21 +196,6 @@ def test_the_same_seed_gives_the_same_file(classifier, digits, converted):
     assert again.tflite == converted.tflite
 
 
-def test_saved_report_holds_what_made_the_file(converted, tmp_path):
-    converted.save(tmp_path / "digits.tflite")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["digits.report.json", "digits.report.md", "digits.tflite"]
-    report = json.loads((tmp_path / "digits.report.json").read_text())
-    content = (tmp_path / "digits.tflite").read_bytes()
-    assert report["schema_version"] == 1
-    assert report["tflite"] == {"name": "digits.tflite", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    assert report["settings"]["quantization"] == "int8" and report["settings"]["seed"] == 0
-    assert {"tensorflow", "keras", "ai-edge-litert", "cpu"} <= set(report["environment"])
-    assert report["check"]["passed"] is True and report["check"]["accuracy"] == converted.check.accuracy
-    with pytest.raises(tfopt.OutputError, match="must not exist yet"):
-        converted.save(tmp_path / "digits.tflite")
-    converted.save(tmp_path / "digits.tflite", force=True)
-
-
 def test_subclassed_model_with_given_shape():
     class Small(keras.Model):
         def __init__(self):
@@ -317,8 +299,3 @@ def test_half_precision_models_are_told_how_to_become_float32():
 def test_arguments_that_contradict_each_other(classifier, digits, arguments):
     with pytest.raises(tfopt.ArgumentError, match="Received: "):
         tfopt.convert(classifier, representative_data=digits[0][0], **arguments)
-
-
-def test_save_wants_the_right_ending(converted, tmp_path):
-    with pytest.raises(tfopt.ArgumentError, match="something.tflite"):
-        converted.save(tmp_path / "model")

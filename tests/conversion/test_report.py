@@ -13,9 +13,9 @@ import pytest
 from tfopt.conversion import report
 from tfopt.conversion.benchmark import BenchmarkResult, Timing
 from tfopt.conversion.check import CheckResult
-from tfopt.conversion.convert import ConversionResult
 from tfopt.conversion.flatbuffer import Tensor
 from tfopt.conversion.numbers import OutputNumbers
+from tfopt.conversion.result import ConversionResult
 from tfopt.conversion.settings import Settings
 from tfopt.conversion.structure import Structure
 
