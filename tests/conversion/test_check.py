@@ -229,3 +229,10 @@ def test_hard_sigmoid_decides_at_its_half():
 def test_bad_arguments(converted, arguments):
     with pytest.raises(tfopt.ArgumentError, match="Received: "):
         tfopt.check(converted.tflite, data=np.ones((1, 8, 8, 1)), **arguments)
+
+
+def test_samples_that_are_alike_have_no_variation(converted, classifier, digits):
+    image = digits[1][0][:1]
+    for data in (image, np.repeat(image, 5, axis=0)):
+        result = tfopt.check(converted.tflite, reference=classifier, data=data)
+        assert result.outputs[0].variation_sqnr is None and result.passed

@@ -16,8 +16,8 @@ class OutputNumbers:
     Attributes:
         name: str.
         sqnr: float, signal to quantization noise in dB, `10 log10(sum r^2 / sum (r - y)^2)`; infinite if equal.
-        variation_sqnr: float, the same with the signal's variation about its mean, `sum (r - mean r)^2`, in place of the signal: an
-            output with a large constant part has a high SQNR even where noise drowns what changes. None for a single sample.
+        variation_sqnr: float, the same with the signal's variation about its mean, `sum (r - mean r)^2`, in place of the signal:
+            an output with a large constant part has a high SQNR even where noise drowns what changes. None where all samples are alike.
         cosine: float, `r.y / (|r| |y|)`.
         max_error, mean_error: float, of `|r - y|`.
         max_error_lsb, mean_error_lsb: float, the same in steps of the output's scale; None where the output has none.
@@ -117,15 +117,15 @@ class Tally:
             return ()
         numbers = []
         names = self._interpreter.output_names
-        columns = (names, self._sums, self._scales, self._has_classes, self._means)
-        for name, sums, scale, classes, (rows, _) in zip(*columns, strict=True):
+        for name, sums, scale, classes in zip(names, self._sums, self._scales, self._has_classes, strict=True):
             noise, signal, product = sums["ee"], sums["rr"], math.sqrt(sums["rr"] * sums["yy"])
             mean = sums["abs"] / sums["size"]
             numbers.append(
                 OutputNumbers(
                     name=name,
                     sqnr=_decibel(signal, noise),
-                    variation_sqnr=_decibel(sums["variation"], noise) if rows > 1 else None,
+                    # Samples that are all alike, but for rounding, vary by nothing that could be compared.
+                    variation_sqnr=_decibel(sums["variation"], noise) if sums["variation"] > 1e-12 * signal else None,
                     cosine=sums["ry"] / product if product else float(noise == 0),
                     max_error=sums["max"],
                     mean_error=mean,
