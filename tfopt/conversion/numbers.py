@@ -17,7 +17,8 @@ class OutputNumbers:
         name: str.
         sqnr: float, signal to quantization noise in dB, `10 log10(sum r^2 / sum (r - y)^2)`; infinite if equal.
         variation_sqnr: float, the same with the signal's variation about its mean, `sum (r - mean r)^2`, in place of the signal:
-            an output with a large constant part has a high SQNR even where noise drowns what changes. None where all samples are alike.
+            an output with a large constant part has a high SQNR even where noise drowns what changes. None where all samples
+            are alike.
         cosine: float, `r.y / (|r| |y|)`.
         max_error, mean_error: float, of `|r - y|`.
         max_error_lsb, mean_error_lsb: float, the same in steps of the output's scale; None where the output has none.
