@@ -1,18 +1,6 @@
 """The only door to Keras 2: `tf_keras` is imported here, inside functions, and nowhere else."""
 
 
-def is_legacy_model(model):
-    """Whether `model` is a Keras 2 (`tf_keras`) model. Imports nothing.
-
-    Args:
-        model: any object.
-
-    Returns:
-        bool.
-    """
-    return any(kind.__module__.partition(".")[0] == "tf_keras" for kind in type(model).__mro__)
-
-
 def registered_names():
     """Names of the custom classes and functions that Keras 2 knows by registration."""
     import tf_keras
