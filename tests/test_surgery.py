@@ -2,6 +2,7 @@
 
 import importlib
 
+import numpy as np
 import pytest
 
 from tfopt import surgery
@@ -149,3 +150,16 @@ def test_input_scaling_is_none_where_it_comes_later_or_never(build, make, framew
 def test_the_first_of_two_scaling_layers_counts(framework):
     first, second = rescaling(framework), framework.layers.Rescaling(2.0, name="second")
     assert surgery.input_scaling(sequential(framework, first, second)) is first
+
+
+def test_replaced_calls_reach_nested_layers_and_leave_nothing_behind(framework):
+    inner = framework.Sequential([framework.layers.Dense(4, name="inner")])
+    row = framework.Input((4,))
+    model = framework.Model(row, inner(row))
+    x = np.ones((2, 4), "float32")
+    before, layer = model(x).numpy(), inner.layers[-1]
+    with pytest.raises(ZeroDivisionError), surgery.replaced_calls({layer: lambda inputs: 0 * inputs + 7}):
+        assert (model(x).numpy() == 7).all()
+        1 / 0  # noqa: B018
+    np.testing.assert_array_equal(model(x), before)
+    assert "call" not in vars(layer)
