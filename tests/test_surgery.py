@@ -152,14 +152,14 @@ def test_the_first_of_two_scaling_layers_counts(framework):
     assert surgery.input_scaling(sequential(framework, first, second)) is first
 
 
-def test_replaced_calls_reach_nested_layers_and_leave_nothing_behind(framework):
+def test_replaced_attributes_reach_nested_layers_and_leave_nothing_behind(framework):
     inner = framework.Sequential([framework.layers.Dense(4, name="inner")])
     row = framework.Input((4,))
     model = framework.Model(row, inner(row))
     x = np.ones((2, 4), "float32")
     before, layer = model(x).numpy(), inner.layers[-1]
-    with pytest.raises(ZeroDivisionError), surgery.replaced_calls({layer: lambda inputs: 0 * inputs + 7}):
+    with pytest.raises(ZeroDivisionError), surgery.replaced({layer: {"call": lambda inputs: 0 * inputs + 7, "activation": None}}):
         assert (model(x).numpy() == 7).all()
         1 / 0  # noqa: B018
     np.testing.assert_array_equal(model(x), before)
-    assert "call" not in vars(layer)
+    assert "call" not in vars(layer) and layer.activation is not None

@@ -35,22 +35,26 @@ def _wrapped(layer):
 
 
 @contextlib.contextmanager
-def replaced_calls(replacements):
-    """While it lasts, layers compute with other functions than their own `call`, wherever they sit; their names stay.
+def replaced(replacements):
+    """While it lasts, layers have other attributes, such as another `call`, wherever they sit; their names stay.
 
-    For tracing: nothing of the model is edited, and nothing remains.
+    For tracing: no weight is touched, and nothing remains.
 
     Args:
-        replacements: dict of layer -> function with the arguments of the layer's `call` but itself. A function that calls
-            `type(layer).call(layer, ...)` computes what the layer does.
+        replacements: dict of layer -> dict of attribute -> value. A new `call` takes the arguments of the layer's own without
+            `self`, and `type(layer).call(layer, ...)` in it computes what the layer does.
     """
+    own = {layer: {name: vars(layer)[name] for name in values if name in vars(layer)} for layer, values in replacements.items()}
     try:
-        for layer, function in replacements.items():
-            object.__setattr__(layer, "call", function)  # past Keras' own, which would track it
+        for layer, values in replacements.items():
+            for name, value in values.items():
+                object.__setattr__(layer, name, value)  # past Keras' own, which would track it
         yield
     finally:
-        for layer in replacements:
-            layer.__dict__.pop("call", None)
+        for layer, values in replacements.items():
+            for name in values:
+                vars(layer).pop(name, None)
+            vars(layer).update(own[layer])
 
 
 def describe(layer):

@@ -234,6 +234,7 @@ def _export_in_child(child, timeout, traced, wanted, drawn, suspects, progress):
             "folder": str(folder),
             "inputs": [[spec.name, spec.shape, spec.dtype] for spec in traced.inputs],
             "output_names": traced.output_names,
+            "keeps_functions": traced.keeps_functions,
             "files": wanted,
         }
         child.call("tfopt.conversion.export:convert_saved", request, timeout=timeout, progress=progress, suspects=suspects)

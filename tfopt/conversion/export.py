@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
-from tfopt.conversion import flatbuffer, signature
-from tfopt.errors import ArgumentError, ConversionError, OutputError
+from tfopt.conversion import flatbuffer, lower, rewrite, signature
+from tfopt.errors import ArgumentError, ConversionError, OutputError, TfoptError
 
 QUANTIZATIONS = ("int8", "int16x8", "dynamic", "float16", "float32")
 IO_DTYPES = ("int8", "uint8", "float32")
@@ -22,12 +22,14 @@ class Traced:
         module: the `tf.Module` that holds its variables; the function dies without it.
         inputs: list of `signature.TensorSpec`.
         output_names: list of str in the model's order.
+        keeps_functions: bool, whether the converter must see functions whole: see `lower.Lowering`.
     """
 
     function: object
     module: object
     inputs: list
     output_names: list
+    keeps_functions: bool = False
 
     def __call__(self, arrays):
         """Runs the function on one batch ({name: array}) and returns the outputs as a list of arrays."""
@@ -37,12 +39,13 @@ class Traced:
         return [output.numpy() for output in outputs]
 
 
-def trace(model, inputs):
+def trace(model, inputs, lowering=lower.NOTHING):
     """Traces `model` for inference.
 
     Args:
         model: a Keras 3 or Keras 2 model.
         inputs: list of `signature.TensorSpec` without open sizes.
+        lowering: `lower.Lowering`, how its layers are rewritten.
 
     Returns:
         A `Traced`.
@@ -60,7 +63,8 @@ def trace(model, inputs):
             self.serve = tf.function(self._serve, input_signature=signatures, autograph=False)
 
         def _serve(self, *tensors):
-            outputs = tf.nest.flatten(model(_pack(model, inputs, list(tensors)), training=False))
+            with lowering.active():  # here, as TensorFlow traces again when it saves
+                outputs = tf.nest.flatten(model(_pack(model, inputs, list(tensors)), training=False))
             names[:] = signature.output_names(model) or [f"output_{index}" for index in range(len(outputs))]
             # A list, as TensorFlow would sort a dict by name and lose the model's order.
             return [tf.identity(output) for output in outputs]
@@ -70,6 +74,8 @@ def trace(model, inputs):
     module = Served()
     try:
         function = module.serve.get_concrete_function()
+    except TfoptError:
+        raise
     except Exception as error:  # whatever the model's own code raises
         text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
         raise ConversionError(
@@ -77,7 +83,8 @@ def trace(model, inputs):
             "Call it on such an input to see where it fails."
         ) from error
     module.held = list(function.variables)  # a module saves what hangs on it, and Keras 3 variables do not by themselves
-    return Traced(function, module, list(inputs), list(names))
+    module.layers = lowering.keeps
+    return Traced(function, module, list(inputs), list(names), lowering.keeps_functions)
 
 
 def to_tflite(traced, quantization, *, io="int8", samples=None):
@@ -100,7 +107,7 @@ def to_tflite(traced, quantization, *, io="int8", samples=None):
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.function], traced.module)
     # The way through a SavedModel costs 3 times as long and loses nothing but names, which `attach_signature` gives back.
-    converter.experimental_lower_to_saved_model = False
+    converter.experimental_lower_to_saved_model = traced.keeps_functions
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if quantization != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -118,6 +125,7 @@ def to_tflite(traced, quantization, *, io="int8", samples=None):
         content = converter.convert()
     except Exception as error:  # MLIR diagnostics arrive as several undocumented types
         raise ConversionError(_explain(str(error), quantization)) from error
+    content, _ = rewrite.apply(content)
     return flatbuffer.attach_signature(content, [spec.name for spec in traced.inputs], traced.output_names)
 
 
@@ -158,7 +166,8 @@ def convert_saved(request, progress):
 
     Args:
         request: dict with "folder" (of the SavedModel and, as `samples.npz`, the calibration data), "inputs" (a list of
-            [name, shape, dtype]), "output_names", and "files": {file name: [quantization, io]} to write beside it.
+            [name, shape, dtype]), "output_names", "keeps_functions", and
+            "files": {file name: [quantization, io]} to write beside it.
         progress: called with {"stage": ...} before each file.
     """
     import tensorflow as tf
@@ -167,7 +176,8 @@ def convert_saved(request, progress):
     progress({"stage": "read the traced model"})
     loaded = tf.saved_model.load(str(folder))
     inputs = [signature.TensorSpec(name, tuple(shape), dtype) for name, shape, dtype in request["inputs"]]
-    traced = Traced(loaded.serve.get_concrete_function(), loaded, inputs, request["output_names"])
+    function = loaded.serve.get_concrete_function()
+    traced = Traced(function, loaded, inputs, request["output_names"], request["keeps_functions"])
     samples = None
     if (folder / "samples.npz").exists():
         with np.load(folder / "samples.npz") as archive:

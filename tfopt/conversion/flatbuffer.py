@@ -107,8 +107,29 @@ def attach_signature(content, input_names, output_names):
     Returns:
         bytes.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
+
+    model = unpack(content)
+    subgraph = model.subgraphs[0]
+    signature = schema.SignatureDefT()
+    signature.signatureKey = SIGNATURE
+    signature.subgraphIndex = 0
+    signature.inputs = [_named(schema, subgraph, *pair) for pair in zip(input_names, subgraph.inputs, strict=True)]
+    signature.outputs = [_named(schema, subgraph, *pair) for pair in zip(output_names, subgraph.outputs, strict=True)]
+    model.signatureDefs = [signature]
+    return pack(model)
+
+
+def unpack(content):
+    """The file's bytes as the schema's object tree (`ModelT`), to be edited."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.ModelT.InitFromObj(_root(content))
+
+
+def pack(model):
+    """The bytes of an edited `ModelT`."""
+    import flatbuffers
 
     class AlignedBuilder(flatbuffers.Builder):
         # Kernels read weights in 16-byte lanes: the schema asks for that alignment, the generated Python ignores it.
@@ -121,15 +142,7 @@ def attach_signature(content, input_names, output_names):
             self.Bytes[self.head : self.head + len(data)] = data
             return self.EndVector()
 
-    model = schema.ModelT.InitFromObj(_root(content))
-    subgraph = model.subgraphs[0]
-    signature = schema.SignatureDefT()
-    signature.signatureKey = SIGNATURE
-    signature.subgraphIndex = 0
-    signature.inputs = [_named(schema, subgraph, *pair) for pair in zip(input_names, subgraph.inputs, strict=True)]
-    signature.outputs = [_named(schema, subgraph, *pair) for pair in zip(output_names, subgraph.outputs, strict=True)]
-    model.signatureDefs = [signature]
-    builder = AlignedBuilder(len(content) + 65536)
+    builder = AlignedBuilder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 

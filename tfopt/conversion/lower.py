@@ -1,0 +1,94 @@
+"""Rewrite, while a model is traced, what TFLite cannot keep in int8: the same float outputs from other operations."""
+
+import dataclasses
+
+from tfopt import surgery
+from tfopt.conversion import lower_activations, lower_layers, lower_recurrent
+from tfopt.errors import ArgumentError
+
+# Rule -> function from a layer to {attribute: replacement}, or None where the rule has nothing to do.
+RULES = {
+    "normalization": lower_layers.normalization,
+    "activation": lower_activations.activation,
+    "recurrent": lower_recurrent.recurrent,
+    "gru_cell": lower_recurrent.gru_cell,
+    "upsampling": lower_layers.upsampling,
+    "three_dimensions": lower_layers.three_dimensions,
+    "time_distributed": lower_layers.time_distributed,
+    "embedding": lower_layers.embedding,
+    "masking": lower_layers.masking,
+    "input_scaling": lower_layers.input_scaling,
+}
+ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lowering:
+    """What is going to be rewritten in a model.
+
+    Attributes:
+        replacements: dict of layer -> dict of attribute -> value, for `surgery.replaced`.
+        touched: dict of rule -> tuple of names of the layers that it rewrites.
+        keeps: list of layers that the rewritten model computes with and that it does not own.
+        keeps_functions: bool, whether the converter must see functions whole, as a fused LSTM is known by its function.
+    """
+
+    replacements: dict
+    touched: dict
+    keeps: list
+
+    @property
+    def keeps_functions(self):
+        return bool(self.keeps)
+
+    def active(self):
+        """A context in which the model computes in its rewritten form."""
+        return surgery.replaced(self.replacements)
+
+
+def check_skipped(skip):
+    """Raises `ArgumentError` unless `skip` names rules, or is "all"."""
+    unknown = [name for name in skip if name not in (*RULES, ALL)]
+    if unknown:
+        raise ArgumentError(
+            f"`skip_lowering` must name rules: {', '.join([*RULES, ALL])}. Received: {', '.join(map(repr, unknown))}."
+        )
+
+
+def plan(layers, *, skip=()):
+    """Finds what to rewrite.
+
+    Example:
+
+    ```python
+    lowering = lower.plan(surgery.walk_layers(model))
+    with lowering.active():
+        ...  # trace the model
+    ```
+
+    Args:
+        layers: layers of a Keras 3 or Keras 2 model.
+        skip: names of rules that are not to be used, or ("all",).
+
+    Returns:
+        A `Lowering`.
+
+    Raises:
+        ArgumentError: a layer cannot be expressed at all, as a stateful one.
+    """
+    check_skipped(skip)
+    replacements, touched, keeps = {}, {}, []
+    for name, rule in RULES.items():
+        if name in skip or ALL in skip:
+            continue
+        for layer in layers:
+            found = rule(layer)
+            if found:
+                found = dict(found)
+                keeps += found.pop("keeps", ())
+                replacements.setdefault(layer, {}).update(found)
+                touched.setdefault(name, []).append(layer.name)
+    return Lowering(replacements, {name: tuple(names) for name, names in touched.items()}, keeps)
+
+
+NOTHING = Lowering({}, {}, [])

@@ -1,0 +1,59 @@
+"""Activation functions as operations that have int8 kernels and keep to ranges that int8 can hold."""
+
+
+def elu(x, alpha=1.0):
+    """`x` above 0, `alpha (exp(x) - 1)` below; TFLite's own ELU has no int8 kernel in the converter (arXiv:1511.07289)."""
+    import tensorflow as tf
+
+    return tf.nn.relu(x) + alpha * (tf.exp(x - tf.nn.relu(x)) - 1.0)
+
+
+def selu(x):
+    """A scaled `elu` (arXiv:1706.02515). Keras takes exp of all x, whose range then drowns what matters."""
+    return 1.0507009873554805 * elu(x, 1.6732632423543772)
+
+
+def softplus(x):
+    """`log(1 + exp(x))` as `max(x, 0) - log(sigmoid(|x|))`, whose parts stay small where exp(x) would not."""
+    import tensorflow as tf
+
+    return tf.nn.relu(x) - tf.math.log(tf.sigmoid(tf.abs(x)))
+
+
+def log_sigmoid(x):
+    """`log(sigmoid(x)) = x - max(x, 0) + log(sigmoid(|x|))`."""
+    import tensorflow as tf
+
+    return x - tf.nn.relu(x) + tf.math.log(tf.sigmoid(tf.abs(x)))
+
+
+def mish(x):
+    """`x tanh(softplus(x))` (arXiv:1908.08681)."""
+    import tensorflow as tf
+
+    return x * tf.tanh(softplus(x))
+
+
+def squareplus(x, b=4):
+    """`(x + sqrt(x^2 + b)) / 2` with a product, as SQUARE has no int8 kernel (arXiv:2112.11687)."""
+    import tensorflow as tf
+
+    return (x + tf.sqrt(x * x + b)) / 2.0
+
+
+_FUNCTIONS = {function.__name__: function for function in (elu, selu, softplus, log_sigmoid, mish, squareplus)}
+
+
+def activation(layer):
+    """The rule: layers whose activation function is one of the above, and the `ELU` layer."""
+    found = {}
+    if type(layer).__name__ == "ELU":
+        return {"call": lambda inputs: elu(inputs, float(layer.alpha))}
+    for name in ("activation", "recurrent_activation"):
+        function = getattr(layer, name, None)
+        # A function of the same name that is not Keras' own may be another one.
+        if getattr(function, "__module__", "").partition(".")[0] in ("keras", "tf_keras"):
+            lowered = _FUNCTIONS.get(getattr(function, "__name__", ""))
+            if lowered:
+                found[name] = lowered
+    return found or None

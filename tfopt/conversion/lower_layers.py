@@ -1,0 +1,234 @@
+"""Layers as operations that have int8 kernels: normalization, resizing, three dimensions and the like."""
+
+
+def normalization(layer):
+    """The rule: Keras computes `-mean * inv` (NEG) or SQUARE, which have no int8 kernel; a product of differences has."""
+    rule = _NORMALIZATIONS.get(type(layer).__name__)
+    return {"call": rule(layer)} if rule and _is_channels_last(layer) else None
+
+
+def _layer_normalization(layer):
+    # (x - mean) / sqrt(var + epsilon) * gamma + beta, arXiv:1607.06450
+    def call(inputs, **_):
+        import tensorflow as tf
+
+        axes = _axes(layer.axis, inputs)
+        centered = inputs - tf.reduce_mean(inputs, axes, keepdims=True)
+        variance = tf.reduce_mean(centered * centered, axes, keepdims=True)
+        return _affine(layer, centered * tf.math.rsqrt(variance + layer.epsilon), inputs, axes)
+
+    return call
+
+
+def _group_normalization(layer):
+    # arXiv:1803.08494
+    def call(inputs, **_):
+        import tensorflow as tf
+
+        *rest, channels = inputs.shape
+        groups = channels if layer.groups == -1 else layer.groups
+        # Space as one axis: MEAN over five dimensions is slower.
+        grouped = tf.reshape(inputs, (rest[0], -1, groups, channels // groups))
+        centered = grouped - tf.reduce_mean(grouped, [1, 3], keepdims=True)
+        variance = tf.reduce_mean(centered * centered, [1, 3], keepdims=True)
+        normalized = tf.reshape(centered * tf.math.rsqrt(variance + layer.epsilon), inputs.shape)
+        return _affine(layer, normalized, inputs, [len(inputs.shape) - 1])
+
+    return call
+
+
+def _unit_normalization(layer):
+    # x / sqrt(max(sum x^2, 1e-12))
+    def call(inputs):
+        import tensorflow as tf
+
+        total = tf.reduce_sum(inputs * inputs, _axes(layer.axis, inputs), keepdims=True)
+        return inputs * tf.math.rsqrt(tf.maximum(total, 1e-12))
+
+    return call
+
+
+def _rms_normalization(layer):
+    # x / sqrt(mean x^2 + epsilon) * scale, arXiv:1910.07467
+    def call(inputs):
+        import tensorflow as tf
+
+        axes = _axes(layer.axis, inputs)
+        mean = tf.reduce_mean(inputs * inputs, axes, keepdims=True)
+        return inputs * tf.math.rsqrt(mean + layer.epsilon) * tf.reshape(layer.scale, _broadcast(inputs, axes))
+
+    return call
+
+
+_NORMALIZATIONS = {
+    "LayerNormalization": _layer_normalization,
+    "GroupNormalization": _group_normalization,
+    "UnitNormalization": _unit_normalization,
+    "RMSNormalization": _rms_normalization,
+}
+
+
+def upsampling(layer):
+    """The rule: repetition as RESIZE_NEAREST_NEIGHBOR instead of RESHAPE and TILE."""
+    rank = {"UpSampling1D": 1, "UpSampling2D": 2, "UpSampling3D": 3}.get(type(layer).__name__)
+    if rank is None or getattr(layer, "interpolation", "nearest") != "nearest" or not _is_channels_last(layer):
+        return None
+    sizes = (layer.size,) if isinstance(layer.size, int) else tuple(layer.size)
+
+    def call(inputs):
+        import tensorflow as tf
+
+        batch, *space, channels = inputs.shape
+        out = [length * size for length, size in zip(space, sizes, strict=True)]
+        if rank == 1:
+            return tf.reshape(_resize(inputs[:, :, None], (out[0], 1)), (batch, out[0], channels))
+        if rank == 2:
+            return _resize(inputs, out)
+        flat = _resize(tf.reshape(inputs, (-1, *space[1:], channels)), out[1:])
+        flat = _resize(tf.reshape(flat, (batch, space[0], -1, channels)), (out[0], out[1] * out[2]))
+        return tf.reshape(flat, (batch, *out, channels))
+
+    return {"call": call}
+
+
+def three_dimensions(layer):
+    """The rule: `Conv3D` as one 2-D convolution of stacked slices, pooling as 2-D pooling; neither has an int8 kernel in 3-D."""
+    if not _is_channels_last(layer):
+        return None
+    name = type(layer).__name__
+    if name == "Conv3D":
+        return {"call": lambda inputs: _convolve(layer, inputs)} if getattr(layer, "groups", 1) == 1 else None
+    if name in ("MaxPooling3D", "AveragePooling3D"):
+        return {"call": lambda inputs: _pool(layer, inputs, "MAX" if name == "MaxPooling3D" else "AVG")}
+    return None
+
+
+def _convolve(layer, inputs):
+    import tensorflow as tf
+
+    (size, *area), (stride, *strides), (dilation, *dilations) = layer.kernel_size, layer.strides, layer.dilation_rate
+    batch, depth, height, width, channels = inputs.shape
+    reach = (size - 1) * dilation + 1
+    if layer.padding == "same":
+        missing = max((-(-depth // stride) - 1) * stride + reach - depth, 0)
+        inputs = tf.pad(inputs, [[0, 0], [missing // 2, missing - missing // 2], [0, 0], [0, 0], [0, 0]])
+        depth += missing
+    count = (depth - reach) // stride + 1
+    taps = [inputs[:, tap * dilation : tap * dilation + (count - 1) * stride + 1 : stride] for tap in range(size)]
+    stacked = tf.reshape(tf.concat(taps, axis=-1), (batch * count, height, width, size * channels))
+    kernel = tf.reshape(tf.transpose(tf.convert_to_tensor(layer.kernel), (1, 2, 0, 3, 4)), (*area, size * channels, -1))
+    outputs = tf.nn.conv2d(stacked, kernel, strides, layer.padding.upper(), dilations=dilations)
+    if layer.use_bias:
+        outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(layer.bias))
+    outputs = tf.reshape(outputs, (batch, count, *outputs.shape[1:]))
+    return outputs if layer.activation is None else layer.activation(outputs)
+
+
+def _pool(layer, inputs, kind):
+    import tensorflow as tf
+
+    (size, *area), (stride, *strides), padding = layer.pool_size, layer.strides, layer.padding.upper()
+    batch, depth, height, width, channels = inputs.shape
+    flat = tf.reshape(inputs, (batch * depth, height, width, channels))
+    flat = tf.nn.pool(flat, area, kind, strides=strides, padding=padding)
+    _, height, width, _ = flat.shape
+    flat = tf.nn.pool(tf.reshape(flat, (batch, depth, -1, channels)), [size, 1], kind, strides=[stride, 1], padding=padding)
+    return tf.reshape(flat, (batch, -1, height, width, channels))
+
+
+def time_distributed(layer):
+    """The rule: steps as a batch, instead of one copy of the layer for each step."""
+    if type(layer).__name__ != "TimeDistributed":
+        return None
+
+    def call(inputs, training=None, mask=None):
+        import tensorflow as tf
+
+        if mask is not None:
+            return type(layer).call(layer, inputs, training=training, mask=mask)
+        outputs = layer.layer(tf.reshape(inputs, (-1, *inputs.shape[2:])))
+        return tf.reshape(outputs, (*inputs.shape[:2], *outputs.shape[1:]))
+
+    return {"call": call}
+
+
+def embedding(layer):
+    """The rule: a lookup without the test for negative ids that Keras 3 makes."""
+    if type(layer).__name__ != "Embedding":
+        return None
+
+    def call(inputs):
+        import tensorflow as tf
+
+        return tf.gather(tf.convert_to_tensor(layer.embeddings), tf.cast(inputs, "int32"))
+
+    return {"call": call}
+
+
+def masking(layer):
+    """The rule: masked steps are selected, not multiplied by a mask, which would be cast to float; NOT_EQUAL has no int8 kernel."""
+    if type(layer).__name__ != "Masking":
+        return None
+
+    def compute_mask(inputs, mask=None):
+        import tensorflow as tf
+
+        return tf.reduce_max(tf.abs(inputs - layer.mask_value), axis=-1) > 0.0
+
+    def call(inputs):
+        import tensorflow as tf
+
+        return tf.where(tf.expand_dims(compute_mask(inputs), -1), inputs, tf.zeros_like(inputs))
+
+    return {"call": call, "compute_mask": compute_mask}
+
+
+def input_scaling(layer):
+    """The rule: pixels that come as integers are scaled as floats, so that the file's own input quantization takes them in."""
+    if type(layer).__name__ not in ("Rescaling", "Normalization"):
+        return None
+
+    def call(inputs):
+        return type(layer).call(layer, uncast(inputs))
+
+    return {"call": call}
+
+
+def uncast(tensor):
+    """The float tensor that `tensor`, of integers, was cast from; else `tensor` itself."""
+    operation = tensor.op
+    if operation.type == "Cast" and tensor.dtype.is_integer and operation.inputs[0].dtype.is_floating:
+        return operation.inputs[0]
+    return tensor
+
+
+def _axes(axis, inputs):
+    axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
+    return [each % len(inputs.shape) for each in axes]
+
+
+def _broadcast(inputs, axes):
+    return [size if axis in axes else 1 for axis, size in enumerate(inputs.shape)]
+
+
+def _affine(layer, values, inputs, axes):
+    import tensorflow as tf
+
+    shape = _broadcast(inputs, axes)
+    if layer.scale:
+        values *= tf.reshape(layer.gamma, shape)
+    if layer.center:
+        values += tf.reshape(layer.beta, shape)
+    return values
+
+
+def _resize(images, size):
+    import tensorflow as tf
+
+    return tf.image.resize(images, size, method="nearest")
+
+
+def _is_channels_last(layer):
+    if type(layer).__name__ == "GroupNormalization":
+        return layer.axis == -1
+    return getattr(layer, "data_format", None) in (None, "channels_last")

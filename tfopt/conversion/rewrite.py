@@ -1,0 +1,308 @@
+"""Edits of a TFLite file after the converter: what it got wrong, and int8 ops that the CPU delegate leaves to slow kernels.
+
+Each edit is one small function in `EDITS`; it takes an `Editor` and returns how many places it changed.
+"""
+
+import numpy as np
+
+from tfopt.conversion import flatbuffer
+
+# Ops that copy integers: their inputs and output must have one scale.
+_COPYING = {
+    "CONCATENATION", "EXPAND_DIMS", "GATHER", "PACK", "RESHAPE", "REVERSE_V2", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TILE",
+    "TRANSPOSE", "UNPACK",
+}  # fmt: skip
+_INTEGERS = {9: np.int8, 7: np.int16}  # TensorType of the schema -> dtype
+_FLOAT32, _INT32, _BOOL, _INT8 = 0, 2, 6, 9
+_HIDDEN = 4  # intermediate of UNIDIRECTIONAL_SEQUENCE_LSTM whose scale is that of the output
+_STATES = (18, 19)  # inputs of UNIDIRECTIONAL_SEQUENCE_LSTM that outlive a run: output state and cell state
+
+
+class Editor:
+    """A TFLite file's first subgraph, with what is needed to change it.
+
+    Attributes:
+        model, graph: the schema's `ModelT` and `SubGraphT`.
+    """
+
+    def __init__(self, content):
+        from ai_edge_litert import schema_py_generated as schema
+
+        self.schema = schema
+        self.model = flatbuffer.unpack(content)
+        self.graph = self.model.subgraphs[0]
+        self._codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+
+    def name(self, operator):
+        code = self.model.operatorCodes[operator.opcodeIndex]
+        return self._codes[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+    def tensor(self, index):
+        return self.graph.tensors[index]
+
+    def affine(self, index):
+        """(scale, zero point) of a tensor that has one of each, else None."""
+        quantization = self.tensor(index).quantization
+        if quantization is None or quantization.scale is None or len(quantization.scale) != 1:
+            return None
+        return float(quantization.scale[0]), int(quantization.zeroPoint[0])
+
+    def add_tensor(self, name, shape, kind, like=None, data=None):
+        """Adds a tensor with the quantization of `like`, constant if `data` (array) is given, and returns its index."""
+        tensor = self.schema.TensorT()
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, np.array(shape, np.int32), kind, 0
+        tensor.quantization = like.quantization if like is not None else None
+        if data is not None:
+            buffer = self.schema.BufferT()
+            buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
+            self.model.buffers.append(buffer)
+            tensor.buffer = len(self.model.buffers) - 1
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def quantization(self, scales, zero_points, axis=0):
+        """An affine quantization, for a tensor that has none."""
+        quantization = self.schema.QuantizationParametersT()
+        quantization.scale = np.array(scales, np.float32)
+        quantization.zeroPoint = np.array(zero_points, np.int64)
+        quantization.quantizedDimension = axis
+        return quantization
+
+    def operator(self, name, inputs, outputs, *, version=1, **options):
+        """A new operator; `options` are fields of its options table, if it has one."""
+        code = self.schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(self.schema.BuiltinOperator, name)
+        code.version = version
+        same = [
+            index
+            for index, other in enumerate(self.model.operatorCodes)
+            if (other.builtinCode, other.version) == (code.builtinCode, version)
+        ]
+        if not same:
+            self.model.operatorCodes.append(code)
+        operator = self.schema.OperatorT()
+        operator.opcodeIndex = same[0] if same else len(self.model.operatorCodes) - 1
+        operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
+        table = _OPTIONS[name]
+        operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, table)
+        operator.builtinOptions = getattr(self.schema, f"{table}T")()
+        for field, value in options.items():
+            setattr(operator.builtinOptions, field, value)
+        return operator
+
+
+_OPTIONS = {
+    "ADD": "AddOptions",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "LESS": "LessOptions",
+    "MUL": "MulOptions",
+    "QUANTIZE": "QuantizeOptions",
+    "SELECT_V2": "SelectV2Options",
+    "STRIDED_SLICE": "StridedSliceOptions",
+}
+
+
+def apply(content, *, skip=()):
+    """Runs all edits on a file.
+
+    Args:
+        content: bytes of a `.tflite` file.
+        skip: names of `EDITS` that are left out.
+
+    Returns:
+        (bytes, dict of edit -> int, places changed); the bytes are the same ones if nothing changed.
+    """
+    editor = Editor(content)
+    counts = {name: edit(editor) for name, edit in EDITS.items() if name not in skip}
+    counts = {name: count for name, count in counts.items() if count}
+    return (flatbuffer.pack(editor.model) if counts else content), counts
+
+
+def reset_state(editor):
+    """A fused LSTM starts every run from zero, as the Keras layer does; by itself it goes on from the run before.
+
+    The state is a variable that the runtime keeps. It is written first in each run, by an op that depends on the input, as one of
+    constants alone would run only once: `select(x < x, 0, 0)`.
+    """
+    operators, count = [], 0
+    for operator in editor.graph.operators:
+        if editor.name(operator) == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+            count += 1
+            operators += _write_zeros(editor, operator)
+        operators.append(operator)
+    editor.graph.operators = operators
+    return count
+
+
+def _write_zeros(editor, lstm):
+    sequence = editor.tensor(lstm.inputs[0])
+    prefix = f"{_text(editor.tensor(lstm.outputs[0]).name)}/state"
+    one = editor.add_tensor(f"{prefix}/value", (1, 1), sequence.type, like=sequence)
+    bounds = [editor.add_tensor(f"{prefix}/bound", (3,), _INT32, data=np.full(3, value, np.int32)) for value in (0, 1, 1)]
+    yield editor.operator(
+        "STRIDED_SLICE", [lstm.inputs[0], *bounds], [one], version=2,
+        beginMask=0, endMask=0, ellipsisMask=0, newAxisMask=0, shrinkAxisMask=2, offset=False,
+    )  # fmt: skip
+    never = editor.add_tensor(f"{prefix}/never", (1, 1), _BOOL)
+    yield editor.operator("LESS", [one, one], [never], version=2)
+    for index in _STATES:
+        state = editor.tensor(lstm.inputs[index])
+        affine = editor.affine(lstm.inputs[index])
+        zeros = np.full(tuple(state.shape), affine[1] if affine else 0, _INTEGERS.get(state.type, np.float32))
+        constant = editor.add_tensor(f"{prefix}/zeros", state.shape, state.type, like=state, data=zeros)
+        yield editor.operator("SELECT_V2", [never, constant, constant], [lstm.inputs[index]])
+
+
+def requantize(editor):
+    """Integers that are copied keep their scale: where the converter leaves two, as behind a fused LSTM, a QUANTIZE is added."""
+    operators, count = [], 0
+    for operator in editor.graph.operators:
+        if editor.name(operator) == "UNIDIRECTIONAL_SEQUENCE_LSTM" and editor.affine(operator.outputs[0]):
+            # The op computes its output in the scale of an intermediate and copies it into its state as it is.
+            hidden, state, output = operator.intermediates[_HIDDEN], operator.inputs[_STATES[0]], operator.outputs[0]
+            if len({editor.affine(index) for index in (hidden, state, output)}) > 1:
+                editor.tensor(state).quantization = editor.tensor(hidden).quantization
+                tensor = editor.tensor(output)
+                own = editor.add_tensor(f"{_text(tensor.name)}/own", tensor.shape, tensor.type, like=editor.tensor(hidden))
+                operator.outputs = np.array([own], np.int32)
+                operators += [operator, editor.operator("QUANTIZE", [own], [output], version=2)]
+                count += 1
+                continue
+        if editor.name(operator) in _COPYING:
+            wanted = editor.affine(operator.outputs[0])
+            output = editor.tensor(operator.outputs[0])
+            for place, index in enumerate(operator.inputs):
+                tensor = editor.tensor(index) if index >= 0 else None
+                if not (wanted and tensor and tensor.type == output.type and tensor.type in _INTEGERS):
+                    continue
+                found = editor.affine(index)
+                if found and found != wanted and not _is_constant(editor, tensor):
+                    added = editor.add_tensor(f"{_text(tensor.name)}/scaled", tensor.shape, tensor.type, like=output)
+                    operators.append(editor.operator("QUANTIZE", [index], [added], version=2))
+                    operator.inputs = np.array([*operator.inputs[:place], added, *operator.inputs[place + 1 :]], np.int32)
+                    count += 1
+        operators.append(operator)
+    editor.graph.operators = operators
+    return count
+
+
+def fused_relu(editor):
+    """A RELU of its own becomes a product with exactly 1 and a fused RELU, which the CPU delegate takes."""
+    count = 0
+    for place, operator in enumerate(editor.graph.operators):
+        if editor.name(operator) not in ("RELU", "RELU6") or editor.tensor(operator.inputs[0]).type != _INT8:
+            continue
+        shape = [1] * len(editor.tensor(operator.inputs[0]).shape)
+        one = editor.add_tensor(
+            f"{_text(editor.tensor(operator.outputs[0]).name)}/one", shape, _INT8, data=np.full(shape, 127, np.int8)
+        )
+        editor.tensor(one).quantization = editor.quantization([1 / 127], [0])
+        activation = getattr(editor.schema.ActivationFunctionType, editor.name(operator))
+        editor.graph.operators[place] = editor.operator(
+            "MUL", [operator.inputs[0], one], operator.outputs, version=2, fusedActivationFunction=activation
+        )
+        count += 1
+    return count
+
+
+def average_pool(editor):
+    """An average becomes a depthwise convolution with equal weights, which the CPU delegate takes.
+
+    With padding the windows at the border hold fewer values: `average = convolution * window / values`, if int8 has these ratios
+    without an error, as for windows of 2 x 2 and 3 x 3.
+    """
+    operators, count = [], 0
+    for operator in editor.graph.operators:
+        added = list(_convolution(editor, operator)) if editor.name(operator) == "AVERAGE_POOL_2D" else []
+        operators += added or [operator]
+        count += bool(added)
+    editor.graph.operators = operators
+    return count
+
+
+def _convolution(editor, operator):
+    source, result = editor.tensor(operator.inputs[0]), editor.tensor(operator.outputs[0])
+    options, channels = operator.builtinOptions, int(source.shape[3])
+    area, strides = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
+    if source.type != _INT8 or not editor.affine(operator.inputs[0]) or area == tuple(source.shape[1:3]):
+        return
+    ratios = _ratios(area, strides, source.shape[1:3], result.shape[1:3], options.padding == editor.schema.Padding.VALID)
+    if ratios is None:
+        return
+    name, output = _text(result.name), operator.outputs[0]
+    weights = editor.add_tensor(f"{name}/weights", (1, *area, channels), _INT8, data=np.full((1, *area, channels), 127, np.int8))
+    scale = 1 / (127 * area[0] * area[1])
+    editor.tensor(weights).quantization = editor.quantization([scale] * channels, [0] * channels, axis=3)
+    bias = editor.add_tensor(f"{name}/bias", (channels,), _INT32, data=np.zeros(channels, np.int32))
+    scales = [editor.affine(operator.inputs[0])[0] * scale] * channels
+    editor.tensor(bias).quantization = editor.quantization(scales, [0] * channels)
+    if len(ratios):
+        output = editor.add_tensor(f"{name}/sum", result.shape, _INT8, like=result)
+    yield editor.operator(
+        "DEPTHWISE_CONV_2D", [operator.inputs[0], weights, bias], [output], version=3, padding=options.padding,
+        strideH=strides[0], strideW=strides[1], depthMultiplier=1, dilationHFactor=1, dilationWFactor=1,
+        fusedActivationFunction=options.fusedActivationFunction,
+    )  # fmt: skip
+    if len(ratios):
+        border = editor.add_tensor(f"{name}/border", ratios.shape, _INT8, data=np.round(ratios * 4).astype(np.int8))
+        editor.tensor(border).quantization = editor.quantization([0.25], [0])
+        yield editor.operator("MUL", [output, border], operator.outputs, version=2)
+
+
+def _ratios(area, strides, sizes, outputs, is_valid):
+    """window / values in it, array (1, rows, columns, 1); empty without padding, None if not multiples of 1/4 up to 31."""
+    if is_valid:
+        return np.zeros(0)
+    along = []
+    for window, stride, size, count in zip(area, strides, sizes, outputs, strict=True):
+        start = np.arange(count) * stride - max((count - 1) * stride + window - size, 0) // 2
+        along.append(window / (np.minimum(start + window, size) - np.maximum(start, 0)))
+    ratios = along[0][None, :, None, None] * along[1][None, None, :, None]
+    exact = np.all(ratios * 4 == np.round(ratios * 4)) and ratios.max() < 32
+    return ratios if exact else None
+
+
+def hard_swish(editor):
+    """HARD_SWISH becomes `(x / 6) * relu6(x + 3)`, which the CPU delegate takes (arXiv:1905.02244)."""
+    operators, count = [], 0
+    for operator in editor.graph.operators:
+        source = editor.tensor(operator.inputs[0])
+        affine = editor.affine(operator.inputs[0])
+        if editor.name(operator) != "HARD_SWISH" or source.type != _INT8 or not affine:
+            operators.append(operator)
+            continue
+        count += 1
+        name, shape = _text(editor.tensor(operator.outputs[0]).name), [1] * len(source.shape)
+        numbers = []
+        for label, value in (("sixth", 1 / 6), ("three", 3.0)):
+            numbers.append(editor.add_tensor(f"{name}/{label}", shape, _INT8, data=np.full(shape, 127, np.int8)))
+            editor.tensor(numbers[-1]).quantization = editor.quantization([value / 127], [0])
+        sixth, gate = (editor.add_tensor(f"{name}/{label}", source.shape, _INT8) for label in ("x_6", "relu6"))
+        editor.tensor(sixth).quantization = editor.quantization([affine[0] / 6], [affine[1]])
+        editor.tensor(gate).quantization = editor.quantization([6 / 255], [-128])
+        relu6 = editor.schema.ActivationFunctionType.RELU6
+        operators += [
+            editor.operator("MUL", [operator.inputs[0], numbers[0]], [sixth], version=2),
+            editor.operator("ADD", [operator.inputs[0], numbers[1]], [gate], version=2, fusedActivationFunction=relu6),
+            editor.operator("MUL", [sixth, gate], operator.outputs, version=2),
+        ]
+    editor.graph.operators = operators
+    return count
+
+
+EDITS = {
+    "requantize": requantize,
+    "reset_state": reset_state,
+    "fused_relu": fused_relu,
+    "average_pool": average_pool,
+    "hard_swish": hard_swish,
+}
+
+
+def _is_constant(editor, tensor):
+    data = editor.model.buffers[tensor.buffer].data
+    return data is not None and len(data) > 0
+
+
+def _text(name):
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name or "")
