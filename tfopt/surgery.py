@@ -24,6 +24,14 @@ def walk_layers(model):
     yield from walk(model)
 
 
+def walk_operations(model):
+    """Yields what a Functional Keras 3 model computes outside its layers, as `keras.ops` on symbolic tensors, each once."""
+    for each in (model, *walk_layers(model)):
+        for operation in getattr(each, "operations", ()):
+            if not hasattr(operation, "weights"):
+                yield operation
+
+
 def _wrapped(layer):
     yield from getattr(layer, "cells", ())
     # `Bidirectional` runs two copies of its `layer`, not that layer itself.

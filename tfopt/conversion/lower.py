@@ -55,19 +55,19 @@ def check_skipped(skip):
         )
 
 
-def plan(layers, *, skip=()):
+def plan(model, *, skip=()):
     """Finds what to rewrite.
 
     Example:
 
     ```python
-    lowering = lower.plan(surgery.walk_layers(model))
+    lowering = lower.plan(model)
     with lowering.active():
         ...  # trace the model
     ```
 
     Args:
-        layers: layers of a Keras 3 or Keras 2 model.
+        model: a Keras 3 or Keras 2 model.
         skip: names of rules that are not to be used, or ("all",).
 
     Returns:
@@ -78,6 +78,7 @@ def plan(layers, *, skip=()):
     """
     check_skipped(skip)
     replacements, touched, keeps = {}, {}, []
+    layers = [*surgery.walk_layers(model), *surgery.walk_operations(model)]
     for name, rule in RULES.items():
         if name in skip or ALL in skip:
             continue

@@ -42,13 +42,17 @@ def squareplus(x, b=4):
 
 
 _FUNCTIONS = {function.__name__: function for function in (elu, selu, softplus, log_sigmoid, mish, squareplus)}
+# `keras.ops` on symbolic tensors are operations of the model.
+_OPERATIONS = {"Selu": selu, "Softplus": softplus, "LogSigmoid": log_sigmoid, "Mish": mish}
 
 
 def activation(layer):
     """The rule: layers whose activation function is one of the above, and the `ELU` layer."""
     found = {}
-    if type(layer).__name__ == "ELU":
+    if type(layer).__name__ in ("ELU", "Elu"):
         return {"call": lambda inputs: elu(inputs, float(layer.alpha))}
+    if type(layer).__name__ in _OPERATIONS and type(layer).__module__.startswith("keras."):
+        return {"call": _OPERATIONS[type(layer).__name__]}
     for name in ("activation", "recurrent_activation"):
         function = getattr(layer, name, None)
         # A function of the same name that is not Keras' own may be another one.

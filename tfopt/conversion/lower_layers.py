@@ -167,13 +167,15 @@ def embedding(layer):
 
 def masking(layer):
     """The rule: masked steps are selected, not multiplied by a mask, which would be cast to float; NOT_EQUAL has no int8 kernel."""
+    if type(layer).__name__ == "NotEqual":  # the operation that a mask is in a Functional model
+        return {"call": _differ}
     if type(layer).__name__ != "Masking":
         return None
 
     def compute_mask(inputs, mask=None):
         import tensorflow as tf
 
-        return tf.reduce_max(tf.abs(inputs - layer.mask_value), axis=-1) > 0.0
+        return tf.reduce_any(_differ(inputs, layer.mask_value), axis=-1)
 
     def call(inputs):
         import tensorflow as tf
@@ -181,6 +183,12 @@ def masking(layer):
         return tf.where(tf.expand_dims(compute_mask(inputs), -1), inputs, tf.zeros_like(inputs))
 
     return {"call": call, "compute_mask": compute_mask}
+
+
+def _differ(values, others):
+    import tensorflow as tf
+
+    return tf.abs(values - others) > 0.0 if values.dtype.is_floating else tf.not_equal(values, others)
 
 
 def input_scaling(layer):
