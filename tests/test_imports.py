@@ -31,6 +31,7 @@ FLOORS = {
     "tfopt.conversion.samples": 3.1,
     "tfopt.conversion.calibrate": 3.1,
     "tfopt.conversion.interpreter": 3.1,
+    "tfopt.conversion.graph": 3.0,
     "tfopt.conversion.keras1": 3.0,
     "tfopt.conversion.repair": 3.1,
     "tfopt.conversion.weights": 3.1,

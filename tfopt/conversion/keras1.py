@@ -164,7 +164,8 @@ def sequential_of_merge(config, name):
         else:
             node = branch
         layers.append({**node, "name": branch_name, "inbound_nodes": [sources]})
-        merged.append([branch_name, 0, 0])
+        # A model is called on its own inputs first: its call in this graph is its second.
+        merged.append([branch_name, int(isinstance(branch["config"], list) or "layers" in branch["config"]), 0])
     previous = merged
     for layer in [{"class_name": "Merge", "config": {k: v for k, v in merge["config"].items() if k != "layers"}}, *rest]:
         layers.append({**layer, "name": _name(layer, f"{name}_{len(layers)}"), "inbound_nodes": [previous]})

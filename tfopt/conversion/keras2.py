@@ -6,7 +6,7 @@ import dataclasses
 import marshal
 
 from tfopt import legacy
-from tfopt.conversion import model_file, repair, safety, verify, weights
+from tfopt.conversion import graph, model_file, repair, safety, verify, weights
 from tfopt.errors import LoadError, UnsafeModelError
 
 # What a damaged configuration raises when it is walked.
@@ -51,10 +51,12 @@ def load(found, named, custom_objects, *, allow_unsafe):
 
 def _repaired(found, given, is_keras_1):
     try:
-        return repair.repair(
+        config, notes = repair.repair(
             found.config, keras_1=is_keras_1, given=given, known_layers=legacy.known_layers(), known_parts=legacy.known_parts(),
             known_functions=legacy.known_functions(),
         )  # fmt: skip
+        graph.require_followable(config)
+        return config, notes
     except repair.MissingAnswer as missing:
         raise LoadError(
             f"Every class and function in the model must be known. Received: {found.path}, whose {missing}. "

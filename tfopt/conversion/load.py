@@ -10,7 +10,7 @@ import tempfile
 
 from tfopt import legacy
 from tfopt.conversion import architecture as architectures
-from tfopt.conversion import float32, keras2, model_file, safety, weights
+from tfopt.conversion import float32, graph, keras2, model_file, safety, weights
 from tfopt.errors import LoadError
 
 
@@ -84,6 +84,7 @@ def _load_whole(found, custom_objects, allow_unsafe):
                 reader = f"Keras {keras.__version__}"
                 model = keras.saving.load_model(named, custom_objects=custom_objects, compile=False, safe_mode=not allow_unsafe)
             else:
+                graph.require_followable(found.config)
                 reader = f"tf_keras {legacy.version()}"
                 model = legacy.load_model(named, custom_objects=custom_objects, safe_mode=not allow_unsafe)
     except Exception as error:  # Whatever a reader makes of a damaged file, the user gets one clear message.
