@@ -3,6 +3,7 @@
 import json
 
 import h5py
+import keras
 import numpy as np
 import pytest
 import tf_keras
@@ -145,6 +146,47 @@ def test_parts_of_training_are_not_needed(tmp_path, random):
     model, steps = load_with_steps(path)
     np.testing.assert_allclose(model(np.eye(4, dtype="float32")), kernel + bias, atol=1e-6)
     assert [step for step in steps if "left out the kernel_" in step and ("'Mine'" in step or "'Ours'" in step)]
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras], ids=["Keras 3", "Keras 2"])
+def test_layers_that_compute_with_what_follows_from_their_weights(tmp_path, random, library):
+    normalization = library.layers.Normalization()
+    normalization.adapt(3 * random(50, 4) + 2)
+    original = library.Sequential([library.Input((4,)), normalization, library.layers.Dense(2)])
+    original.save(tmp_path / "normalization.h5")
+    x = random(3, 4)
+    np.testing.assert_allclose(tfopt.load(tmp_path / "normalization.h5")(x), original(x), atol=1e-5)
+
+
+_FIRST = {2: ((0, 2, 3, 1), (0, 3, 1, 2)), 1: ((0, 2, 1), (0, 2, 1)), 3: ((0, 2, 3, 4, 1), (0, 4, 1, 2, 3))}
+
+
+@pytest.mark.parametrize(
+    "build, rank",
+    [
+        (lambda layers, **more: layers.Conv2D(4, 3, strides=2, padding="same", **more), 2),
+        (lambda layers, **more: layers.DepthwiseConv2D(3, **more), 2),
+        (lambda layers, **more: layers.Conv2DTranspose(4, 3, strides=2, **more), 2),
+        (lambda layers, **more: layers.ZeroPadding2D(((1, 0), (2, 1)), **more), 2),
+        (lambda layers, **more: layers.GlobalMaxPooling2D(**more), 2),
+        (lambda layers, **more: layers.Conv1D(4, 3, **more), 1),
+        (lambda layers, **more: layers.Conv3D(4, 3, **more), 3),
+    ],
+    ids=["Conv2D", "Depthwise", "Transpose", "ZeroPadding", "GlobalMaxPooling", "Conv1D", "Conv3D"],
+)
+def test_channels_first_computes_the_same(tmp_path, random, build, rank):
+    there, back = _FIRST[rank]
+    sizes = (6, 7, 8)[:rank]
+    original = tf_keras.Sequential([build(tf_keras.layers, input_shape=(*sizes, 3), data_format="channels_last", name="it")])
+    arrays = [random(*array.shape) for array in original.get_weights()]
+    original.set_weights(arrays)
+    first = tf_keras.Sequential([build(tf_keras.layers, input_shape=(3, *sizes), data_format="channels_first", name="it")])
+    weights = {"it": [(f"w{index}:0", array) for index, array in enumerate(arrays)]}
+    path = write(tmp_path / "first.h5", json.loads(first.to_json()), weights, keras_version="2.2.4", backend="tensorflow")
+    x = random(2, 3, *sizes)
+    expected = original(x.transpose(there)).numpy()
+    expected = expected.transpose(back) if expected.ndim > 2 else expected
+    np.testing.assert_allclose(tfopt.load(path)(x), expected, atol=1e-5)
 
 
 def _edit_names(group, key, edit):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from tfopt import surgery
 from tfopt.conversion import keras1
 from tfopt.errors import LoadError
 
@@ -181,6 +182,9 @@ def assign(model, groups, path, writer=None, *, by_order=False):
     for variable, value in values:
         if not np.array_equal(np.asarray(variable), np.asarray(value).astype(np.asarray(variable).dtype), equal_nan=True):
             raise _damaged(path, f"the weight {variable.name!r}, which did not arrive whole")
+    for layer in surgery.walk_layers(model):
+        if hasattr(layer, "finalize_state"):  # Normalization and its like compute with what follows from their weights
+            layer.finalize_state()
     return sum(len(arrays) for arrays in groups.values())
 
 
