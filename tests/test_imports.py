@@ -30,6 +30,7 @@ FLOORS = {
     "tfopt.conversion.safety": 3.1,
     "tfopt.conversion.samples": 3.1,
     "tfopt.conversion.calibrate": 3.1,
+    "tfopt.conversion.soundness": 3.05,
     "tfopt.conversion.interpreter": 3.1,
     "tfopt.conversion.graph": 3.0,
     "tfopt.conversion.keras1": 3.0,

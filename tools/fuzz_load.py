@@ -32,6 +32,7 @@ def attempt(request, progress):
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     import tfopt
 
+    os.environ.pop("TFOPT_IN_CHILD", None)  # the public way, which must survive without a parent
     path = request["path"]
     try:
         if path.endswith(".tflite"):
@@ -159,9 +160,10 @@ def _mutate_h5(file, rng, flag):
     if chosen < 0.94:
         target = rng.choice([weights, weights[name]])
         key = "layer_names" if target is weights else "weight_names"
-        names = list(target.attrs.get(key, []))
+        names = [name.decode() if isinstance(name, bytes) else name for name in target.attrs.get(key, [])]
         rng.shuffle(names)
-        target.attrs[key] = names[: rng.randrange(len(names) + 1)] + rng.choice([[], names[:1], ["nowhere"]])
+        names = names[: rng.randrange(len(names) + 1)] + rng.choice([[], names[:1], ["nowhere"]])
+        target.attrs[key] = [name.encode() for name in names]
         return f"{key} of {target.name}"
     import numpy as np
 

@@ -64,7 +64,7 @@ def parse(content):
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    model = _root(content)
+    model = root(content)
     types = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
     codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     subgraph = model.Subgraphs(0)
@@ -121,7 +121,7 @@ def attach_signature(content, input_names, output_names):
             self.Bytes[self.head : self.head + len(data)] = data
             return self.EndVector()
 
-    model = schema.ModelT.InitFromObj(_root(content))
+    model = schema.ModelT.InitFromObj(root(content))
     subgraph = model.subgraphs[0]
     signature = schema.SignatureDefT()
     signature.signatureKey = SIGNATURE
@@ -141,7 +141,8 @@ def _named(schema, subgraph, name, index):
     return entry
 
 
-def _root(content):
+def root(content):
+    """The file's root table, in the generated Python of the schema."""
     from ai_edge_litert import schema_py_generated as schema
 
     if content[4:8] != b"TFL3":

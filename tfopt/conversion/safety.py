@@ -65,6 +65,8 @@ def require_safe(found, *, custom_objects=()):
         return
     try:
         _require_safe_config(found.config, found.path, set(custom_objects), layer="")
+    except (TypeError, LookupError, AttributeError) as error:
+        raise model_file.refusal(found.path, f"a damaged configuration ({error})", "Save the model again.") from error
     except RecursionError as error:
         raise model_file.refusal(found.path, "a configuration that is nested too deeply", "Save the model again.") from error
 
