@@ -41,7 +41,15 @@ _printing = _options(
     click.option("--verbose", is_flag=True, help="Show what TensorFlow and its converter print."),
 )
 _loading = _options(
-    click.option("--custom-objects", metavar="FILE.py", help="Python file with the model's own classes and functions; it is run."),
+    click.option(
+        "--custom-objects",
+        metavar="FILE.py",
+        help="Python file with the model's own classes and functions; it is run. A dict `custom_objects` in it adds names that "
+        'Python cannot have, such as "<lambda>", and functions by the name of their Lambda layer.',
+    ),
+    click.option(
+        "--architecture", metavar="MODULE:FUNCTION", help="Function that builds the model of a file that holds weights only."
+    ),
     click.option("--allow-unsafe", is_flag=True, help="Run Python code that the model file holds (Lambda layers)."),
 )
 _verdict = _options(
@@ -85,8 +93,8 @@ def cli():
 @click.option("--keep-failed", is_flag=True, help="Write the file even if it fails its check.")
 @_printing
 def convert(
-    model, output, calibrate, validate, labels, input_shapes, custom_objects, allow_unsafe, timeout, force, keep_failed,
-    as_json, quiet, verbose, **settings,
+    model, output, calibrate, validate, labels, input_shapes, custom_objects, architecture, allow_unsafe, timeout, force,
+    keep_failed, as_json, quiet, verbose, **settings,
 ):  # fmt: skip
     """Convert a Keras model (.keras, .h5, SavedModel) to TFLite, check it, time it, and write a report.
 
@@ -97,8 +105,8 @@ def convert(
 
     report = pipeline.convert_to_file(
         model, output, calibrate=calibrate, validate=validate, labels=labels, custom_objects=custom_objects,
-        allow_unsafe=allow_unsafe, force=force, keep_failed=keep_failed, verbose=verbose, show_progress=not (quiet or as_json),
-        settings={**settings, "timeout": timeout, "input_shapes": dict(input_shapes) or None},
+        architecture=architecture, allow_unsafe=allow_unsafe, force=force, keep_failed=keep_failed, verbose=verbose,
+        show_progress=not (quiet or as_json), settings={**settings, "timeout": timeout, "input_shapes": dict(input_shapes) or None},
     )  # fmt: skip
     terminal.show(report, terminal.conversion, as_json=as_json, quiet=quiet)
     sys.exit(0 if report["check"]["passed"] else 1)

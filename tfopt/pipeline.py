@@ -8,13 +8,14 @@ from tfopt.conversion import isolation, report
 
 
 def convert_to_file(
-    model, output, *, calibrate, validate, settings, labels=None, custom_objects=None, allow_unsafe=False, force=False,
-    keep_failed=False, verbose=False, show_progress=False,
+    model, output, *, calibrate, validate, settings, labels=None, custom_objects=None, architecture=None, allow_unsafe=False,
+    force=False, keep_failed=False, verbose=False, show_progress=False,
 ):  # fmt: skip
     """What `tfopt convert` does. This process needs neither TensorFlow nor NumPy.
 
     Args:
         model, output, calibrate, validate, labels, custom_objects: paths, or None.
+        architecture: None or "module:function".
         settings: dict, arguments of `conversion.convert.Settings`.
         allow_unsafe, force, keep_failed, verbose, show_progress: bool, as the options of the command.
 
@@ -31,7 +32,7 @@ def convert_to_file(
         staging = pathlib.Path(folder) / "model.tflite"
         request = {
             "model": str(model), "calibrate": calibrate, "validate": validate, "labels": labels, "custom_objects": custom_objects,
-            "allow_unsafe": allow_unsafe, "name": path.name, "staging": str(staging),
+            "architecture": architecture, "allow_unsafe": allow_unsafe, "name": path.name, "staging": str(staging),
             "settings": {"input_shapes": None, **settings},
         }  # fmt: skip
         result = isolation.run(

@@ -285,10 +285,12 @@ def test_labels_that_cannot_be_used(classifier, digits, labels, words):
         tfopt.convert(classifier, representative_data=digits[0][0], validation_data=(digits[1][0], labels))
 
 
-def test_half_precision_models_are_told_how_to_become_float32():
+def test_half_precision_models_are_rebuilt_under_float32():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, dtype="mixed_float16", name="half")])
-    with pytest.raises(tfopt.ArgumentError, match=r"half \(Dense\) in float16.*set_dtype_policy"):
-        tfopt.convert(model, quantization="float32")
+    result = tfopt.convert(model, quantization="float32", runs=1)
+    assert any("rebuilt under float32" in note for note in result.notes)
+    x = np.ones((1, 4), "float32")
+    np.testing.assert_allclose(tfopt.Interpreter(result.tflite)(x), model(x), atol=1e-2)
 
 
 @pytest.mark.parametrize(

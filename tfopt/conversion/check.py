@@ -58,6 +58,7 @@ def check(
     threads=1,
     scale=None,
     custom_objects=None,
+    architecture=None,
     allow_unsafe=False,
 ):
     """Checks a TFLite file: its structure always; its outputs with a reference and data; its accuracy with labels.
@@ -81,7 +82,7 @@ def check(
         min_sqnr: float, dB.
         threads: int >= 1, for the TFLite interpreter.
         scale: for a folder of images: "0..1", "-1..1" or "0..255".
-        custom_objects, allow_unsafe: as for `load`, if `reference` is a path.
+        custom_objects, architecture, allow_unsafe: as for `load`, if `reference` is a path.
 
     Returns:
         `CheckResult`. It does not raise because a file is bad; only because it cannot be read.
@@ -95,7 +96,7 @@ def check(
             "`data` are required to compare with a reference or labels. Received: none. Give them with --data (Python: data=...)."
         )
     interpreter = Interpreter(tflite, threads=threads)
-    run, names = _open_reference(reference, interpreter, custom_objects, allow_unsafe, threads)
+    run, names = _open_reference(reference, interpreter, custom_objects, architecture, allow_unsafe, threads)
     samples = None if data is None else reading.open_samples(data, interpreter_specs(interpreter), labels=labels, scale=scale)
     return compare(
         interpreter, run, samples, data="the given data", layer_names=names, max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr
@@ -174,14 +175,14 @@ def interpreter_specs(interpreter):
     return specs
 
 
-def _open_reference(reference, interpreter, custom_objects, allow_unsafe, threads):
+def _open_reference(reference, interpreter, custom_objects, architecture, allow_unsafe, threads):
     """(function from a batch to the list of outputs, names of the Keras layers)."""
     if reference is None:
         return None, ()
     if isinstance(reference, (bytes, bytearray)) or (isinstance(reference, (str, pathlib.Path)) and is_tflite(reference)):
         return _run_tflite(Interpreter(reference, threads=threads), interpreter), ()
     if isinstance(reference, (str, pathlib.Path)):
-        reference = load(reference, custom_objects=custom_objects, allow_unsafe=allow_unsafe)
+        reference = load(reference, custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
     elif not hasattr(reference, "layers"):
         raise ArgumentError(f"`reference` must be a Keras model or a path. Received: {type(reference).__name__}.")
     file_specs = interpreter_specs(interpreter)

@@ -9,10 +9,10 @@ import numpy as np
 
 from tfopt import files, surgery
 from tfopt.conversion import benchmark as timing
-from tfopt.conversion import calibrate, check, export, isolation, signature
+from tfopt.conversion import calibrate, check, export, float32, isolation, signature
 from tfopt.conversion import samples as reading
 from tfopt.conversion.interpreter import Interpreter
-from tfopt.conversion.load import load
+from tfopt.conversion.load import load_with_steps
 from tfopt.conversion.result import ConversionResult
 from tfopt.conversion.settings import Settings
 from tfopt.errors import ArgumentError, DataError
@@ -31,6 +31,7 @@ def convert(
     seed=0,
     scale=None,
     custom_objects=None,
+    architecture=None,
     allow_unsafe=False,
     max_accuracy_drop=0.01,
     min_sqnr=20.0,
@@ -65,7 +66,7 @@ def convert(
         samples: int >= 1, how many representative samples are drawn.
         seed: int, of that draw.
         scale: "0..1", "-1..1" or "0..255", for folders of images.
-        custom_objects, allow_unsafe: as for `load`, if a path is given.
+        custom_objects, architecture, allow_unsafe: as for `load`, if a path is given.
         max_accuracy_drop: float >= 0, fraction of accuracy that may be lost.
         min_sqnr: float, dB that every output must reach: see `check.OutputNumbers`.
         threads: int >= 1, of the interpreter in check and benchmark.
@@ -85,7 +86,7 @@ def convert(
     )  # fmt: skip
     with isolation.Child(preload="tensorflow") as child:
         return _convert(
-            model_or_path, representative_data, validation_data, settings, custom_objects, allow_unsafe,
+            model_or_path, representative_data, validation_data, settings, custom_objects, architecture, allow_unsafe,
             functools.partial(_export_in_child, child, timeout),
         )  # fmt: skip
 
@@ -94,8 +95,9 @@ def convert_file(request, progress):
     """The same for files only, in this process, which the command line starts as a child.
 
     Args:
-        request: dict with "model", "calibrate", "validate", "labels" (paths or None), "custom_objects", "allow_unsafe", "name"
-            (of the file to be), "settings" (arguments of `Settings`) and "staging" (path that the bytes are written to).
+        request: dict with "model", "calibrate", "validate", "labels" (paths or None), "custom_objects", "architecture",
+            "allow_unsafe", "name" (of the file to be), "settings" (arguments of `Settings`) and "staging" (path that the bytes
+            are written to).
         progress: called with dicts: {"stage", "done", "total"}, {"suspects"}.
 
     Returns:
@@ -110,30 +112,33 @@ def convert_file(request, progress):
     if validation is not None and request["labels"] is not None:
         validation = (validation, request["labels"])
     result = _convert(
-        request["model"], request["calibrate"], validation, settings, request["custom_objects"], request["allow_unsafe"],
-        _export_here, progress,
+        request["model"], request["calibrate"], validation, settings, request["custom_objects"], request.get("architecture"),
+        request["allow_unsafe"], _export_here, progress,
     )  # fmt: skip
     files.write({request["staging"]: result.tflite})
     return result.report(request["name"])
 
 
-def _convert(model, representative_data, validation_data, settings, custom_objects, allow_unsafe, exporter, progress=None):
+def _convert(
+    model, representative_data, validation_data, settings, custom_objects, architecture, allow_unsafe, exporter, progress=None
+):
     progress = progress or (lambda report: None)
-    source = {"name": "a model in memory", "sha256": None}
+    source, steps = {"name": "a model in memory", "sha256": None}, ()
     if isinstance(model, (str, pathlib.Path)):
         progress({"stage": "load"})
         source = {"name": pathlib.Path(model).name, "sha256": files.sha256(model)}
-        model = load(model, custom_objects=custom_objects, allow_unsafe=allow_unsafe)
+        model, steps = load_with_steps(model, custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
     elif not hasattr(model, "layers") or not callable(model):
         raise ArgumentError(f"A Keras model or the path of one is required. Received: {type(model).__name__}.")
+    elif float32.low_precision_layers(model):
+        model, steps = float32.as_float32(model), ("the model was rebuilt under float32: layers computed in float16 or bfloat16",)
     layers = list(surgery.walk_layers(model))
-    _require_float32(layers)
     specs = signature.input_specs(model, settings.input_shapes)
 
     progress({"stage": "draw representative data", "suspects": surgery.suspects(layers)})
     validation = _open_validation(validation_data, specs, settings)
     specs, drawn = _draw(representative_data, validation, specs, settings)
-    notes = list(drawn.notes) if drawn else []
+    notes = [*steps, *(drawn.notes if drawn else ())]
     if drawn and drawn.calibrated:
         notes += calibrate.scaling_notes(surgery.input_scaling(model), drawn.arrays)
 
@@ -173,15 +178,6 @@ def _check_data(validation, drawn, specs):
     if drawn is not None:
         return reading.open_samples(drawn.arrays, specs), "the representative data, as no validation data were given"
     return None, "none"
-
-
-def _require_float32(layers):
-    for layer in layers:
-        if getattr(layer, "compute_dtype", None) in ("float16", "bfloat16"):
-            raise ArgumentError(
-                f"Every layer must compute in float32. Received: {surgery.describe(layer)} in {layer.compute_dtype}. "
-                "Build the model under keras.config.set_dtype_policy('float32') and copy the weights with get_weights, set_weights."
-            )
 
 
 def _open_validation(data, specs, settings):

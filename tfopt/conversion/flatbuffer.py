@@ -64,7 +64,7 @@ def parse(content):
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    model = _root(content)
+    model = root(content)
     types = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
     codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     subgraph = model.Subgraphs(0)
@@ -124,7 +124,7 @@ def unpack(content):
     """The file's bytes as the schema's object tree (`ModelT`), to be edited."""
     from ai_edge_litert import schema_py_generated as schema
 
-    return schema.ModelT.InitFromObj(_root(content))
+    return schema.ModelT.InitFromObj(root(content))
 
 
 def pack(model):
@@ -142,7 +142,8 @@ def pack(model):
             self.Bytes[self.head : self.head + len(data)] = data
             return self.EndVector()
 
-    builder = AlignedBuilder(1 << 20)
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    builder = AlignedBuilder(size + 65536)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
@@ -154,7 +155,8 @@ def _named(schema, subgraph, name, index):
     return entry
 
 
-def _root(content):
+def root(content):
+    """The file's root table, in the generated Python of the schema."""
     from ai_edge_litert import schema_py_generated as schema
 
     if content[4:8] != b"TFL3":

@@ -8,7 +8,7 @@ from tfopt.conversion.interpreter import Interpreter, is_tflite
 from tfopt.conversion.load import load
 
 
-def inspect(path, *, custom_objects=None, allow_unsafe=False):
+def inspect(path, *, custom_objects=None, architecture=None, allow_unsafe=False):
     """Lists what a model file holds.
 
     Example:
@@ -19,7 +19,7 @@ def inspect(path, *, custom_objects=None, allow_unsafe=False):
 
     Args:
         path: str or path of a `.tflite` file or of any model that `load` reads.
-        custom_objects, allow_unsafe: as for `load`.
+        custom_objects, architecture, allow_unsafe: as for `load`.
 
     Returns:
         dict of JSON types. For TFLite: "format", "bytes", "quantization", "inputs", "outputs", "ops", "tensors" (name, role,
@@ -32,7 +32,7 @@ def inspect(path, *, custom_objects=None, allow_unsafe=False):
     path = pathlib.Path(path)
     if path.suffix == ".tflite" or is_tflite(path):
         return _inspect_tflite(path)
-    return _inspect_keras(path, load(path, custom_objects=custom_objects, allow_unsafe=allow_unsafe))
+    return _inspect_keras(path, load(path, custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe))
 
 
 def inspect_file(request, progress):

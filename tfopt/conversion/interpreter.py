@@ -9,7 +9,7 @@ import tempfile
 
 import numpy as np
 
-from tfopt.conversion import flatbuffer
+from tfopt.conversion import flatbuffer, isolation, soundness
 from tfopt.errors import ArgumentError, ConversionError, DataError, LoadError
 
 
@@ -46,6 +46,9 @@ class Interpreter:
         if not isinstance(threads, int) or threads < 1:
             raise ArgumentError(f"`threads` must be an integer of at least 1. Received: threads={threads!r}.")
         content = read_bytes(model)
+        soundness.require_sound(content, _name(model))
+        if not isinstance(model, (bytes, bytearray, memoryview)) and not isolation.is_child():
+            _require_survivable(pathlib.Path(model))
         with _captured_stderr() as chatter:
             try:
                 self._interpreter = litert.Interpreter(model_content=content, num_threads=threads)
@@ -179,6 +182,24 @@ def read_bytes(model):
         what = "an empty file" if not content else f"a file that starts with {content[:8]!r}"
         raise LoadError(f"A TFLite file is required. Received: {path}, {what}. Make one with `tfopt convert`.")
     return content
+
+
+def probe(request, progress):
+    """Builds an interpreter of a file and nothing else: what a child process is asked to survive."""
+    progress({"stage": "allocate tensors"})
+    Interpreter(request["path"])
+
+
+def _require_survivable(path):
+    # The kernels abort the process where the tensors of an op contradict each other, and no check of ours knows all kernels.
+    try:
+        isolation.run("tfopt.conversion.interpreter:probe", {"path": str(path.resolve())}, timeout=300.0)
+    except ConversionError as error:
+        if "died" not in str(error):
+            raise
+        raise LoadError(
+            f"A TFLite file that the runtime survives is required. Received: {path}. {error} Convert the model again."
+        ) from error
 
 
 def is_tflite(path):

@@ -24,6 +24,7 @@ _ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
     "PYTHONUNBUFFERED": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TFOPT_IN_CHILD": "1",
 }
 
 
@@ -152,6 +153,11 @@ def run(target, request, *, timeout=3600.0, progress=None, verbose=False):
     """Calls one function in a child of its own: see `Child.call`."""
     with Child(verbose=verbose) as child:
         return child.call(target, request, timeout=timeout, progress=progress)
+
+
+def is_child():
+    """Whether this process is a child already, whose death its parent survives."""
+    return os.environ.get("TFOPT_IN_CHILD") == "1"
 
 
 def _accuse(suspects):

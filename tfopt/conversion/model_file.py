@@ -14,15 +14,17 @@ class ModelFile:
 
     Attributes:
         path: pathlib.Path.
-        kind: "keras" (zip archive), "h5" or "saved_model".
+        kind: "keras" (zip archive), "h5", "weights" (HDF5 without an architecture) or "saved_model".
         keras_version: str, the writer's Keras version; "" where the file does not say.
-        config: dict, the model's configuration; None for a SavedModel.
+        config: dict, the model's configuration; None for weights and a SavedModel.
+        backend: str, what the writer computed with ("tensorflow", "theano", ...); "" where the file does not say.
     """
 
     path: pathlib.Path
     kind: str
     keras_version: str
     config: dict | None
+    backend: str = ""
 
     @property
     def written_by_keras_3(self):
@@ -66,9 +68,9 @@ def add_registered_names(config, custom_objects):
 
     def walk(node):
         if isinstance(node, dict):
-            registered = node.get("registered_name")
-            if isinstance(registered, str) and registered.rpartition(">")[2] in custom_objects:
-                found[registered] = custom_objects[registered.rpartition(">")[2]]
+            for registered in (node.get("registered_name"), node.get("class_name")):
+                if isinstance(registered, str) and registered.rpartition(">")[2] in custom_objects:
+                    found[registered] = custom_objects[registered.rpartition(">")[2]]
         for item in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
             walk(item)
 
@@ -93,28 +95,42 @@ def _read_h5(path):
         with h5py.File(path, "r") as file:
             config = file.attrs.get("model_config")
             weights = file.get("model_weights")
-            version = file.attrs.get("keras_version")
-            if version is None and weights is not None:
-                version = weights.attrs.get("keras_version")
+            found = {}
+            for name in ("keras_version", "backend"):
+                value = file.attrs.get(name)
+                if value is None and weights is not None:
+                    value = weights.attrs.get(name)
+                found[name] = value.decode() if isinstance(value, bytes) else value or ""
             config = None if config is None else json.loads(config)
-            version = version.decode() if isinstance(version, bytes) else version
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         raise refusal(path, f"a damaged HDF5 file ({error})", "Copy or save it again.") from error
     if config is None:
-        raise refusal(
-            path,
-            "an HDF5 file with weights only",
-            "Build the model in Python, call `model.load_weights`, and save the whole model with `model.save`.",
-        )
-    return _described(path, "h5", version or "", config)
+        return ModelFile(path, "weights", str(found["keras_version"]), None, str(found["backend"]))
+    return _described(path, "h5", found["keras_version"], config, str(found["backend"]))
 
 
-def _described(path, kind, version, config):
+def _described(path, kind, version, config, backend=""):
     if not isinstance(version, str) or not isinstance(config, dict):
         raise refusal(path, "a file whose configuration is not a Keras model's", "Save the model again.")
-    return ModelFile(path, kind, version, config)
+    return ModelFile(path, kind, version, config, backend)
 
 
 def refusal(path, received, remedy):
     """The error for a file that is no readable model."""
     return LoadError(f"A Keras model (`.keras`, `.h5`, or a SavedModel folder) is required. Received: {path}, {received}. {remedy}")
+
+
+def unreadable(found, error):
+    """The error for a file that Keras refuses."""
+    return LoadError(
+        f"The model file must be readable by Keras. Received: {found.path}, written by Keras {found.keras_version or '(unknown)'}: "
+        f"{first_lines(error)} Custom classes and functions are given with --custom-objects FILE.py "
+        "(Python: custom_objects={...})."
+    )
+
+
+def first_lines(error, limit=400):
+    """What an error says, in one line that is not too long."""
+    # Keras wraps one error in another; the innermost, last one is the cause.
+    text = " ".join(str(error).rpartition("Exception encountered:")[2].split()) or type(error).__name__
+    return text if len(text) <= limit else f"{text[:limit]} ..."

@@ -1,6 +1,7 @@
 """Code that hides in a model file is found before anything of the file is loaded."""
 
 import builtins
+import json
 import re
 
 from tfopt.conversion import model_file
@@ -13,7 +14,21 @@ _FUNCTION_MODULES = {"builtins", "activations", "initializers", "losses", "metri
 # Python's own functions, as `exec`, would pass for Keras functions of the module "builtins".
 _PYTHON_FUNCTIONS = set(dir(builtins))
 # Keras 2 layers that call whatever TensorFlow function, method or op the file names.
-_CODE_LAYERS = {"ClassMethod", "InstanceMethod", "InstanceProperty", "TensorFlowOpLayer"}
+_CODE_LAYERS = {"ClassMethod", "InstanceMethod"}
+# What a Keras 2 `InstanceProperty` layer may read of a tensor, and which ops a `TensorFlowOpLayer` of TF 1.13 to 2.3 may run.
+_PROPERTIES = {"T", "dense_shape", "dtype", "flat_values", "imag", "indices", "ndim", "real", "row_splits", "shape", "values"}
+_COMPUTING_OPS = """
+Abs Acos Acosh Add AddN AddV2 All Any ArgMax ArgMin Asin Asinh Atan Atan2 Atanh AvgPool AvgPool3D BatchMatMul BatchMatMulV2
+BatchToSpaceND BiasAdd BroadcastTo Cast Ceil ClipByValue Concat ConcatV2 Const Conv2D Conv2DBackpropInput Conv3D Cos Cosh Cumprod
+Cumsum DepthToSpace DepthwiseConv2dNative Div DivNoNan Einsum Elu Equal Erf Erfc Exp ExpandDims Expm1 Fill Floor FloorDiv FloorMod
+FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 Gather GatherNd GatherV2 Greater GreaterEqual Identity IsFinite IsInf IsNan
+L2Loss LRN LeakyRelu Less LessEqual LinSpace Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPool3D
+Maximum Mean Min Minimum MirrorPad Mod Mul MulNoNan Neg NotEqual OneHot OnesLike Pack Pad PadV2 Pow Prod Range Rank Real RealDiv
+Reciprocal Relu Relu6 Reshape ResizeBicubic ResizeBilinear ResizeNearestNeighbor Reverse ReverseV2 Rint Round Rsqrt Select SelectV2
+Selu Shape ShapeN Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square
+SquaredDifference Squeeze StopGradient StridedSlice Sub Sum Tan Tanh Tile TopK TopKV2 Transpose TruncateDiv TruncateMod Unpack
+Where Xdivy Xlogy ZerosLike
+"""
 # What a Keras 2 `TFOpLambda` layer may call: functions of these modules of TensorFlow, and these functions at its top level.
 _COMPUTING_MODULES = {"__operators__", "bitwise", "dtypes", "linalg", "math", "nn", "random", "signal"}
 _COMPUTING_FUNCTIONS = """
@@ -50,6 +65,8 @@ def require_safe(found, *, custom_objects=()):
         return
     try:
         _require_safe_config(found.config, found.path, set(custom_objects), layer="")
+    except (TypeError, LookupError, AttributeError) as error:
+        raise model_file.refusal(found.path, f"a damaged configuration ({error})", "Save the model again.") from error
     except RecursionError as error:
         raise model_file.refusal(found.path, "a configuration that is nested too deeply", "Save the model again.") from error
 
@@ -71,6 +88,10 @@ def _require_safe_config(node, path, given, layer):
         raise _unsafe(path, layer, "holds Python bytecode")
     if kind in _CODE_LAYERS:
         raise _unsafe(path, layer, f"is a {kind} layer, which can call anything")
+    if kind == "InstanceProperty" and _of(config, "attr_name") not in _PROPERTIES:
+        raise _unsafe(path, layer, f"is an InstanceProperty layer, which reads {_of(config, 'attr_name')!r}")
+    if kind == "TensorFlowOpLayer" and _op(config) not in _COMPUTING_OPS.split():
+        raise _unsafe(path, layer, f"is a TensorFlowOpLayer layer with the op {_op(config)!r}, which may do more than compute")
     if kind in ("TFOpLambda", "SlicingOpLambda") and isinstance(config, dict):
         name = str(config.get("function", "__operators__"))
         if not _computes(name):
@@ -99,6 +120,21 @@ def _computes(function):
     """Whether a TensorFlow function, by its exported name, only computes."""
     parts = function.removeprefix("compat.v1.").removeprefix("compat.v2.").split(".")
     return parts[0] in _COMPUTING_MODULES if len(parts) > 1 else parts[0] in _COMPUTING_FUNCTIONS.split()
+
+
+def _of(config, key):
+    value = config.get(key) if isinstance(config, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _op(config):
+    """The op of a `TensorFlowOpLayer`, whose node lies in the file as a dict or, since TF 2.2, as JSON text."""
+    node = config.get("node_def") if isinstance(config, dict) else None
+    try:
+        node = json.loads(node) if isinstance(node, str) else node
+    except ValueError:
+        return None
+    return _of(node, "op")
 
 
 def _is_given(name, given):
