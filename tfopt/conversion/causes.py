@@ -225,17 +225,16 @@ def _unfolded_batchnorm(facts):
 
 
 def _float_island(facts):
+    computing = [op for op in facts.float_ops if op.op not in ("QUANTIZE", "DEQUANTIZE")]
+    conversions = len(facts.float_ops) - len(computing)
     ops = {}
-    for op in facts.float_ops:
+    for op in computing or facts.float_ops:  # the conversions around an op carry its neighbours' names
         ops.setdefault(op.layer, []).append(op.op)
-    if len(ops) > 1:
-        ops.pop("", None)  # the QUANTIZE and DEQUANTIZE around the others, which have no names of their own
     for layer, names in ops.items():
-        yield (
-            len(names),
-            layer,
-            f"{', '.join(dict.fromkeys(names))} run in float, or convert from and to it, within an integer model",
+        what = (
+            f"{', '.join(dict.fromkeys(names))} in float within an integer model, with {conversions} conversions from and to int8"
         )
+        yield sum(name not in _PASSING for name in names), layer, what
 
 
 # kind -> (detector, remedy)
