@@ -160,7 +160,7 @@ def _layers(check):
         [
             layer["name"] + (f" (call {layer['call']})" if layer["call"] > 1 else ""),
             layer["class_name"],
-            formats.decibel(layer["sqnr"]),
+            "" if layer["sqnr"] is None and None in layer["float_range"] else formats.decibel(layer["sqnr"]),
             formats.percent(layer["saturated"]),
             formats.percent(layer["range_used"]),
             formats.interval(layer["int8_range"]),

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import tfopt
-from tfopt.conversion import export, layer_calls, signature
+from tfopt import terminal
+from tfopt.conversion import export, layer_calls, report, signature
 from tfopt.conversion.interpreter import Interpreter
 
 
@@ -132,6 +133,35 @@ def test_other_kinds_of_files(classifier, digits):
         assert result.causes == () and {layer.name for layer in result.layers} >= {"digit", classifier.layers[6].name}
         assert min(layer.sqnr for layer in result.layers) > least
         assert (result.layers[-1].saturated is None) == (quantization == "float32")
+
+
+def test_values_that_are_not_finite(capsys):
+    source = keras.Input((3,), name="source")
+    model = keras.Model(source, keras.layers.Activation(keras.ops.sqrt, name="root")(source))
+    data = np.array([[1.0, 4.0, 9.0], [-1.0, -1.0, -1.0]], "float32")
+    result = tfopt.check(convert(model, data, "float32"), reference=model, data=data, layers=True)
+    assert result.layers[0].name == "root" and math.isnan(result.layers[0].sqnr) and result.causes == ()
+    terminal.verdict("file", report.to_dict(result))
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("root") and "Activation" in line)
+    assert "exact" not in row and "not finite" in row
+
+
+def test_a_model_without_a_layer_to_compare():
+    source = keras.Input((3,), name="source")
+    model = keras.Model(source, keras.ops.relu(keras.layers.Dropout(0.5)(source)))
+    data = noise(20, 3)
+    for form in (data, lambda: iter(data)):
+        result = tfopt.check(convert(model, data), reference=model, data=form, layers=True)
+        assert [layer.name for layer in result.layers] == ["source"]
+
+
+def test_a_batch_that_is_not_full():
+    keras.utils.set_random_seed(0)
+    model, data = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="head")]), noise(10, 4)
+    traced = export.trace(model, signature.fix_sizes(signature.input_specs(model), 4))
+    content = export.to_tflite(traced, "int8", samples={traced.inputs[0].name: data})
+    rows = by_name(tfopt.check(content, reference=model, data=data, layers=True))
+    assert rows["head", 1].size == 30 and rows["head", 1].sqnr > 25
 
 
 def test_every_tensor_can_be_read_after_a_run(converted, digits):

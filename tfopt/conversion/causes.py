@@ -15,8 +15,8 @@ _CLIPPED = 0.01
 _BEYOND = 0.25
 # A quarter of the levels costs two of the eight bits, which is 12 dB.
 _FEW_LEVELS = 0.25
-# Below, the range of the samples says little.
-_MANY_VALUES = 100
+# Fewer values, or values of fewer samples, say little of a range.
+_MANY_VALUES, _MANY_SAMPLES = 100, 10
 # Four of the eight bits: what peaks at a sixteenth of the range is left with 16 levels of the 256.
 _RATIO = 16.0
 # With fewer steps than this, the curve of the tail is a stair.
@@ -66,6 +66,7 @@ class Facts:
         numbers: tuple of `LayerNumbers`, in the order of computation, inputs first.
         ranges: dict of tensor index -> (low, high) seen, in real units.
         mention: function from a tensor's name to the layers that it mentions.
+        samples: int, how many were looked at.
     """
 
     scaling: object
@@ -76,18 +77,19 @@ class Facts:
     numbers: tuple
     ranges: dict
     mention: object
+    samples: int
 
     def writer(self, index):
         """Name of the op that writes a tensor; "" for inputs."""
         return next((operator.name for operator in self.graph.operators if index in operator.outputs), "")
 
 
-def gather(model, graph, structure, numbers, ranges, mention):
+def gather(model, graph, structure, numbers, ranges, mention, samples):
     """`Facts` about a file that was made of the Keras model `model`."""
     layers = list(surgery.walk_layers(model))
     activations = {layer.name: getattr(getattr(layer, "activation", None), "__name__", "") for layer in layers}
     classes = {layer.name: type(layer).__name__ for layer in layers}
-    return Facts(surgery.input_scaling(model), classes, activations, graph, structure.float_ops, numbers, ranges, mention)
+    return Facts(surgery.input_scaling(model), classes, activations, graph, structure.float_ops, numbers, ranges, mention, samples)
 
 
 def find(facts):
@@ -148,6 +150,8 @@ def _calibration_narrow(facts):
 
 
 def _calibration_wide(facts):
+    if facts.samples < _MANY_SAMPLES:
+        return
     joined = {index for operator in facts.graph.operators if operator.name == "CONCATENATION" for index in operator.inputs}
     for place, numbers in enumerate(facts.numbers):
         if numbers.int8_range is None or numbers.size < _MANY_VALUES or numbers.index in joined:

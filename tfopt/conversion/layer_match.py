@@ -25,7 +25,10 @@ def candidates(graph, calls, shapes):
         last tensor that names it counts, as the others are its intermediate steps; if that one is the output of a later
         layer too, the two were fused.
     """
-    written = [graph.tensors[index] for operator in graph.operators for index in operator.outputs]
+    weights = {tensor.index for tensor in graph.tensors if tensor.role == "weight"}
+    # An op on weights alone unpacks them.
+    computing = [operator for operator in graph.operators if not weights.issuperset(operator.inputs)]
+    written = [graph.tensors[index] for operator in computing for index in operator.outputs]
     tensors = [tensor for tensor in written if tensor.dtype == "float32" or (tensor.dtype in _INTEGERS and len(tensor.scale) == 1)]
     mention = Mentions(graph, {call.name for call in calls})
     named = {tensor.index: mention(tensor.name) for tensor in tensors}
@@ -88,7 +91,9 @@ class Matching:
             tensors: dict of tensor index -> array in real units.
         """
         for (place, index), sums in self._sums.items():
-            wanted, found = np.asarray(outputs[place], np.float64).ravel(), tensors[index].astype(np.float64).ravel()
+            # NaN and infinity would outweigh every value that can be compared.
+            both = outputs[place], tensors[index]
+            wanted, found = (np.nan_to_num(np.asarray(values, np.float64).ravel(), posinf=0, neginf=0) for values in both)
             sums += [wanted @ wanted, found @ found, wanted @ found, ((wanted - found) ** 2).sum()]
 
     def result(self):

@@ -38,7 +38,9 @@ def examine(interpreter, model, specs, pairs, batches, structure):
     comparisons = {index: layer_numbers.Comparison(graph.tensors[index]) for index in (*inputs.values(), *matched)}
     joined = {index for operator in graph.operators if operator.name == "CONCATENATION" for index in operator.inputs}
     spreads = {index: layer_numbers.Spread() for index in joined if graph.tensors[index].role != "weight"}
+    count = 0
     for arrays, rows in batches(COMPARED):
+        count += rows
         outputs = _run(interpreter, traced, pairs, arrays)
         wanted = {index: arrays[name] for name, index in inputs.items()}
         wanted |= {index: outputs[place] for index, place in matched.items()}
@@ -55,7 +57,7 @@ def examine(interpreter, model, specs, pairs, batches, structure):
         fused = [name for name in mention(graph.tensors[index].name) if name not in alone]
         numbers.append(comparisons[index].numbers(call.name, call.class_name, call.number, fused))
     ranges = {index: spread.range for index, spread in spreads.items()} | {each.index: each.float_range for each in numbers}
-    found = causes.find(causes.gather(model, graph, structure, tuple(numbers), ranges, mention))
+    found = causes.find(causes.gather(model, graph, structure, tuple(numbers), ranges, mention, count))
     return tuple(sorted(numbers, key=lambda each: (not math.isnan(each.sqnr), each.sqnr))), found
 
 

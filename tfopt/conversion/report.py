@@ -130,7 +130,9 @@ def steps(lsb, value):
 
 
 def interval(limits):
-    """A range, empty where there is none."""
+    """A range, empty where there is none; JSON has None for an end that is not finite."""
+    if limits is not None and None in limits:
+        return "not finite"
     return "" if limits is None else f"{limits[0]:.4g} to {limits[1]:.4g}"
 
 
