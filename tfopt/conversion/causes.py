@@ -152,7 +152,7 @@ def _calibration_narrow(facts):
 def _calibration_wide(facts):
     if facts.samples < _MANY_SAMPLES:
         return
-    joined = {index for operator in facts.graph.operators if operator.name == "CONCATENATION" for index in operator.inputs}
+    joined = set(_sharing_scales(facts.graph))
     for place, numbers in enumerate(facts.numbers):
         if numbers.int8_range is None or numbers.size < _MANY_VALUES or numbers.index in joined:
             continue
@@ -161,6 +161,15 @@ def _calibration_wide(facts):
         if 0 < used < _FEW_LEVELS and facts.writer(numbers.index) not in (*_FIXED_RANGE, *_PASSING):
             ranges = f"the file holds {_text(numbers.int8_range)}, the given data need {_text(numbers.float_range)}"
             yield -place, numbers.name, f"only {100 * used:.1f} % of its range is used: {ranges}"
+
+
+def _sharing_scales(graph):
+    """Tensors that an op with several inputs, such as CONCATENATION, gives the range of its output."""
+    for operator in graph.operators:
+        inputs = [index for index in operator.inputs if graph.tensors[index].role != "weight"]
+        if len(inputs) > 1:
+            output = graph.tensors[operator.outputs[0]].scale
+            yield from (index for index in inputs if output and graph.tensors[index].scale == output)
 
 
 def _outlier_channel(facts):

@@ -58,7 +58,8 @@ class Spread:
     def add(self, values):
         if not values.size:
             return
-        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+        # NumPy's, as Python's min() drops a NaN or not by the order.
+        self.low, self.high = float(np.minimum(self.low, values.min())), float(np.maximum(self.high, values.max()))
         self.size += values.size
         self._negative += int((values < 0).sum())
         self._peaks = np.maximum(self._peaks, np.abs(values).reshape(-1, values.shape[-1] if values.ndim else 1).max(axis=0))
