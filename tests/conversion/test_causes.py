@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import tfopt
-from tfopt.conversion import causes, export, signature
+from tfopt import terminal
+from tfopt.conversion import causes, export, report, signature
 
 L = keras.layers
 
@@ -181,3 +182,23 @@ def test_softmax_classes_that_never_occur_are_no_outliers():
 def test_every_cause_has_a_remedy_of_one_sentence():
     for kind, (_, remedy) in causes.CAUSES.items():
         assert kind in causes.Cause.__doc__ and remedy.endswith(".") and ". " not in remedy
+
+
+def test_a_small_branch_of_a_residual_sum_is_no_wide_calibration():
+    """The converter gives the branch the range of the sum."""
+    keras.utils.set_random_seed(0)
+    source = keras.Input((8, 8, 3), name="source")
+    branch = L.Conv2D(3, 3, padding="same", name="branch")(source)
+    model = keras.Model(source, L.Conv2D(2, 1, name="head")(L.Add(name="sum")([source, branch])))
+    with_kernel(model.get_layer("branch"), lambda kernel: 1e-3 * kernel)
+    assert found(model, noise(40, 8, 8, 3), noise(40, 8, 8, 3, seed=1)) == {}
+
+
+def test_causes_are_printed_with_their_remedies(capsys):
+    model = cnn(L.Rescaling(1 / 255, name="scaling"))
+    traced = export.trace(model, signature.fix_sizes(signature.input_specs(model), 1))
+    content = export.to_tflite(traced, "int8", samples={traced.inputs[0].name: pixels(20)})
+    capsys.readouterr()
+    terminal.verdict("file", report.to_dict(tfopt.check(content, reference=model, data=pixels(20, 255.0), layers=True)))
+    printed = capsys.readouterr().out
+    assert "calibration-scaling: source: the calibration data" in printed and "  -> Prepare the representative data" in printed

@@ -164,6 +164,16 @@ def test_a_batch_that_is_not_full():
     assert rows["head", 1].size == 30 and rows["head", 1].sqnr > 25
 
 
+def test_a_file_that_takes_and_gives_floats(classifier, digits):
+    images = digits[0][0][:60]
+    traced = export.trace(classifier, signature.fix_sizes(signature.input_specs(classifier), 1))
+    content = export.to_tflite(traced, "int8", io="float32", samples={"image": images / 255})
+    result = tfopt.check(content, reference=classifier, data=images, layers=True)
+    rows = by_name(result)
+    assert rows["image", 1].saturated > 0.1 and rows["digit", 1].int8_range == pytest.approx((0, 255 / 256))
+    assert [cause.kind for cause in result.causes] == ["calibration-scaling"]
+
+
 def test_every_tensor_can_be_read_after_a_run(converted, digits):
     run = Interpreter(converted.tflite, keep_all=True)
     run.run(digits[1][0][:1])

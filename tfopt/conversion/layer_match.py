@@ -26,12 +26,14 @@ def candidates(graph, calls, shapes):
         layer too, the two were fused.
     """
     weights = {tensor.index for tensor in graph.tensors if tensor.role == "weight"}
-    # An op on weights alone unpacks them.
-    computing = [operator for operator in graph.operators if not weights.issuperset(operator.inputs)]
-    written = [graph.tensors[index] for operator in computing for index in operator.outputs]
+    # An op on weights alone unpacks them, and a dequantized tensor tells less than the one before.
+    computing = [op for op in graph.operators if op.name != "DEQUANTIZE" and not weights.issuperset(op.inputs)]
+    written = [graph.tensors[index] for op in computing for index in op.outputs]
     tensors = [tensor for tensor in written if tensor.dtype == "float32" or (tensor.dtype in _INTEGERS and len(tensor.scale) == 1)]
     mention = Mentions(graph, {call.name for call in calls})
-    named = {tensor.index: mention(tensor.name) for tensor in tensors}
+    # The integers behind a float output are nameless: the output carries the name.
+    alias = {op.inputs[0]: graph.tensors[op.outputs[0]].name for op in graph.operators if op.name == "DEQUANTIZE"}
+    named = {tensor.index: mention(tensor.name) or mention(alias.get(tensor.index, "")) for tensor in tensors}
     mentioned = {name for names in named.values() for name in names}
     calls_of = collections.Counter(call.name for call in calls)
     pairs = {}

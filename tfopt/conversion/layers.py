@@ -30,11 +30,8 @@ def examine(interpreter, model, specs, pairs, batches, structure):
     mention = layer_match.Mentions(graph, {call.name for call in calls})
     matched = _match(interpreter, calls, shapes, traced, pairs, batches)
 
-    # Integer inputs such as token ids are exact.
-    inputs = dict(zip(interpreter.input_names, interpreter.input_indices, strict=True))
-    inputs = {
-        name: index for name, index in inputs.items() if graph.tensors[index].scale or graph.tensors[index].dtype == "float32"
-    }
+    inputs = _inputs(interpreter)
+    matched = {index: place for index, place in matched.items() if index not in inputs.values()}
     comparisons = {index: layer_numbers.Comparison(graph.tensors[index]) for index in (*inputs.values(), *matched)}
     joined = {index for operator in graph.operators if operator.name == "CONCATENATION" for index in operator.inputs}
     spreads = {index: layer_numbers.Spread() for index in joined if graph.tensors[index].role != "weight"}
@@ -59,6 +56,17 @@ def examine(interpreter, model, specs, pairs, batches, structure):
     ranges = {index: spread.range for index, spread in spreads.items()} | {each.index: each.float_range for each in numbers}
     found = causes.find(causes.gather(model, graph, structure, tuple(numbers), ranges, mention, count))
     return tuple(sorted(numbers, key=lambda each: (not math.isnan(each.sqnr), each.sqnr))), found
+
+
+def _inputs(interpreter):
+    """dict of input name -> tensor: the quantized one, also of a file that takes floats. Integers such as token ids are exact."""
+    tensors = interpreter.graph.tensors
+    quantized = {operator.inputs[0]: operator.outputs[0] for operator in interpreter.graph.operators if operator.name == "QUANTIZE"}
+    found = {}
+    for name, index in zip(interpreter.input_names, interpreter.input_indices, strict=True):
+        if tensors[index].scale or tensors[index].dtype == "float32":
+            found[name] = index if tensors[index].scale else quantized.get(index, index)
+    return found
 
 
 def _match(interpreter, calls, shapes, traced, pairs, batches):
