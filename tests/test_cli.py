@@ -329,6 +329,13 @@ def test_check_benchmark_and_inspect(run_cli, converted, model_files, tmp_path):
         "check", "model.tflite", "--reference", model_files / "keras3.h5", "--data", model_files / "test.npz", "--min-sqnr", 99
     )
     assert finished.returncode == 1 and "FAILED" in finished.stdout
+    layers = "check", "model.tflite", "--reference", model_files / "keras3.h5", "--data", model_files / "test.npz", "--layers"
+    finished = run_cli(*layers)
+    assert finished.returncode == 0 and "range of the model" in finished.stdout and "none of the known causes" in finished.stdout
+    document = json.loads(run_cli(*layers, "--json").stdout)
+    assert {"digit", "image"} <= {layer["name"] for layer in document["layers"]} and document["causes"] == []
+    finished = run_cli("check", "model.tflite", "--layers")
+    assert finished.returncode == 2 and "--data" in finished.stderr
     finished = run_cli("benchmark", "model.tflite", "--against", "model.tflite", "--runs", 3, "--json")
     assert json.loads(finished.stdout)["runs"] == 3
     assert "model.tflite" in run_cli("benchmark", "model.tflite", "--runs", 3).stdout

@@ -117,6 +117,7 @@ def convert(
 @click.option("--reference", metavar="MODEL", help="The Keras model, or another .tflite, whose outputs are right.")
 @click.option("--data", metavar="DATA", help="Data to compare on: .npy, .npz (x and y), or a folder of images.")
 @click.option("--labels", metavar="FILE.npy", help="Labels of --data, if it holds none.")
+@click.option("--layers", is_flag=True, help="Compare every layer with the Keras model, worst first, and name causes of error.")
 @_verdict
 @_loading
 @_printing
@@ -125,6 +126,7 @@ def check(tflite, as_json, quiet, verbose, **request):
 
     \b
     tfopt check model.tflite --reference model.h5 --data test.npz
+    tfopt check model.tflite --reference model.h5 --data test.npz --layers
     """
     result = _run("tfopt.conversion.check:check_file", {"tflite": tflite, **request}, verbose, not (quiet or as_json))
     terminal.show(result, lambda result: terminal.verdict(tflite, result), as_json=as_json, quiet=quiet)

@@ -72,6 +72,7 @@ def verdict(name, check):
     found = check["structure"]
     print(f"{name}: {found['quantization']}, {sum(found['ops'].values())} ops, delegate partitions: {found['partitions']}")
     _numbers(check)
+    _layers(check)
     _notes(check["notes"])
     _passed(check)
 
@@ -150,6 +151,33 @@ def _numbers(check):
     if check["accuracy"] is not None:
         accuracy = f", accuracy {formats.percent(check['accuracy'])} against {formats.percent(check['reference_accuracy'])}"
     print(f"compared on {check['samples']} samples, {check['data']}{accuracy}")
+
+
+def _layers(check):
+    if not check["layers"]:
+        return
+    rows = [
+        [
+            layer["name"] + (f" (call {layer['call']})" if layer["call"] > 1 else ""),
+            layer["class_name"],
+            "" if layer["sqnr"] is None and None in layer["float_range"] else formats.decibel(layer["sqnr"]),
+            formats.percent(layer["saturated"]),
+            formats.percent(layer["range_used"]),
+            formats.interval(layer["int8_range"]),
+            formats.interval(layer["float_range"]),
+            ", ".join(layer["fused"]),
+        ]
+        for layer in check["layers"]
+    ]
+    table(["layer", "class", "SQNR", "at limits", "range used", "range of the file", "range of the model", "with"], rows)
+    for cause in check["causes"]:
+        others = (
+            f" (also: {', '.join(cause['others'][:5])}{', ...' if len(cause['others']) > 5 else ''})" if cause["others"] else ""
+        )
+        print(f"{cause['kind']}: {cause['layer'] or 'a layer without a name'}: {cause['what']}{others}")
+        print(f"  -> {cause['remedy']}")
+    if not check["causes"]:
+        print("none of the known causes of error was found")
 
 
 def _passed(check):

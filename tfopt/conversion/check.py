@@ -11,6 +11,7 @@ from tfopt.conversion import export, numbers, report, signature, structure
 from tfopt.conversion import samples as reading
 from tfopt.conversion.calibrate import conform
 from tfopt.conversion.interpreter import Interpreter, is_tflite
+from tfopt.conversion.layers import examine
 from tfopt.conversion.load import load
 from tfopt.conversion.settings import check_thresholds
 from tfopt.errors import ArgumentError, DataError
@@ -29,6 +30,8 @@ class CheckResult:
         samples: int, how many were compared.
         data: str, which data they came from.
         reference_accuracy, accuracy: float in [0, 1], of the reference and the file; None without labels of classes.
+        layers: tuple of `layer_numbers.LayerNumbers`, worst SQNR first; empty unless asked for.
+        causes: tuple of `causes.Cause`, known reasons of a large error, with remedies; empty unless asked for.
     """
 
     passed: bool
@@ -40,6 +43,8 @@ class CheckResult:
     data: str
     reference_accuracy: float | None
     accuracy: float | None
+    layers: tuple = ()
+    causes: tuple = ()
 
     @property
     def accuracy_drop(self):
@@ -55,6 +60,7 @@ def check(
     *,
     max_accuracy_drop=0.01,
     min_sqnr=20.0,
+    layers=False,
     threads=1,
     scale=None,
     custom_objects=None,
@@ -71,6 +77,8 @@ def check(
     ```python
     result = tfopt.check("model.tflite", reference=model, data=x_test, labels=y_test)
     print(result.passed, result.reasons, result.outputs[0].sqnr)
+    worst = tfopt.check("model.tflite", reference=model, data=x_test, layers=True).layers[0]
+    print(worst.name, worst.sqnr)
     ```
 
     Args:
@@ -80,6 +88,8 @@ def check(
         labels: class ids (n,), one-hot rows (n, classes), or path of a `.npy` file with them.
         max_accuracy_drop: float >= 0, as a fraction (0.01 is one point).
         min_sqnr: float, dB.
+        layers: bool, whether the outputs of the layers are compared too, on up to 64 samples spread over the data, and known
+            causes of error are looked for. The reference must then be the Keras model that the file was made of.
         threads: int >= 1, for the TFLite interpreter.
         scale: for a folder of images: "0..1", "-1..1" or "0..255".
         custom_objects, architecture, allow_unsafe: as for `load`, if `reference` is a path.
@@ -91,16 +101,36 @@ def check(
         LoadError, DataError, ArgumentError.
     """
     check_thresholds(max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr)
+    if layers and data is None:
+        raise ArgumentError("Layers are compared on data. Received: none. Give them with --data (Python: data=...).")
     if data is None and (reference is not None or labels is not None):
         raise ArgumentError(
             "`data` are required to compare with a reference or labels. Received: none. Give them with --data (Python: data=...)."
         )
     interpreter = Interpreter(tflite, threads=threads)
-    run, names = _open_reference(reference, interpreter, custom_objects, architecture, allow_unsafe, threads)
+    reference = _open_reference(reference, custom_objects, architecture, allow_unsafe, threads)
+    is_keras = reference is not None and not isinstance(reference, Interpreter)
+    if layers and not is_keras:
+        received = "no reference" if reference is None else "a TFLite file"
+        raise ArgumentError(
+            f"Layers are compared with the Keras model that the file was made of. Received: {received}. "
+            "Give it with --reference MODEL (Python: reference=model)."
+        )
+    run, names, bound = None, (), None
+    if is_keras:
+        bound = _bind_keras(reference, interpreter)
+        run, names = _run_keras(*bound, interpreter), [layer.name for layer in surgery.walk_layers(reference)]
+    elif reference is not None:
+        run = _run_tflite(reference, interpreter)
     samples = None if data is None else reading.open_samples(data, interpreter_specs(interpreter), labels=labels, scale=scale)
-    return compare(
+    result = compare(
         interpreter, run, samples, data="the given data", layer_names=names, max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr
     )
+    if not layers:
+        return result
+    observed = Interpreter(tflite, threads=threads, keep_all=True)
+    numbers, causes = examine(observed, *bound, lambda count: _spread_batches(observed, samples, count), result.structure)
+    return dataclasses.replace(result, layers=numbers, causes=causes)
 
 
 def check_file(request, progress):
@@ -145,13 +175,8 @@ def compare(
     reasons += dict.fromkeys(_float_reason(op, quantization or found.quantization) for op in found.float_ops)
     tally = numbers.Tally(interpreter, reference is not None)
     if samples is not None:
-        specs = interpreter_specs(interpreter)
-        stream = enumerate(samples.read())
-        while batch := list(itertools.islice(stream, interpreter.batch_size)):
-            conformed = [conform(inputs, specs, index, {}) for index, (inputs, _) in batch]
-            padded = conformed + [conformed[-1]] * (interpreter.batch_size - len(conformed))
-            arrays = {spec.name: np.stack([sample[spec.name] for sample in padded]) for spec in specs}
-            tally.add(arrays, reference, [label for _, (_, label) in batch])
+        for arrays, labels in _batches(interpreter, enumerate(samples.read())):
+            tally.add(arrays, reference, labels)
             if progress:
                 progress({"stage": "check", "done": tally.count, "total": samples.count})
     outputs = tally.numbers()
@@ -166,32 +191,59 @@ def compare(
     )  # fmt: skip
 
 
+def _batches(interpreter, stream):
+    """Yields ({input name: array}, labels) of the (index, (inputs, label)) in `stream`; the last sample fills up the last batch."""
+    specs = interpreter_specs(interpreter)
+    while batch := list(itertools.islice(stream, interpreter.batch_size)):
+        conformed = [conform(inputs, specs, index, {}) for index, (inputs, _) in batch]
+        padded = conformed + [conformed[-1]] * (interpreter.batch_size - len(conformed))
+        yield {spec.name: np.stack([sample[spec.name] for sample in padded]) for spec in specs}, [label for _, (_, label) in batch]
+
+
+def _spread_batches(interpreter, samples, count):
+    """Yields ({input name: array}, rows) of `count` samples: spread over the data, the first ones if their number is unknown."""
+    if samples.count is None:
+        stream = enumerate(itertools.islice(samples.read(), count))
+    else:
+        chosen = np.unique(np.linspace(0, samples.count - 1, min(count, samples.count)).astype(int)).tolist()
+        stream = zip(chosen, samples.read(chosen), strict=True)
+    for arrays, labels in _batches(interpreter, stream):
+        yield arrays, len(labels)
+
+
 def interpreter_specs(interpreter):
     """The inputs of a TFLite file as `signature.TensorSpec`s in real units: quantized ones as float32."""
     specs = []
-    for name, index in zip(interpreter.input_names, interpreter.graph.inputs, strict=True):
+    for name, index in zip(interpreter.input_names, interpreter.input_indices, strict=True):
         tensor = interpreter.graph.tensors[index]
         specs.append(signature.TensorSpec(name, tensor.shape, "float32" if tensor.scale else tensor.dtype))
     return specs
 
 
-def _open_reference(reference, interpreter, custom_objects, architecture, allow_unsafe, threads):
-    """(function from a batch to the list of outputs, names of the Keras layers)."""
-    if reference is None:
-        return None, ()
+def _open_reference(reference, custom_objects, architecture, allow_unsafe, threads):
+    """None, a Keras model, or an `Interpreter`."""
     if isinstance(reference, (bytes, bytearray)) or (isinstance(reference, (str, pathlib.Path)) and is_tflite(reference)):
-        return _run_tflite(Interpreter(reference, threads=threads), interpreter), ()
+        return Interpreter(reference, threads=threads)
     if isinstance(reference, (str, pathlib.Path)):
-        reference = load(reference, custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
-    elif not hasattr(reference, "layers"):
+        return load(reference, custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
+    if reference is not None and not hasattr(reference, "layers"):
         raise ArgumentError(f"`reference` must be a Keras model or a path. Received: {type(reference).__name__}.")
+    return reference
+
+
+def _bind_keras(model, interpreter):
+    """(model, its inputs as `signature.TensorSpec`s of the file's sizes, {input of the file: input of the model})."""
     file_specs = interpreter_specs(interpreter)
-    shapes = {} if signature.named_tensors(reference, "inputs") else {spec.name: spec.shape for spec in file_specs}
-    own = signature.input_specs(reference, shapes)
+    shapes = {} if signature.named_tensors(model, "inputs") else {spec.name: spec.shape for spec in file_specs}
+    own = signature.input_specs(model, shapes)
     pairs = _pair({spec.name: spec.shape[1:] for spec in own}, {spec.name: spec.shape[1:] for spec in file_specs})
     samples = {pairs[spec.name]: spec.shape[1:] for spec in file_specs}
-    outputs = signature.output_names(reference)
-    traced = export.trace(reference, signature.fix_sizes(own, interpreter.batch_size, samples))
+    return model, signature.fix_sizes(own, interpreter.batch_size, samples), pairs
+
+
+def _run_keras(model, specs, pairs, interpreter):
+    outputs = signature.output_names(model)
+    traced = export.trace(model, specs)
 
     def run(arrays):
         found = traced({pairs[name]: array for name, array in arrays.items()})
@@ -199,7 +251,7 @@ def _open_reference(reference, interpreter, custom_objects, architecture, allow_
             return found
         return [found[outputs.index(name)] for name in interpreter.output_names]
 
-    return run, [layer.name for layer in surgery.walk_layers(reference)]
+    return run
 
 
 def _run_tflite(other, interpreter):

@@ -167,6 +167,10 @@ def _convert(
         )  # fmt: skip
     if measured.speedup is not None and measured.speedup < 0.95:  # what is left of 1 is noise
         notes.append(f"the file is slower than its float32 twin on this CPU: {measured.speedup:.2f}x")
+    if any(sign in reason for reason in verdict.reasons for sign in ("SQNR", "exceeds what", "accuracy drops")):
+        notes.append(
+            "`tfopt check FILE --reference MODEL --data DATA --layers` tells which layers err and why; --keep-failed keeps FILE"
+        )
     origin = f"{drawn.count} samples from {drawn.source}, seed {settings.seed}" if drawn else "none was needed"
     return ConversionResult(converted["converted"], verdict, measured, settings, source, origin, tuple(notes))
 

@@ -28,11 +28,13 @@ class Interpreter:
     Args:
         model: path of a `.tflite` file, or its bytes.
         threads: int >= 1, threads of the CPU kernels.
+        keep_all: bool, whether `tensor` can read every tensor after a run. The file then runs without the CPU delegate, which
+            leaves the tensors inside it unwritten.
 
     Attributes:
         input_names, output_names: lists of str in the model's order, where a signature tells it.
         graph: the file's structure, a `flatbuffer.Graph`.
-        output_indices: list of int, the outputs' tensors in `graph`, in that order.
+        input_indices, output_indices: list of int, their tensors in `graph`, in that order.
         batch_size: int, samples per run, as the file fixes it.
 
     Raises:
@@ -40,7 +42,7 @@ class Interpreter:
         ConversionError: the runtime lacks an op that the file uses.
     """
 
-    def __init__(self, model, *, threads=1):
+    def __init__(self, model, *, threads=1, keep_all=False):
         from ai_edge_litert import interpreter as litert
 
         if not isinstance(threads, int) or threads < 1:
@@ -49,9 +51,13 @@ class Interpreter:
         soundness.require_sound(content, _name(model))
         if not isinstance(model, (bytes, bytearray, memoryview)) and not isolation.is_child():
             _require_survivable(pathlib.Path(model))
+        options = {}
+        if keep_all:
+            plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            options = {"experimental_preserve_all_tensors": True, "experimental_op_resolver_type": plain}
         with _captured_stderr() as chatter:
             try:
-                self._interpreter = litert.Interpreter(model_content=content, num_threads=threads)
+                self._interpreter = litert.Interpreter(model_content=content, num_threads=threads, **options)
             except ValueError as error:
                 raise LoadError(
                     f"A complete TFLite file is required. Received: {_name(model)} ({error}). Convert the model again."
@@ -73,6 +79,7 @@ class Interpreter:
             runner = self._interpreter.get_signature_runner(signature)
             self._inputs, self.input_names = _in_signature_order(runner.get_input_details(), self._inputs, self.input_names)
             self._outputs, self.output_names = _in_signature_order(runner.get_output_details(), self._outputs, self.output_names)
+        self.input_indices = [int(detail["index"]) for detail in self._inputs]
         self.output_indices = [int(detail["index"]) for detail in self._outputs]
         self.batch_size = int(self._inputs[0]["shape"][0]) if len(self._inputs[0]["shape"]) else 1
 
@@ -121,6 +128,10 @@ class Interpreter:
             for detail in self._inputs:
                 self._interpreter.set_tensor(detail["index"], _random(generator, detail))
         self._interpreter.invoke()
+
+    def tensor(self, index):
+        """A tensor of `graph` as the last run left it, as stored (quantized); needs `keep_all`."""
+        return self._interpreter.get_tensor(index)
 
     def delegate_partitions(self):
         """How many runs of ops the CPU delegate (XNNPACK) took over; 1 is best, 0 means that it took none."""

@@ -124,9 +124,9 @@ class Tally:
             numbers.append(
                 OutputNumbers(
                     name=name,
-                    sqnr=_decibel(signal, noise),
+                    sqnr=decibel(signal, noise),
                     # Samples that are all alike, but for rounding, vary by nothing that could be compared.
-                    variation_sqnr=_decibel(sums["variation"], noise) if sums["variation"] > 1e-12 * signal else None,
+                    variation_sqnr=decibel(sums["variation"], noise) if sums["variation"] > 1e-12 * signal else None,
                     cosine=sums["ry"] / product if product else float(noise == 0),
                     max_error=sums["max"],
                     mean_error=mean,
@@ -157,7 +157,8 @@ class Tally:
                 )
 
 
-def _decibel(signal, noise):
+def decibel(signal, noise):
+    """Signal to noise in dB; infinite without noise, NaN where a sum is not finite."""
     if noise == 0:
         return math.inf
     if not (math.isfinite(signal) and math.isfinite(noise)):

@@ -129,6 +129,13 @@ def steps(lsb, value):
     return f"{lsb:.2f} LSB" if lsb is not None else "" if value is None else f"{value:.3g}"
 
 
+def interval(limits):
+    """A range, empty where there is none; JSON has None for an end that is not finite."""
+    if limits is not None and None in limits:
+        return "not finite"
+    return "" if limits is None else f"{limits[0]:.4g} to {limits[1]:.4g}"
+
+
 def byte_count(value):
     return f"{value:,} B"
 
