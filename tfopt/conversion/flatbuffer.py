@@ -1,6 +1,8 @@
-"""Read a TFLite file's structure, and name its inputs and outputs, with the schema that ai-edge-litert carries."""
+"""Read and edit a TFLite file's structure, and name its inputs and outputs, with the schema that ai-edge-litert carries."""
 
 import dataclasses
+
+import numpy as np
 
 from tfopt.errors import LoadError
 
@@ -107,8 +109,29 @@ def attach_signature(content, input_names, output_names):
     Returns:
         bytes.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
+
+    model = unpack(content)
+    subgraph = model.subgraphs[0]
+    signature = schema.SignatureDefT()
+    signature.signatureKey = SIGNATURE
+    signature.subgraphIndex = 0
+    signature.inputs = [_named(schema, subgraph, *pair) for pair in zip(input_names, subgraph.inputs, strict=True)]
+    signature.outputs = [_named(schema, subgraph, *pair) for pair in zip(output_names, subgraph.outputs, strict=True)]
+    model.signatureDefs = [signature]
+    return pack(model)
+
+
+def unpack(content):
+    """The whole file as the schema's object, a `ModelT`, which can be edited and packed again."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.ModelT.InitFromObj(_root(content))
+
+
+def pack(model):
+    """The bytes of a `ModelT`, with its weights aligned as the kernels need them."""
+    import flatbuffers
 
     class AlignedBuilder(flatbuffers.Builder):
         # Kernels read weights in 16-byte lanes: the schema asks for that alignment, the generated Python ignores it.
@@ -121,17 +144,52 @@ def attach_signature(content, input_names, output_names):
             self.Bytes[self.head : self.head + len(data)] = data
             return self.EndVector()
 
-    model = schema.ModelT.InitFromObj(_root(content))
-    subgraph = model.subgraphs[0]
-    signature = schema.SignatureDefT()
-    signature.signatureKey = SIGNATURE
-    signature.subgraphIndex = 0
-    signature.inputs = [_named(schema, subgraph, *pair) for pair in zip(input_names, subgraph.inputs, strict=True)]
-    signature.outputs = [_named(schema, subgraph, *pair) for pair in zip(output_names, subgraph.outputs, strict=True)]
-    model.signatureDefs = [signature]
-    builder = AlignedBuilder(len(content) + 65536)
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    builder = AlignedBuilder(size + 65536)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def read_constant(model, tensor):
+    """The numbers that a file stores for a tensor: a NumPy array, or None for what is only known when the model runs.
+
+    Args:
+        model: a `ModelT`.
+        tensor: a `TensorT` of it, float32 or int32.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    data = model.buffers[tensor.buffer].data
+    dtype = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT32: np.int32}.get(tensor.type)
+    if data is None or not len(data) or dtype is None:
+        return None
+    shape = () if tensor.shape is None else tuple(tensor.shape)
+    return np.asarray(data, np.uint8).view(dtype).reshape(shape)
+
+
+def add_tensor(model, name, shape, values=None):
+    """Adds a float32 tensor to the first subgraph, with `values` as a constant; returns its index."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.type = name, np.asarray(shape, np.int32), schema.TensorType.FLOAT32
+    tensor.buffer = 0  # the empty one, which every file begins with
+    if values is not None:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(values, "<f4").tobytes(), np.uint8)
+        model.buffers.append(buffer)
+        tensor.buffer = len(model.buffers) - 1
+    model.subgraphs[0].tensors.append(tensor)
+    return len(model.subgraphs[0].tensors) - 1
+
+
+def op_name(model, operator):
+    """The schema's name of an `OperatorT`, such as "CONV_2D"."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    code = model.operatorCodes[operator.opcodeIndex]
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    return names.get(max(code.builtinCode, code.deprecatedBuiltinCode), "?")
 
 
 def _named(schema, subgraph, name, index):
