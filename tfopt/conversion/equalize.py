@@ -9,6 +9,7 @@ import numpy as np
 from tfopt.conversion import channels, flatbuffer
 
 MAX_SCALE = 255.0  # a channel with less than 1/255 of the tensor's range is not worth more
+HEADROOM = 1.25  # a channel scaled right up to the range would be clipped by the first sample that exceeds those seen
 GATE_LIMIT = 8.0  # sigmoid(8) is 1 but for 0.0003, less than a tenth of its int8 step
 
 
@@ -56,8 +57,9 @@ def _choose(model, found, activations, balance):
             whole = min(whole, 6.0)
             span = np.where(span >= 6.0, whole, span)
         room = np.full(len(span), MAX_SCALE)
-        np.divide(whole, span, out=room, where=span > whole / MAX_SCALE)
+        np.divide(whole, HEADROOM * span, out=room, where=HEADROOM * span > whole / MAX_SCALE)
         np.minimum.at(scales, groups, np.maximum(room, 1.0))
+    _limit_steps(model, found, activations, scales)
     if balance:
         _balance(model, found, scales)
     for _, tensor in found.gates:
@@ -65,6 +67,25 @@ def _choose(model, found, activations, balance):
         groups = found.groups[tensor]
         scales[groups] = MAX_SCALE / np.ceil(MAX_SCALE / scales[groups] - 1e-9)
     return scales
+
+
+def _limit_steps(model, found, activations, scales):
+    """Bounds scales so that the kernels can bring sums to the output's step: by a factor below 256 in XNNPACK (TensorFlow 2.21).
+
+    The factor is `d_x d_w / d_y` of input, weights and output, which scaled weights raise; 16 leaves room for narrower ranges.
+    """
+    for operator in model.subgraphs[0].operators:
+        name, source, output = flatbuffer.op_name(model, operator), int(operator.inputs[0]), int(operator.outputs[0])
+        if name not in channels.WEIGHTED or output not in found.groups or not {source, output} <= set(activations):
+            continue
+        weights = flatbuffer.read_constant(model, _tensor(model, operator.inputs[1]))
+        if weights is None:
+            continue
+        axis = channels.output_axis(name) % weights.ndim
+        magnitude = np.abs(weights).max(axis=tuple(set(range(weights.ndim)) - {axis})).astype(np.float64)
+        given, wanted = activations[source].span.max(), activations[output].span.max()
+        limit = 16 * 127 * wanted / np.maximum(given * magnitude, 1e-30)
+        np.minimum.at(scales, found.groups[output], np.maximum(limit, 1.0))
 
 
 def _balance(model, found, scales):

@@ -1,6 +1,7 @@
 """A Keras model becomes TFLite bytes: trace one function of fixed shapes, then hand it to TensorFlow's converter."""
 
 import dataclasses
+import functools
 import pathlib
 import re
 
@@ -122,8 +123,7 @@ def to_chosen_tflite(traced, quantization, *, io="int8", ptq="default", samples=
     if ptq == "default":
         return content, ()
     names = [spec.name for spec in traced.inputs]
-    # One sample will do for the converter, as `best` takes the ranges itself.
-    converter = _converter(traced, quantization, io, {name: array[:1] for name, array in samples.items()})
+    converter = functools.partial(_converter, traced, quantization, io)
     content, notes = post_training.best(content, converter, names, samples, progress=progress)
     return flatbuffer.attach_signature(content, names, traced.output_names), notes
 

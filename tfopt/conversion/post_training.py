@@ -11,7 +11,7 @@ from tfopt.errors import ConversionError
 
 MODES = ("default", "best")
 MIN_SAMPLES = 8
-MIN_GAIN = 0.1  # dB; less is chance
+MIN_GAIN = 0.5  # dB; less is chance
 _EXACT = 150.0  # dB, in the stead of infinity
 _RANGES = {
     "min-max": lambda histogram: (min(float(histogram.edges[0]), 0.0), max(float(histogram.edges[-1]), 0.0)),
@@ -19,11 +19,21 @@ _RANGES = {
     "percentile 99.99": lambda histogram: ranges.percentile(histogram, 0.9999),
     "percentile 99.9": lambda histogram: ranges.percentile(histogram, 0.999),
 }
+_EQUALIZED = {"their ranges": False, "their ranges and the weights that read them": True}  # how -> whether balanced
 # What these ops give out has the scale of what they take in.
 _SAME_SCALE = {
     "AVERAGE_POOL_2D", "CONCATENATION", "EXPAND_DIMS", "GATHER", "MAX_POOL_2D", "PACK", "PAD", "RESHAPE", "RESIZE_BILINEAR",
     "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE", "UNPACK",
 }  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class _Recipe:
+    """How an int8 file is made: `equalized` is a key of `_EQUALIZED` or "", `ranges` a key of `_RANGES`."""
+
+    equalized: str
+    ranges: str
+    corrected: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,25 +44,25 @@ class _Float:
         content: bytes.
         seen: what `activations.observe` found in it.
         known: dict of tensor index -> (low, high), where the range is settled.
-        story: tuple of str, what was done to it.
+        changed: int, channels with a new scale.
     """
 
     content: bytes
     seen: dict
     known: dict
-    story: tuple = ()
+    changed: int
 
 
 def best(default, converter, names, samples, *, progress=None):
     """Looks for a better int8 file than the default one.
 
     A quarter of the samples is held out. On the others ranges are taken, channels equalized, biases corrected, and the SQNR of
-    each candidate is measured against the float file. The winner is returned if it beats `default` on what was held out, where no
-    output may lose; otherwise `default` is.
+    each candidate is measured against the float file. The winner has to beat the default way, which saw the same samples, on those
+    held out. Then it is made once more from all samples, as the default file is, and has to beat that too: no output may lose.
 
     Args:
         default: bytes of the int8 file that the converter makes from all samples.
-        converter: a `tf.lite.TFLiteConverter` for the same, with any sample as its representative data.
+        converter: function from samples to a `tf.lite.TFLiteConverter` that calibrates with them.
         names: list of str, the inputs in the file's order.
         samples: dict of input name -> array (n, ...).
         progress: None or a function that is called with {"stage", "done", "total"}.
@@ -63,85 +73,108 @@ def best(default, converter, names, samples, *, progress=None):
     count = len(samples[names[0]])
     if count < MIN_SAMPLES:
         return default, (f"ptq best: {count} samples are too few to choose by, at least {MIN_SAMPLES} are needed: default kept",)
-    calibrated = quantizer.calibrate(converter)
+    order = np.random.default_rng(0).permutation(count)
+    rows = {"search": order[count // 4 :], "held": order[: count // 4], "all": order}
+    parts = {part: {name: samples[name][own] for name in names} for part, own in rows.items()}
+    search_converter = converter(parts["search"])
+    dtypes = search_converter.inference_input_type, search_converter.inference_output_type
+    calibrated = quantizer.calibrate(search_converter)
     obstacle = _obstacle(calibrated)
     if obstacle:
         return default, (f"ptq best: {obstacle}: default kept",)
-    order = np.random.default_rng(0).permutation(count)
-    held = max(2, count // 4)
-    parts = {part: [samples[name][rows] for name in names] for part, rows in (("search", order[held:]), ("held", order[:held]))}
-    search = _Search(default, converter, calibrated, parts, progress or (lambda report: None))
-    content, story = search.run()
-    if content is None:
-        return default, (f"ptq best: none of {search.tried} candidates was better than default: default kept",)
-    before, after = search.measure(default, "held"), search.measure(content, "held")
-    numbers = f"{_mean(after):.1f} dB against {_mean(before):.1f} dB of default on {held} held-out samples"
+    judge = _Judge(calibrated, {part: list(arrays.values()) for part, arrays in parts.items()})
+    workshop = _Workshop(calibrated, list(parts["search"].values()), dtypes)
+    rival = quantizer.quantize(calibrated, *dtypes)
+    recipe, content, tried = _search(workshop, judge, rival, structure.examine(Interpreter(default), quantization="int8"), progress)
+    if recipe is None:
+        return default, (f"ptq best: none of {tried} candidates was better than default: default kept",)
+    tale = f"ptq best: {workshop.tell(recipe)}"
+    before, after = judge.measure(rival, "held"), judge.measure(content, "held")
+    numbers = f"{_mean(after):.1f} dB against {_mean(before):.1f} dB of default on {count // 4} held-out samples"
     if not _is_better(after, before):
-        return default, (f"ptq best: the best of {search.tried} candidates ({', '.join(story)}) had {numbers}: default kept",)
-    return content, (f"ptq best: {', '.join(story)}: {numbers}, the best of {search.tried} candidates",)
+        return default, (f"{tale}: {numbers}, the best of {tried} candidates: default kept",)
+    content = _Workshop(calibrated, list(parts["all"].values()), dtypes).make(recipe)
+    if not all(_is_better(judge.measure(content, part), judge.measure(default, part)) for part in ("held", "all")):
+        return default, (f"{tale}: {numbers}, but no better than default with the ranges of all samples: default kept",)
+    return content, (f"{tale}: {numbers}, the best of {tried} candidates; then made again from all {count} samples",)
 
 
-class _Search:
-    """The candidates, one after the other: each step builds on the best of those before."""
+def _search(workshop, judge, rival, rival_structure, progress):
+    """Tries recipes, each step building on the best before; returns (recipe or None, its bytes, number of candidates)."""
+    own = judge.measure(rival, "search")
+    found = {}  # recipe -> (mean SQNR, bytes)
+    contents = {}
 
-    def __init__(self, default, converter, calibrated, parts, progress):
-        self._dtypes = converter.inference_input_type, converter.inference_output_type
-        self._parts, self._progress, self.tried = parts, progress, 0
+    def attempt(recipes):
+        for recipe in recipes:
+            if progress:
+                progress({"stage": "search the best quantization", "done": len(found) + 1})
+            found[recipe] = -math.inf
+            contents[recipe] = content = workshop.make(recipe)
+            try:
+                now = structure.examine(Interpreter(content), quantization="int8")
+            except ConversionError:  # the kernels refuse some combinations of scales
+                continue
+            score = judge.measure(content, "search")
+            fits = len(now.float_ops) <= len(rival_structure.float_ops) and now.partitions <= rival_structure.partitions
+            if fits and _is_better(score, own):
+                found[recipe] = _mean(score)
+        return max(found, key=found.get)
+
+    equalized = ["", *(how for how in _EQUALIZED if workshop.source(how).changed)]
+    first, second, *others = _RANGES
+    chosen = attempt(_Recipe(how, kind) for how in equalized for kind in (first, second))
+    chosen = attempt(_Recipe(chosen.equalized, kind) for kind in others)
+    chosen = attempt([dataclasses.replace(chosen, corrected=True)])
+    return (chosen if found[chosen] > -math.inf else None), contents[chosen], len(found)
+
+
+class _Workshop:
+    """Makes int8 files by recipes, from the ranges and means of one part of the samples."""
+
+    def __init__(self, calibrated, arrays, dtypes):
         size = Interpreter(calibrated).batch_size
-        self._batches = [_batch(parts["search"], start, size) for start in range(0, len(parts["search"][0]), size)]
-        reference = Interpreter(calibrated)
-        self._wanted = {part: reference.run(_bound(arrays)) for part, arrays in parts.items()}
-        self._structure = structure.examine(Interpreter(default), quantization="int8")
-        self._calibrated = calibrated
-        self._score = self.measure(default, "search")
-        self._winner = (None, self._score, ())
+        self._batches = [_batch(arrays, start, size) for start in range(0, len(arrays[0]), size)]
+        self._dtypes, self._corrected = dtypes, 0
+        self._sources = {"": _Float(calibrated, activations.observe(calibrated, self._batches), {}, 0)}
 
-    def run(self):
-        """Returns (bytes, story) of the best candidate on the search part; (None, ()) if none beats the default."""
-        plain = _Float(self._calibrated, activations.observe(self._calibrated, self._batches), {})
-        sources = [plain, *self._equalized(plain)]
-        tallied = []
-        for source in sources:
-            for name in list(_RANGES)[:2]:
-                tallied.append((self._try(source, name), source, name))
-        _, source, name = max(tallied, key=lambda entry: entry[0])
-        for other in list(_RANGES)[2:]:
-            tallied.append((self._try(source, other), source, other))
-        _, source, name = max(tallied, key=lambda entry: entry[0])
-        content, layers = bias_correction.correct(source.content, source.seen)
-        if layers:
-            corrected = dataclasses.replace(source, content=content, story=(*source.story, f"corrected {layers} biases"))
-            self._try(corrected, name)
-        content, _, story = self._winner
-        return content, story
+    def source(self, equalized):
+        if equalized not in self._sources:
+            plain = self._sources[""]
+            content, changed, known = equalize.equalize(plain.content, plain.seen, balance=_EQUALIZED[equalized])
+            seen = activations.observe(content, self._batches) if changed else plain.seen
+            self._sources[equalized] = _Float(content, seen, known, changed)
+        return self._sources[equalized]
+
+    def make(self, recipe):
+        source = self.source(recipe.equalized)
+        if recipe.corrected:
+            content, self._corrected = bias_correction.correct(source.content, source.seen)
+            source = dataclasses.replace(source, content=content)
+        return quantizer.quantize(_with_ranges(source, _RANGES[recipe.ranges]), *self._dtypes)
+
+    def tell(self, recipe):
+        """What a recipe did, in words."""
+        steps = [f"{recipe.ranges} ranges"]
+        if recipe.equalized:
+            steps.append(f"{self.source(recipe.equalized).changed} channels equalized by {recipe.equalized}")
+        if recipe.corrected:
+            steps.append(f"{self._corrected} biases corrected")
+        return ", ".join(steps)
+
+
+class _Judge:
+    """Measures int8 files against the float file, on parts of the samples."""
+
+    def __init__(self, reference, parts):
+        run = Interpreter(reference).run
+        self._parts = {part: arrays if len(arrays) > 1 else arrays[0] for part, arrays in parts.items()}
+        self._wanted = {part: run(arrays) for part, arrays in self._parts.items()}
 
     def measure(self, content, part):
         """SQNR in dB of each output of a file on a part of the samples."""
-        outputs = Interpreter(content).run(_bound(self._parts[part]))
+        outputs = Interpreter(content).run(self._parts[part])
         return [_sqnr(wanted, output) for wanted, output in zip(self._wanted[part], outputs, strict=True)]
-
-    def _equalized(self, plain):
-        for balance, how in ((False, "by their ranges"), (True, "by ranges and weights")):
-            content, changed, known = equalize.equalize(plain.content, plain.seen, balance=balance)
-            if changed:
-                story = (f"equalized {changed} channels {how}",)
-                yield _Float(content, activations.observe(content, self._batches), known, story)
-
-    def _try(self, source, name):
-        """Quantizes with ranges of one kind; returns the mean SQNR on the search part, -inf if it is no candidate."""
-        self.tried += 1
-        self._progress({"stage": "search the best quantization", "done": self.tried, "total": None})
-        try:
-            content = quantizer.quantize(_with_ranges(source, _RANGES[name]), *self._dtypes)
-            found = structure.examine(Interpreter(content), quantization="int8")
-        except ConversionError:
-            return -math.inf
-        if len(found.float_ops) > len(self._structure.float_ops) or found.partitions > self._structure.partitions:
-            return -math.inf
-        score = self.measure(content, "search")
-        if _is_better(score, self._score) and _mean(score) > _mean(self._winner[1]):
-            self._winner = content, score, (*source.story, f"{name} ranges")
-        return _mean(score)
 
 
 def _with_ranges(source, choose):
@@ -178,10 +211,6 @@ def _obstacle(calibrated):
 def _batch(arrays, start, size):
     rows = np.arange(start, start + size) % len(arrays[0])  # the last batch is filled up with the first samples
     return [array[rows] for array in arrays]
-
-
-def _bound(arrays):
-    return arrays if len(arrays) > 1 else arrays[0]
 
 
 def _sqnr(wanted, output):
