@@ -62,9 +62,8 @@ def two_outputs():
     image = keras.Input((8, 8, 3), name="image")
     x = layers.SeparableConv2D(12, 3, activation="relu")(layers.Conv2D(8, 3, activation="leaky_relu")(image))
     x = layers.GlobalAveragePooling2D()(x)
-    return _seeded(
-        keras.Model(image, [layers.Dense(4, name="z_kind")(x), layers.Dense(1, activation="sigmoid", name="a_found")(x)])
-    )
+    kind, found = layers.Dense(4, name="z_kind")(x), layers.Dense(1, activation="sigmoid", name="a_found")(x)
+    return _seeded(keras.Model(image, [kind, found]))
 
 
 def gated():
@@ -113,5 +112,5 @@ def sqnr(wanted, outputs):
 
 
 def predict(model, data):
-    outputs = model.predict(data, verbose=0)
+    outputs = model.predict(next(iter(data.values())) if isinstance(data, dict) else data, verbose=0)
     return outputs if isinstance(outputs, list) else [outputs]

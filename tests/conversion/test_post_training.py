@@ -1,5 +1,6 @@
 """`ptq="best"` gains where channels differ, and never returns what is worse than the default on held-out samples."""
 
+import json
 import re
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import small_models
 
 import tfopt
-from tfopt.conversion import export, post_training, structure
+from tfopt.conversion import convert, export, post_training, report, structure
 
 
 def both(model, samples, **options):
@@ -50,10 +51,10 @@ def test_never_worse_on_held_out_samples(builder):
 
 
 def test_classifier(classifier, digits):
-    (images, _), (test, _) = digits
+    (images, _), _ = digits
     default, best, notes = both(classifier, {"image": images[:80]})
-    wanted = small_models.predict(classifier, held_out({"image": images}, 80))
     held = held_out({"image": images}, 80)
+    wanted = small_models.predict(classifier, held)
     before, after = (small_models.sqnr(wanted, tfopt.Interpreter(file).run(held))[0] for file in (default, best))
     assert after >= before - 0.01, notes
 
@@ -91,6 +92,37 @@ def test_a_winner_that_loses_on_held_out_samples_is_not_kept(monkeypatch):
     monkeypatch.setattr(post_training._Judge, "measure", unlucky)
     default, best, notes = both(model, small_models.rows(data, 0, 40))
     assert best == default and notes[0].endswith("default kept")
+
+
+def test_notes_come_through_a_saved_model(tmp_path):
+    """What the child process of `convert` does, in this process."""
+    model, data = small_models.hard_case()
+    traced = small_models.trace(model)
+    export.save_traced(traced, tmp_path)
+    np.savez(tmp_path / "samples.npz", input_0=data["image"][:40])
+    request = {
+        "folder": str(tmp_path),
+        "inputs": [[spec.name, spec.shape, spec.dtype] for spec in traced.inputs],
+        "output_names": traced.output_names,
+        "files": {"one": ["float32", "float32", "default"], "two": ["int8", "int8", "best"]},
+    }
+    notes = json.loads(json.dumps(export.convert_saved(request, lambda report: None)))
+    assert notes["one"] == [] and "channels equalized" in notes["two"][0]
+    assert tfopt.Interpreter(tmp_path / "two").input_names == ["image"]
+
+
+def test_report_of_a_file_tells_what_was_done(tmp_path):
+    """What the child process of the command line does, in this process."""
+    model, data = small_models.hard_case()
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "data.npy", data["image"][:40])
+    request = {
+        "model": str(tmp_path / "model.keras"), "calibrate": str(tmp_path / "data.npy"), "validate": None, "labels": None,
+        "custom_objects": None, "allow_unsafe": False, "name": "model.tflite", "staging": str(tmp_path / "model.tflite"),
+        "settings": {"input_shapes": None, "ptq": "best", "runs": 2},
+    }  # fmt: skip
+    found = report.to_markdown(convert.convert_file(request, lambda report: None))
+    assert re.search(r"## Notes\n(.*\n)*- ptq best: .*channels equalized", found) and "ptq='best'" in found
 
 
 def test_progress_counts_candidates():

@@ -39,7 +39,7 @@ def test_percentile_is_that_of_numpy(kind, share):
 def test_least_error_beats_all_values_where_outliers_are_few():
     values = np.random.default_rng(0).standard_t(4, size=100000)
     low, high = ranges.minimal_error(histogram(values))
-    assert error(values, low, high) < 0.7 * error(values, values.min(), values.max())
+    assert error(values, low, high) < 0.9 * error(values, values.min(), values.max())
     # No range of a fine search is better by more than a tenth.
     tried = [error(values, -a, b) for a in np.linspace(2, -values.min(), 40) for b in np.linspace(2, values.max(), 40)]
     assert error(values, low, high) <= 1.1 * min(tried)
