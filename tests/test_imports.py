@@ -31,6 +31,7 @@ FLOORS = {
     "tfopt.conversion.activations": 3.1,
     "tfopt.conversion.equalize": 3.2,
     "tfopt.conversion.bias_correction": 3.3,
+    "tfopt.conversion.candidates": 3.35,
     "tfopt.conversion.post_training": 3.4,
     "tfopt.conversion.data_files": 3.0,
     "tfopt.conversion.model_file": 3.0,

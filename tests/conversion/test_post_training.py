@@ -3,12 +3,13 @@
 import json
 import re
 
+import keras
 import numpy as np
 import pytest
 import small_models
 
 import tfopt
-from tfopt.conversion import convert, export, post_training, report, structure
+from tfopt.conversion import candidates, convert, export, post_training, report, structure
 
 
 def both(model, samples, **options):
@@ -125,6 +126,36 @@ def test_report_of_a_file_tells_what_was_done(tmp_path):
     assert re.search(r"## Notes\n(.*\n)*- ptq best: .*channels equalized", found) and "ptq='best'" in found
 
 
+def test_a_file_that_the_kernels_refuse_is_no_candidate(monkeypatch):
+    model, data = small_models.hard_case()
+    make = candidates.Workshop.make
+
+    def refused(workshop, recipe):
+        return make(workshop, recipe) if not recipe.equalized else b"\0" * 4 + b"TFL3"
+
+    def opened(content):
+        if content == b"\0" * 4 + b"TFL3":
+            raise tfopt.ConversionError("refused")
+        return tfopt.Interpreter(content)
+
+    monkeypatch.setattr(candidates.Workshop, "make", refused)
+    monkeypatch.setattr(post_training, "Interpreter", opened)
+    _, _, notes = both(model, small_models.rows(data, 0, 16))
+    assert "equalized" not in notes[0]
+
+
+def test_integer_inputs():
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((6,), dtype="int32", name="ids")
+    x = keras.layers.Dense(8, activation="relu")(keras.layers.Embedding(50, 8)(ids))
+    model = keras.Model(ids, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(x)))
+    data = {"ids": np.random.default_rng(0).integers(0, 50, (40, 6)).astype("int32")}
+    default, best, notes = both(model, data)
+    wanted = small_models.predict(model, data)
+    before, after = (small_models.sqnr(wanted, tfopt.Interpreter(file).run(data))[0] for file in (default, best))
+    assert after >= before - 0.01, notes
+
+
 def test_progress_counts_candidates():
     model, data = small_models.perceptron()
     reports = []
@@ -143,4 +174,4 @@ def test_only_int8_can_be_best(quantization):
 
 @pytest.mark.parametrize(("score", "better"), [([20.5, 30], True), ([20.4, 30], False), ([40, 29.9], False), ([20, 31], True)])
 def test_better_is_a_gain_without_a_loss(score, better):
-    assert post_training._is_better(score, [20, 30]) == (better and sum(score) >= 51)
+    assert post_training.is_better(score, [20, 30]) == (better and sum(score) >= 51)

@@ -35,7 +35,7 @@ def observe(content, batches):
         batches: list of lists of arrays, one for each input in the file's order.
 
     Returns:
-        dict of tensor index -> `Activation`.
+        dict of tensor index -> `Activation`, without tensors that hold NaN or infinity.
     """
     lows, highs, sums = {}, {}, {}
     for tensors in _run(content, batches):
@@ -45,10 +45,12 @@ def observe(content, batches):
             lows[index] = np.minimum(lows[index], low) if index in lows else low
             highs[index] = np.maximum(highs[index], high) if index in highs else high
             sums[index] = sums[index] + total if index in sums else total
-    found = {index: ranges.Histogram(low.min(), highs[index].max()) for index, low in lows.items()}
+    finite = [index for index in lows if np.isfinite(lows[index]).all() and np.isfinite(highs[index]).all()]
+    found = {index: ranges.Histogram(lows[index].min(), highs[index].max()) for index in finite}
     for tensors in _run(content, batches):  # a second time, as a histogram needs its range beforehand
         for index, values in tensors:
-            found[index].add(values.ravel())
+            if index in found:
+                found[index].add(values.ravel())
     return {
         index: Activation(lows[index], highs[index], (sums[index] / len(batches)).astype(np.float32), histogram)
         for index, histogram in found.items()

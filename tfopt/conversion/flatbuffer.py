@@ -1,6 +1,7 @@
 """Read and edit a TFLite file's structure, and name its inputs and outputs, with the schema that ai-edge-litert carries."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -68,7 +69,6 @@ def parse(content):
 
     model = _root(content)
     types = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
-    codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     subgraph = model.Subgraphs(0)
     inputs, outputs = _indices(subgraph.InputsAsNumpy()), _indices(subgraph.OutputsAsNumpy())
     tensors = []
@@ -89,7 +89,7 @@ def parse(content):
     for index in range(subgraph.OperatorsLength()):
         operator = subgraph.Operators(index)
         code = model.OperatorCodes(operator.OpcodeIndex())
-        name = codes.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
+        name = _builtin_names().get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
         if name == "CUSTOM":
             name = (code.CustomCode() or b"CUSTOM").decode(errors="replace")
         operators.append(Operator(name, _indices(operator.InputsAsNumpy()), _indices(operator.OutputsAsNumpy())))
@@ -185,11 +185,15 @@ def add_tensor(model, name, shape, values=None):
 
 def op_name(model, operator):
     """The schema's name of an `OperatorT`, such as "CONV_2D"."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    return _builtin_names().get(max(code.builtinCode, code.deprecatedBuiltinCode), "?")
+
+
+@functools.cache
+def _builtin_names():
     from ai_edge_litert import schema_py_generated as schema
 
-    code = model.operatorCodes[operator.opcodeIndex]
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    return names.get(max(code.builtinCode, code.deprecatedBuiltinCode), "?")
+    return {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 
 
 def _named(schema, subgraph, name, index):
