@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import small_models
+import tensorflow as tf
 
 import tfopt
 from tfopt.conversion import candidates, convert, export, post_training, report, structure
@@ -37,7 +38,10 @@ def test_hard_case_gains_on_unseen_data():
     assert {tensor.dtype for tensor in (*found.inputs, *found.outputs)} == {"int8"}
     assert tfopt.Interpreter(best).input_names == ["image"] and tfopt.Interpreter(best).output_names == ["score"]
     (note,) = notes
-    assert re.match(r"ptq best: .*channels equalized.*: [\d.]+ dB against [\d.]+ dB of default on 20 held-out samples", note)
+    assert re.match(
+        r"ptq best: .*channels equalized.* multiplications added.*: [\d.]+ dB against [\d.]+ dB of default on 20 held-out samples",
+        note,
+    )
 
 
 @pytest.mark.parametrize("builder", small_models.SMALL, ids=lambda builder: builder.__name__)
@@ -154,6 +158,19 @@ def test_integer_inputs():
     wanted = small_models.predict(model, data)
     before, after = (small_models.sqnr(wanted, tfopt.Interpreter(file).run(data))[0] for file in (default, best))
     assert after >= before - 0.01, notes
+
+
+def test_trained_ranges_are_left_alone():
+    class Trained(keras.layers.Layer):
+        def call(self, inputs):
+            return tf.quantization.fake_quant_with_min_max_args(inputs, -3.0, 3.0)
+
+    image = keras.Input((8, 8, 1), name="image")
+    x = keras.layers.Conv2D(4, 3, activation="relu")(Trained()(image))
+    model = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(Trained()(x))))
+    default, best, notes = both(model, {"image": np.random.default_rng(0).normal(size=(20, 8, 8, 1)).astype("float32")})
+    assert best == default
+    assert notes == ("ptq best: the model was trained with quantization and keeps its ranges: default kept",)
 
 
 def test_progress_counts_candidates():

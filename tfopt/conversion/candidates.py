@@ -76,7 +76,9 @@ class Workshop:
         """What a recipe did, in words."""
         steps = [f"{recipe.ranges} ranges"]
         if recipe.equalized:
-            steps.append(f"{self._source(recipe.equalized).changed} channels equalized by {recipe.equalized}")
+            source = self._source(recipe.equalized)
+            added = f" ({len(source.known)} multiplications added before sigmoids)" if source.known else ""
+            steps.append(f"{source.changed} channels equalized by {recipe.equalized}{added}")
         if recipe.corrected:
             steps.append(f"{self._corrected} biases corrected")
         return ", ".join(steps)
