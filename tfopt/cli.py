@@ -9,6 +9,7 @@ from tfopt import __version__, errors, terminal
 
 _QUANTIZATIONS = ["int8", "int16x8", "dynamic", "float16", "float32"]
 _IO = ["int8", "uint8", "float32"]
+_PTQ = ["default", "best"]
 _SCALES = ["0..1", "-1..1", "0..255"]
 
 
@@ -81,6 +82,7 @@ def cli():
 @click.option("--labels", metavar="FILE.npy", help="Labels of --validate, if it holds none.")
 @click.option("--quantization", type=click.Choice(_QUANTIZATIONS), default="int8", show_default=True)
 @click.option("--io", type=click.Choice(_IO), default="int8", show_default=True, help="Dtype of the inputs and outputs.")
+@click.option("--ptq", type=click.Choice(_PTQ), default="default", show_default=True, help="best: search for a better int8 file.")
 @click.option("--batch-size", type=int, default=1, show_default=True, help="Samples a run, fixed in the file.")
 @click.option("--input-shape", "input_shapes", type=_InputShape(), multiple=True, help="Sizes that the model leaves open.")
 @click.option("--samples", type=int, default=200, show_default=True, help="Representative samples to draw.")

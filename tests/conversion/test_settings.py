@@ -10,6 +10,7 @@ from tfopt.conversion.settings import Settings
 
 BAD = {
     "quantization": ["int4", "INT8", "", None, ["int8"]],
+    "ptq": ["worst", "", None, ["best"]],
     "io": ["int16", "", None, ["int8"]],
     "batch_size": [0, -1, 1.0, 1.5, "4", True, None],
     "samples": [0, -1, 200.0, "200", True, None],

@@ -25,6 +25,7 @@ def convert(
     validation_data=None,
     quantization="int8",
     io="int8",
+    ptq="default",
     batch_size=1,
     input_shapes=None,
     samples=200,
@@ -61,6 +62,8 @@ def convert(
             only), "float16" (weights only), "float32".
         io: "int8", "uint8" or "float32", the dtype of the file's inputs and outputs (int16 instead of int8 for int16x8; float32
             for the kinds without integer activations).
+        ptq: "default" or "best": how int8 is reached without training. "best" takes several times as long; it equalizes channels,
+            corrects biases and chooses ranges, and keeps what the representative data show to be better: see `post_training`.
         batch_size: int >= 1, samples a run, fixed in the file.
         input_shapes: None or dict of input name -> shape with batch, where the model leaves sizes open; else the data tell.
         samples: int >= 1, how many representative samples are drawn.
@@ -81,7 +84,7 @@ def convert(
         ConversionError: the converter refused the model, crashed, hung, or ran out of memory.
     """
     settings = Settings(
-        quantization=quantization, io=io, batch_size=batch_size, input_shapes=input_shapes, samples=samples, seed=seed,
+        quantization=quantization, io=io, ptq=ptq, batch_size=batch_size, input_shapes=input_shapes, samples=samples, seed=seed,
         scale=scale, max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr, threads=threads, runs=runs, timeout=timeout,
     )  # fmt: skip
     with isolation.Child(preload="tensorflow") as child:
@@ -144,13 +147,14 @@ def _convert(
 
     progress({"stage": "trace"})
     traced = export.trace(model, specs)
-    wanted = {"float32": ("float32", "float32"), "converted": (settings.quantization, settings.io)}
+    wanted = {"float32": ("float32", "float32", "default"), "converted": (settings.quantization, settings.io, settings.ptq)}
     if settings.quantization == "float32":
         del wanted["float32"]
     converted, packed = {}, {}
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        for name, content in exporter(traced, wanted, drawn, surgery.suspects(layers), progress):
+        for name, content, made in exporter(traced, wanted, drawn, surgery.suspects(layers), progress):
             converted[name] = content
+            notes += made
             # Packing a large file takes seconds, in which zlib leaves the other core to the converter.
             packed[content] = pool.submit(timing.packed_size, content)
         progress({"stage": "check"})
@@ -216,10 +220,11 @@ def _draw(data, validation, specs, settings):
 
 
 def _export_here(traced, wanted, drawn, suspects, progress):
-    """Yields (name, bytes) of each wanted file, made in this process."""
-    for name, (quantization, io) in wanted.items():
+    """Yields (name, bytes, notes) of each wanted file, made in this process."""
+    samples = drawn and drawn.arrays
+    for name, (quantization, io, ptq) in wanted.items():
         progress({"stage": f"convert to {quantization}"})
-        yield name, export.to_tflite(traced, quantization, io=io, samples=drawn and drawn.arrays)
+        yield name, *export.to_chosen_tflite(traced, quantization, io=io, ptq=ptq, samples=samples, progress=progress)
 
 
 def _export_in_child(child, timeout, traced, wanted, drawn, suspects, progress):
@@ -237,6 +242,6 @@ def _export_in_child(child, timeout, traced, wanted, drawn, suspects, progress):
             "keeps_functions": traced.keeps_functions,
             "files": wanted,
         }
-        child.call("tfopt.conversion.export:convert_saved", request, timeout=timeout, progress=progress, suspects=suspects)
+        notes = child.call("tfopt.conversion.export:convert_saved", request, timeout=timeout, progress=progress, suspects=suspects)
         for name in wanted:
-            yield name, (folder / name).read_bytes()
+            yield name, (folder / name).read_bytes(), notes[name]

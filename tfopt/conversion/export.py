@@ -1,12 +1,13 @@
 """A Keras model becomes TFLite bytes: trace one function of fixed shapes, then hand it to TensorFlow's converter."""
 
 import dataclasses
+import functools
 import pathlib
 import re
 
 import numpy as np
 
-from tfopt.conversion import flatbuffer, lower, rewrite, signature
+from tfopt.conversion import flatbuffer, lower, post_training, rewrite, signature
 from tfopt.errors import ArgumentError, ConversionError, OutputError, TfoptError
 
 QUANTIZATIONS = ("int8", "int16x8", "dynamic", "float16", "float32")
@@ -103,6 +104,39 @@ def to_tflite(traced, quantization, *, io="int8", samples=None):
     Raises:
         ConversionError: the converter refuses the model; names the ops and layers where it tells them.
     """
+    converter = _converter(traced, quantization, io, samples)
+    try:
+        content = converter.convert()
+    except Exception as error:  # MLIR diagnostics arrive as several undocumented types
+        raise ConversionError(_explain(str(error), quantization)) from error
+    content, _ = rewrite.apply(content)
+    return flatbuffer.attach_signature(content, [spec.name for spec in traced.inputs], traced.output_names)
+
+
+def to_chosen_tflite(traced, quantization, *, io="int8", ptq="default", samples=None, progress=None):
+    """`to_tflite`, or for `ptq` "best" an int8 file that was chosen among several by measurement.
+
+    Args:
+        traced, quantization, io, samples: as for `to_tflite`.
+        ptq: one of `post_training.MODES`; see `post_training.best`.
+        progress: None or a function that is called with {"stage", "done", "total"}.
+
+    Returns:
+        (bytes of a TFLite model, tuple of str: what was done beyond the default, and what it brought).
+
+    Raises:
+        ConversionError: the converter refuses the model.
+    """
+    content = to_tflite(traced, quantization, io=io, samples=samples)
+    if ptq == "default":
+        return content, ()
+    names = [spec.name for spec in traced.inputs]
+    converter = functools.partial(_converter, traced, quantization, io)
+    content, notes = post_training.best(content, converter, names, samples, progress=progress)
+    return flatbuffer.attach_signature(content, names, traced.output_names), notes
+
+
+def _converter(traced, quantization, io, samples):
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.function], traced.module)
@@ -121,12 +155,7 @@ def to_tflite(traced, quantization, *, io="int8", samples=None):
         converter.target_spec.supported_ops = [integer, tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.representative_dataset = lambda: _batches(traced.inputs, samples)
         converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io_dtype(quantization, io))
-    try:
-        content = converter.convert()
-    except Exception as error:  # MLIR diagnostics arrive as several undocumented types
-        raise ConversionError(_explain(str(error), quantization)) from error
-    content, _ = rewrite.apply(content)
-    return flatbuffer.attach_signature(content, [spec.name for spec in traced.inputs], traced.output_names)
+    return converter
 
 
 def io_dtype(quantization, io):
@@ -166,9 +195,12 @@ def convert_saved(request, progress):
 
     Args:
         request: dict with "folder" (of the SavedModel and, as `samples.npz`, the calibration data), "inputs" (a list of
-            [name, shape, dtype]), "output_names", "keeps_functions", and
-            "files": {file name: [quantization, io]} to write beside it.
+            [name, shape, dtype]), "output_names", "keeps_functions", and "files": {file name: [quantization, io, ptq]} to write
+            beside it.
         progress: called with {"stage": ...} before each file.
+
+    Returns:
+        dict of file name -> list of notes on how it was made.
     """
     import tensorflow as tf
 
@@ -182,9 +214,12 @@ def convert_saved(request, progress):
     if (folder / "samples.npz").exists():
         with np.load(folder / "samples.npz") as archive:
             samples = {spec.name: archive[f"input_{index}"] for index, spec in enumerate(inputs)}
-    for name, (quantization, io) in request["files"].items():
+    notes = {}
+    for name, (quantization, io, ptq) in request["files"].items():
         progress({"stage": f"convert to {quantization}"})
-        (folder / name).write_bytes(to_tflite(traced, quantization, io=io, samples=samples))
+        content, notes[name] = to_chosen_tflite(traced, quantization, io=io, ptq=ptq, samples=samples, progress=progress)
+        (folder / name).write_bytes(content)
+    return notes
 
 
 def _pack(model, inputs, tensors):

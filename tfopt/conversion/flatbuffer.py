@@ -1,6 +1,9 @@
-"""Read a TFLite file's structure, and name its inputs and outputs, with the schema that ai-edge-litert carries."""
+"""Read and edit a TFLite file's structure, and name its inputs and outputs, with the schema that ai-edge-litert carries."""
 
 import dataclasses
+import functools
+
+import numpy as np
 
 from tfopt.errors import LoadError
 
@@ -66,7 +69,6 @@ def parse(content):
 
     model = root(content)
     types = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
-    codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     subgraph = model.Subgraphs(0)
     inputs, outputs = _indices(subgraph.InputsAsNumpy()), _indices(subgraph.OutputsAsNumpy())
     tensors = []
@@ -87,7 +89,7 @@ def parse(content):
     for index in range(subgraph.OperatorsLength()):
         operator = subgraph.Operators(index)
         code = model.OperatorCodes(operator.OpcodeIndex())
-        name = codes.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
+        name = _builtin_names().get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
         if name == "CUSTOM":
             name = (code.CustomCode() or b"CUSTOM").decode(errors="replace")
         operators.append(Operator(name, _indices(operator.InputsAsNumpy()), _indices(operator.OutputsAsNumpy())))
@@ -121,14 +123,14 @@ def attach_signature(content, input_names, output_names):
 
 
 def unpack(content):
-    """The file's bytes as the schema's object tree (`ModelT`), to be edited."""
+    """The whole file as the schema's object, a `ModelT`, which can be edited and packed again."""
     from ai_edge_litert import schema_py_generated as schema
 
     return schema.ModelT.InitFromObj(root(content))
 
 
 def pack(model):
-    """The bytes of an edited `ModelT`."""
+    """The bytes of a `ModelT`, with its weights aligned as the kernels need them."""
     import flatbuffers
 
     class AlignedBuilder(flatbuffers.Builder):
@@ -146,6 +148,52 @@ def pack(model):
     builder = AlignedBuilder(size + 65536)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def read_constant(model, tensor):
+    """The numbers that a file stores for a tensor: a NumPy array, or None for what is only known when the model runs.
+
+    Args:
+        model: a `ModelT`.
+        tensor: a `TensorT` of it, float32 or int32.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    data = model.buffers[tensor.buffer].data
+    dtype = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT32: np.int32}.get(tensor.type)
+    if data is None or not len(data) or dtype is None:
+        return None
+    shape = () if tensor.shape is None else tuple(tensor.shape)
+    return np.asarray(data, np.uint8).view(dtype).reshape(shape)
+
+
+def add_tensor(model, name, shape, values=None):
+    """Adds a float32 tensor to the first subgraph, with `values` as a constant; returns its index."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.type = name, np.asarray(shape, np.int32), schema.TensorType.FLOAT32
+    tensor.buffer = 0  # the empty one, which every file begins with
+    if values is not None:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(values, "<f4").tobytes(), np.uint8)
+        model.buffers.append(buffer)
+        tensor.buffer = len(model.buffers) - 1
+    model.subgraphs[0].tensors.append(tensor)
+    return len(model.subgraphs[0].tensors) - 1
+
+
+def op_name(model, operator):
+    """The schema's name of an `OperatorT`, such as "CONV_2D"."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    return _builtin_names().get(max(code.builtinCode, code.deprecatedBuiltinCode), "?")
+
+
+@functools.cache
+def _builtin_names():
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 
 
 def _named(schema, subgraph, name, index):

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from tfopt.conversion import data_files, export
+from tfopt.conversion import data_files, export, post_training
 from tfopt.errors import ArgumentError
 
 
@@ -13,6 +13,7 @@ class Settings:
 
     quantization: str = "int8"
     io: str = "int8"
+    ptq: str = "default"
     batch_size: int = 1  # samples a run, >= 1
     input_shapes: dict | None = None
     samples: int = 200  # of the representative data, >= 1
@@ -30,6 +31,12 @@ class Settings:
                 f"`quantization` must be one of {', '.join(export.QUANTIZATIONS)}. Received: {self.quantization!r}."
             )
         export.io_dtype(self.quantization, self.io)
+        if self.ptq not in post_training.MODES:
+            raise ArgumentError(f"`ptq` must be one of {', '.join(post_training.MODES)}. Received: ptq={self.ptq!r}.")
+        if self.ptq != "default" and self.quantization != "int8":
+            raise ArgumentError(
+                f"`ptq` best needs the quantization int8. Received: ptq={self.ptq!r} with {self.quantization}. Leave it out."
+            )
         for name in ("batch_size", "samples", "threads", "runs"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:

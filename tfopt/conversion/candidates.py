@@ -1,0 +1,113 @@
+"""Make int8 files by recipes: which channels are equalized, where the ranges come from, whether biases are corrected."""
+
+import dataclasses
+
+import numpy as np
+
+from tfopt.conversion import activations, bias_correction, equalize, flatbuffer, quantizer, ranges
+
+RANGES = {
+    "min-max": lambda histogram: (min(float(histogram.edges[0]), 0.0), max(float(histogram.edges[-1]), 0.0)),
+    "least squared error": ranges.minimal_error,
+    "percentile 99.99": lambda histogram: ranges.percentile(histogram, 0.9999),
+    "percentile 99.9": lambda histogram: ranges.percentile(histogram, 0.999),
+}
+EQUALIZED = {"their ranges": False, "their ranges and the weights that read them": True}  # how -> whether balanced
+# What these ops give out has the scale of what they take in.
+_SAME_SCALE = {
+    "AVERAGE_POOL_2D", "CONCATENATION", "EXPAND_DIMS", "GATHER", "MAX_POOL_2D", "PACK", "PAD", "RESHAPE", "RESIZE_BILINEAR",
+    "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE", "UNPACK",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How an int8 file is made: `equalized` is a key of `EQUALIZED` or "", `ranges` a key of `RANGES`."""
+
+    equalized: str
+    ranges: str
+    corrected: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Float:
+    """A float file to be quantized.
+
+    Attributes:
+        content: bytes.
+        seen: what `activations.observe` found in it.
+        known: dict of tensor index -> (low, high), where the range is settled.
+        changed: int, channels with a new scale.
+    """
+
+    content: bytes
+    seen: dict
+    known: dict
+    changed: int
+
+
+class Workshop:
+    """Makes int8 files by recipes, from the ranges and means of some samples.
+
+    Args:
+        calibrated: bytes, as `quantizer.calibrate` makes them.
+        batches: list of lists of arrays, one for each input in the file's order.
+        dtypes: (input, output), as for `quantizer.quantize`.
+    """
+
+    def __init__(self, calibrated, batches, dtypes):
+        self._batches = batches
+        self._dtypes, self._corrected = dtypes, 0
+        self._sources = {"": _Float(calibrated, activations.observe(calibrated, self._batches), {}, 0)}
+
+    def gains(self, equalized):
+        """Whether this way to equalize changes anything."""
+        return self._source(equalized).changed > 0
+
+    def make(self, recipe):
+        """The int8 file that a recipe leads to."""
+        source = self._source(recipe.equalized)
+        if recipe.corrected:
+            content, self._corrected = bias_correction.correct(source.content, source.seen)
+            source = dataclasses.replace(source, content=content)
+        return quantizer.quantize(_with_ranges(source, RANGES[recipe.ranges]), *self._dtypes)
+
+    def tell(self, recipe):
+        """What a recipe did, in words."""
+        steps = [f"{recipe.ranges} ranges"]
+        if recipe.equalized:
+            source = self._source(recipe.equalized)
+            added = f" ({len(source.known)} multiplications added before sigmoids)" if source.known else ""
+            steps.append(f"{source.changed} channels equalized by {recipe.equalized}{added}")
+        if recipe.corrected:
+            steps.append(f"{self._corrected} biases corrected")
+        return ", ".join(steps)
+
+    def _source(self, equalized):
+        if equalized not in self._sources:
+            plain = self._sources[""]
+            content, changed, known = equalize.equalize(plain.content, plain.seen, balance=EQUALIZED[equalized])
+            seen = activations.observe(content, self._batches) if changed else plain.seen
+            self._sources[equalized] = _Float(content, seen, known, changed)
+        return self._sources[equalized]
+
+
+def _with_ranges(source, choose):
+    """The float file with the range of each tensor as `choose` takes it from the tensor's histogram."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = flatbuffer.unpack(source.content)
+    subgraph = model.subgraphs[0]
+    chosen = {index: choose(seen.histogram) for index, seen in source.seen.items()} | source.known
+    for operators in (subgraph.operators, reversed(subgraph.operators)):
+        for operator in operators:
+            if flatbuffer.op_name(model, operator) in _SAME_SCALE:
+                linked = [int(index) for index in (*operator.inputs, *operator.outputs) if int(index) in chosen]
+                if linked:
+                    lows, highs = zip(*(chosen[index] for index in linked), strict=True)
+                    chosen.update(dict.fromkeys(linked, (min(lows), max(highs))))
+    for index, (low, high) in chosen.items():
+        tensor = subgraph.tensors[index]
+        tensor.quantization = tensor.quantization or schema.QuantizationParametersT()
+        tensor.quantization.min, tensor.quantization.max = np.array([low], np.float32), np.array([high], np.float32)
+    return flatbuffer.pack(model)
