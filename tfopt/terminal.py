@@ -51,6 +51,8 @@ def conversion(report):
     print(f"representative data: {report['representative_data']}")
     table(["", "float32", quantization], formats.comparison(report))
     _numbers(check)
+    if report["lowered"] or report["rewritten"]:
+        print(f"lowered: {formats.lowered(report)}")
     _notes([*report["notes"], *check["notes"]])
     _passed(check)
     if report["written"]:

@@ -31,7 +31,7 @@ def model_of(*layers, shape=(8, 8, 3)):
 def found(model, calibration, data):
     """{kind: cause} of the int8 file that was calibrated on the first data, checked on the others."""
     traced = export.trace(model, signature.fix_sizes(signature.input_specs(model), 1))
-    content = export.to_tflite(traced, "int8", samples={traced.inputs[0].name: calibration})
+    content = export.to_tflite(traced, "int8", samples={traced.inputs[0].name: calibration}).content
     return {cause.kind: cause for cause in tfopt.check(content, reference=model, data=data, layers=True).causes}
 
 
@@ -197,7 +197,7 @@ def test_a_small_branch_of_a_residual_sum_is_no_wide_calibration():
 def test_causes_are_printed_with_their_remedies(capsys):
     model = cnn(L.Rescaling(1 / 255, name="scaling"))
     traced = export.trace(model, signature.fix_sizes(signature.input_specs(model), 1))
-    content = export.to_tflite(traced, "int8", samples={traced.inputs[0].name: pixels(20)})
+    content = export.to_tflite(traced, "int8", samples={traced.inputs[0].name: pixels(20)}).content
     capsys.readouterr()
     terminal.verdict("file", report.to_dict(tfopt.check(content, reference=model, data=pixels(20, 255.0), layers=True)))
     printed = capsys.readouterr().out

@@ -15,7 +15,7 @@ from tfopt.conversion.interpreter import Interpreter
 def convert(model, data, quantization="int8"):
     """A TFLite file of `model`, made in this process."""
     traced = export.trace(model, signature.fix_sizes(signature.input_specs(model), 1))
-    return export.to_tflite(traced, quantization, samples={traced.inputs[0].name: data})
+    return export.to_tflite(traced, quantization, samples={traced.inputs[0].name: data}).content
 
 
 def by_name(result):
@@ -96,7 +96,7 @@ def test_nested_and_shared_layers_of_a_subclassed_model():
     keras.utils.set_random_seed(0)
     model, data = Residual(), noise(50, 6)
     specs = [signature.TensorSpec("row", (1, 6), "float32")]
-    content = export.to_tflite(export.trace(model, specs), "int8", samples={"row": data})
+    content = export.to_tflite(export.trace(model, specs), "int8", samples={"row": data}).content
     rows = by_name(tfopt.check(content, reference=model, data=data, layers=True))
     assert set(rows) == {("row", 1), ("inner", 1), ("shared", 1), ("shared", 2)}
     assert all(row.sqnr > 25 for row in rows.values())
@@ -159,7 +159,7 @@ def test_a_batch_that_is_not_full():
     keras.utils.set_random_seed(0)
     model, data = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="head")]), noise(10, 4)
     traced = export.trace(model, signature.fix_sizes(signature.input_specs(model), 4))
-    content = export.to_tflite(traced, "int8", samples={traced.inputs[0].name: data})
+    content = export.to_tflite(traced, "int8", samples={traced.inputs[0].name: data}).content
     rows = by_name(tfopt.check(content, reference=model, data=data, layers=True))
     assert rows["head", 1].size == 30 and rows["head", 1].sqnr > 25
 
@@ -167,7 +167,7 @@ def test_a_batch_that_is_not_full():
 def test_a_file_that_takes_and_gives_floats(classifier, digits):
     images = digits[0][0][:60]
     traced = export.trace(classifier, signature.fix_sizes(signature.input_specs(classifier), 1))
-    content = export.to_tflite(traced, "int8", io="float32", samples={"image": images / 255})
+    content = export.to_tflite(traced, "int8", io="float32", samples={"image": images / 255}).content
     result = tfopt.check(content, reference=classifier, data=images, layers=True)
     rows = by_name(result)
     assert rows["image", 1].saturated > 0.1 and rows["digit", 1].int8_range == pytest.approx((0, 255 / 256))

@@ -17,7 +17,8 @@ def both(model, samples, **options):
     """(bytes of default, bytes of best, notes)."""
     traced = small_models.trace(model, options.pop("batch_size", 1))
     default = export.to_tflite(traced, "int8", samples=samples, **options)
-    return default, *export.to_chosen_tflite(traced, "int8", ptq="best", samples=samples, **options)
+    best = export.to_tflite(traced, "int8", ptq="best", samples=samples, **options)
+    return default.content, best.content, best.notes
 
 
 def held_out(data, count):
@@ -176,9 +177,7 @@ def test_trained_ranges_are_left_alone():
 def test_progress_counts_candidates():
     model, data = small_models.perceptron()
     reports = []
-    export.to_chosen_tflite(
-        small_models.trace(model), "int8", ptq="best", samples=small_models.rows(data, 0, 16), progress=reports.append
-    )
+    export.to_tflite(small_models.trace(model), "int8", ptq="best", samples=small_models.rows(data, 0, 16), progress=reports.append)
     assert [report["done"] for report in reports] == list(range(1, len(reports) + 1)) and len(reports) >= 5
 
 

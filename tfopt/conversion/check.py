@@ -149,7 +149,17 @@ def check_file(request, progress):
 
 
 def compare(
-    interpreter, reference, samples, *, data, layer_names=(), max_accuracy_drop, min_sqnr, quantization=None, progress=None
+    interpreter,
+    reference,
+    samples,
+    *,
+    data,
+    layer_names=(),
+    max_accuracy_drop,
+    min_sqnr,
+    quantization=None,
+    allow_float=False,
+    progress=None,
 ):
     """What `check` does once files and data are open.
 
@@ -161,6 +171,7 @@ def compare(
         layer_names: names of the Keras model's layers.
         max_accuracy_drop, min_sqnr: as for `check`.
         quantization: what the file is meant to be, None if only the file can tell.
+        allow_float: bool, whether float ops are listed without failing the file.
         progress: None or a function that is called with {"stage", "done", "total"}.
 
     Returns:
@@ -172,7 +183,8 @@ def compare(
     reasons, notes = [], []
     if quantization not in (None, found.quantization):
         reasons.append(f"the file should be {quantization}, but it is {found.quantization}")
-    reasons += dict.fromkeys(_float_reason(op, quantization or found.quantization) for op in found.float_ops)
+    in_float = dict.fromkeys(_float_reason(op, quantization or found.quantization) for op in found.float_ops)
+    (notes if allow_float else reasons).extend(in_float)
     tally = numbers.Tally(interpreter, reference is not None)
     if samples is not None:
         for arrays, labels in _batches(interpreter, enumerate(samples.read())):

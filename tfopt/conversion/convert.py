@@ -1,6 +1,7 @@
 """`convert()`: load -> draw representative data -> trace -> convert -> check -> benchmark -> report."""
 
 import concurrent.futures
+import dataclasses
 import functools
 import pathlib
 import tempfile
@@ -9,7 +10,7 @@ import numpy as np
 
 from tfopt import files, surgery
 from tfopt.conversion import benchmark as timing
-from tfopt.conversion import calibrate, check, export, float32, isolation, signature
+from tfopt.conversion import calibrate, check, export, float32, isolation, lower, signature
 from tfopt.conversion import samples as reading
 from tfopt.conversion.interpreter import Interpreter
 from tfopt.conversion.load import load_with_steps
@@ -26,6 +27,8 @@ def convert(
     quantization="int8",
     io="int8",
     ptq="default",
+    skip_lowering=(),
+    allow_float=False,
     batch_size=1,
     input_shapes=None,
     samples=200,
@@ -64,6 +67,9 @@ def convert(
             for the kinds without integer activations).
         ptq: "default" or "best": how int8 is reached without training. "best" takes several times as long; it equalizes channels,
             corrects biases and chooses ranges, and keeps what the representative data show to be better: see `post_training`.
+        skip_lowering: names of rewritings (`lower.RULES`, `rewrite.EDITS`) that are left out, or ("all",). A rewriting keeps the
+            float outputs and lets layers stay int8, or run faster; the report lists the layers that it touched.
+        allow_float: bool, whether ops without an int8 kernel may stay float in an int8 file; they are listed in the check's notes.
         batch_size: int >= 1, samples a run, fixed in the file.
         input_shapes: None or dict of input name -> shape with batch, where the model leaves sizes open; else the data tell.
         samples: int >= 1, how many representative samples are drawn.
@@ -83,9 +89,11 @@ def convert(
         ArgumentError, DataError, LoadError: something that was given cannot be used.
         ConversionError: the converter refused the model, crashed, hung, or ran out of memory.
     """
+    names = skip_lowering if isinstance(skip_lowering, str) else tuple(skip_lowering)
     settings = Settings(
-        quantization=quantization, io=io, ptq=ptq, batch_size=batch_size, input_shapes=input_shapes, samples=samples, seed=seed,
-        scale=scale, max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr, threads=threads, runs=runs, timeout=timeout,
+        quantization=quantization, io=io, ptq=ptq, skip_lowering=names, allow_float=allow_float, batch_size=batch_size,
+        input_shapes=input_shapes, samples=samples, seed=seed, scale=scale, max_accuracy_drop=max_accuracy_drop,
+        min_sqnr=min_sqnr, threads=threads, runs=runs, timeout=timeout,
     )  # fmt: skip
     with isolation.Child(preload="tensorflow") as child:
         return _convert(
@@ -136,7 +144,10 @@ def _convert(
     elif float32.low_precision_layers(model):
         model, steps = float32.as_float32(model), ("the model was rebuilt under float32: layers computed in float16 or bfloat16",)
     layers = list(surgery.walk_layers(model))
-    specs = signature.input_specs(model, settings.input_shapes)
+    lowering = lower.plan(model, skip=settings.skip_lowering)
+    own = specs = signature.input_specs(model, settings.input_shapes)
+    if "input_scaling" in lowering.touched and settings.quantization in ("int8", "int16x8"):
+        specs = lower.float_inputs(model, specs)
 
     progress({"stage": "draw representative data", "suspects": surgery.suspects(layers)})
     validation = _open_validation(validation_data, specs, settings)
@@ -146,23 +157,31 @@ def _convert(
         notes += calibrate.scaling_notes(surgery.input_scaling(model), drawn.arrays)
 
     progress({"stage": "trace"})
-    traced = export.trace(model, specs)
+    traced = export.trace(model, specs, lowering)
+    reference = traced
+    if lowering.touched:  # the file answers for the model as it was
+        dtypes = [spec.dtype for spec in own]
+        plain = [dataclasses.replace(spec, dtype=dtype) for spec, dtype in zip(specs, dtypes, strict=True)]
+        reference = export.trace(model, plain)
     wanted = {"float32": ("float32", "float32", "default"), "converted": (settings.quantization, settings.io, settings.ptq)}
     if settings.quantization == "float32":
         del wanted["float32"]
     converted, packed = {}, {}
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        for name, content, made in exporter(traced, wanted, drawn, surgery.suspects(layers), progress):
+        rewritten = {}
+        for name, content, made in exporter(traced, wanted, drawn, settings.skip_lowering, surgery.suspects(layers), progress):
             converted[name] = content
-            notes += made
+            notes += made["notes"]
+            if name == "converted":
+                rewritten = made["edits"]
             # Packing a large file takes seconds, in which zlib leaves the other core to the converter.
             packed[content] = pool.submit(timing.packed_size, content)
         progress({"stage": "check"})
         on, described = _check_data(validation, drawn, specs)
         verdict = check.compare(
-            Interpreter(converted["converted"], threads=settings.threads), traced, on, data=described,
+            Interpreter(converted["converted"], threads=settings.threads), reference, on, data=described,
             layer_names=[layer.name for layer in layers], max_accuracy_drop=settings.max_accuracy_drop,
-            min_sqnr=settings.min_sqnr, quantization=settings.quantization, progress=progress,
+            min_sqnr=settings.min_sqnr, quantization=settings.quantization, allow_float=settings.allow_float, progress=progress,
         )  # fmt: skip
         progress({"stage": "benchmark"})
         measured = timing.benchmark(
@@ -176,7 +195,9 @@ def _convert(
             "`tfopt check FILE --reference MODEL --data DATA --layers` tells which layers err and why; --keep-failed keeps FILE"
         )
     origin = f"{drawn.count} samples from {drawn.source}, seed {settings.seed}" if drawn else "none was needed"
-    return ConversionResult(converted["converted"], verdict, measured, settings, source, origin, tuple(notes))
+    return ConversionResult(
+        converted["converted"], verdict, measured, settings, source, origin, lowering.touched, rewritten, tuple(notes)
+    )
 
 
 def _check_data(validation, drawn, specs):
@@ -219,15 +240,18 @@ def _draw(data, validation, specs, settings):
     return fixed, None if data is None else calibrate.draw(opened, fixed, settings.samples, settings.seed)
 
 
-def _export_here(traced, wanted, drawn, suspects, progress):
-    """Yields (name, bytes, notes) of each wanted file, made in this process."""
+def _export_here(traced, wanted, drawn, skip_lowering, suspects, progress):
+    """Yields (name, bytes, {"edits", "notes"}) of each wanted file, made in this process."""
     samples = drawn and drawn.arrays
     for name, (quantization, io, ptq) in wanted.items():
         progress({"stage": f"convert to {quantization}"})
-        yield name, *export.to_chosen_tflite(traced, quantization, io=io, ptq=ptq, samples=samples, progress=progress)
+        exported = export.to_tflite(
+            traced, quantization, io=io, ptq=ptq, samples=samples, skip_lowering=skip_lowering, progress=progress
+        )
+        yield name, exported.content, {"edits": exported.edits, "notes": exported.notes}
 
 
-def _export_in_child(child, timeout, traced, wanted, drawn, suspects, progress):
+def _export_in_child(child, timeout, traced, wanted, drawn, skip_lowering, suspects, progress):
     """The same, made in a child process."""
     with tempfile.TemporaryDirectory(prefix="tfopt-") as folder:
         folder = pathlib.Path(folder)
@@ -240,8 +264,9 @@ def _export_in_child(child, timeout, traced, wanted, drawn, suspects, progress):
             "inputs": [[spec.name, spec.shape, spec.dtype] for spec in traced.inputs],
             "output_names": traced.output_names,
             "keeps_functions": traced.keeps_functions,
+            "skip_lowering": skip_lowering,
             "files": wanted,
         }
-        notes = child.call("tfopt.conversion.export:convert_saved", request, timeout=timeout, progress=progress, suspects=suspects)
+        made = child.call("tfopt.conversion.export:convert_saved", request, timeout=timeout, progress=progress, suspects=suspects)
         for name in wanted:
-            yield name, (folder / name).read_bytes(), notes[name]
+            yield name, (folder / name).read_bytes(), made[name]

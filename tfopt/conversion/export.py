@@ -36,8 +36,23 @@ class Traced:
         """Runs the function on one batch ({name: array}) and returns the outputs as a list of arrays."""
         import tensorflow as tf
 
-        outputs = self.function(*(tf.constant(arrays[spec.name], spec.dtype) for spec in self.inputs))
+        outputs = self.function(*(tf.constant(np.asarray(arrays[spec.name]).astype(spec.dtype)) for spec in self.inputs))
         return [output.numpy() for output in outputs]
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A TFLite file as it came out of the converter and was mended.
+
+    Attributes:
+        content: bytes.
+        edits: dict of edit -> int, places that `rewrite` changed.
+        notes: tuple of str, what was done beyond the default, and what it brought.
+    """
+
+    content: bytes
+    edits: dict
+    notes: tuple
 
 
 def trace(model, inputs, lowering=lower.NOTHING):
@@ -88,7 +103,7 @@ def trace(model, inputs, lowering=lower.NOTHING):
     return Traced(function, module, list(inputs), list(names), lowering.keeps_functions)
 
 
-def to_tflite(traced, quantization, *, io="int8", samples=None):
+def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", skip_lowering=(), progress=None):
     """Converts a traced model, in this process.
 
     Args:
@@ -97,43 +112,28 @@ def to_tflite(traced, quantization, *, io="int8", samples=None):
         io: "int8", "uint8" or "float32": dtype of the inputs and outputs of an int8 file. int16x8 has int16 instead of the
             first; the other kinds always have float32. Integer inputs such as token ids keep their dtype.
         samples: dict of input name -> array (n, ...) to calibrate with; needed for int8 and int16x8.
+        ptq: one of `post_training.MODES`; "best" chooses among several int8 files by measurement: see `post_training.best`.
+        skip_lowering: names of edits of `rewrite` that are left out.
+        progress: None or a function that is called with {"stage", "done", "total"}.
 
     Returns:
-        bytes of a TFLite model with builtin ops only.
+        `Exported`: bytes of a TFLite model with builtin ops only, and how it came about.
 
     Raises:
         ConversionError: the converter refuses the model; names the ops and layers where it tells them.
     """
-    converter = _converter(traced, quantization, io, samples)
+    names = [spec.name for spec in traced.inputs]
+
+    notes = ()
     try:
-        content = converter.convert()
+        content = _converter(traced, quantization, io, samples).convert()
     except Exception as error:  # MLIR diagnostics arrive as several undocumented types
         raise ConversionError(_explain(str(error), quantization)) from error
-    content, _ = rewrite.apply(content)
-    return flatbuffer.attach_signature(content, [spec.name for spec in traced.inputs], traced.output_names)
-
-
-def to_chosen_tflite(traced, quantization, *, io="int8", ptq="default", samples=None, progress=None):
-    """`to_tflite`, or for `ptq` "best" an int8 file that was chosen among several by measurement.
-
-    Args:
-        traced, quantization, io, samples: as for `to_tflite`.
-        ptq: one of `post_training.MODES`; see `post_training.best`.
-        progress: None or a function that is called with {"stage", "done", "total"}.
-
-    Returns:
-        (bytes of a TFLite model, tuple of str: what was done beyond the default, and what it brought).
-
-    Raises:
-        ConversionError: the converter refuses the model.
-    """
-    content = to_tflite(traced, quantization, io=io, samples=samples)
-    if ptq == "default":
-        return content, ()
-    names = [spec.name for spec in traced.inputs]
-    converter = functools.partial(_converter, traced, quantization, io)
-    content, notes = post_training.best(content, converter, names, samples, progress=progress)
-    return flatbuffer.attach_signature(content, names, traced.output_names), notes
+    if ptq == "best":
+        converter = functools.partial(_converter, traced, quantization, io)
+        content, notes = post_training.best(content, converter, names, samples, progress=progress)
+    content, edits = rewrite.apply(content, skip=skip_lowering)
+    return Exported(flatbuffer.attach_signature(content, names, traced.output_names), edits, notes)
 
 
 def _converter(traced, quantization, io, samples):
@@ -195,12 +195,12 @@ def convert_saved(request, progress):
 
     Args:
         request: dict with "folder" (of the SavedModel and, as `samples.npz`, the calibration data), "inputs" (a list of
-            [name, shape, dtype]), "output_names", "keeps_functions", and "files": {file name: [quantization, io, ptq]} to write
-            beside it.
+            [name, shape, dtype]), "output_names", "keeps_functions", "skip_lowering", and "files":
+            {file name: [quantization, io, ptq]} to write beside it.
         progress: called with {"stage": ...} before each file.
 
     Returns:
-        dict of file name -> list of notes on how it was made.
+        dict of file name -> {"edits", "notes"} of its `Exported`.
     """
     import tensorflow as tf
 
@@ -214,12 +214,15 @@ def convert_saved(request, progress):
     if (folder / "samples.npz").exists():
         with np.load(folder / "samples.npz") as archive:
             samples = {spec.name: archive[f"input_{index}"] for index, spec in enumerate(inputs)}
-    notes = {}
+    made = {}
     for name, (quantization, io, ptq) in request["files"].items():
         progress({"stage": f"convert to {quantization}"})
-        content, notes[name] = to_chosen_tflite(traced, quantization, io=io, ptq=ptq, samples=samples, progress=progress)
-        (folder / name).write_bytes(content)
-    return notes
+        exported = to_tflite(
+            traced, quantization, io=io, samples=samples, ptq=ptq, skip_lowering=request["skip_lowering"], progress=progress
+        )
+        (folder / name).write_bytes(exported.content)
+        made[name] = {"edits": exported.edits, "notes": exported.notes}
+    return made
 
 
 def _pack(model, inputs, tensors):

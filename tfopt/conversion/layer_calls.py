@@ -74,7 +74,7 @@ class _Watched:
 
         # A layer whose `call` is an attribute of its own (Keras 2 makes such of bare TensorFlow functions) cannot be replaced.
         layers = [layer for layer in surgery.walk_layers(self._model) if not hasattr(layer, "layers") and "call" not in vars(layer)]
-        with surgery.replaced_calls({layer: watch(layer) for layer in layers}):
+        with surgery.replaced({layer: {"call": watch(layer)} for layer in layers}):
             self._model(inputs, training=training)
         return outputs
 

@@ -4,7 +4,6 @@ import dataclasses
 
 from tfopt import surgery
 from tfopt.conversion import lower_activations, lower_layers, lower_recurrent
-from tfopt.errors import ArgumentError
 
 # Rule -> function from a layer to {attribute: replacement}, or None where the rule has nothing to do.
 RULES = {
@@ -46,15 +45,6 @@ class Lowering:
         return surgery.replaced(self.replacements)
 
 
-def check_skipped(skip):
-    """Raises `ArgumentError` unless `skip` names rules, or is "all"."""
-    unknown = [name for name in skip if name not in (*RULES, ALL)]
-    if unknown:
-        raise ArgumentError(
-            f"`skip_lowering` must name rules: {', '.join([*RULES, ALL])}. Received: {', '.join(map(repr, unknown))}."
-        )
-
-
 def plan(model, *, skip=()):
     """Finds what to rewrite.
 
@@ -76,7 +66,6 @@ def plan(model, *, skip=()):
     Raises:
         ArgumentError: a layer cannot be expressed at all, as a stateful one.
     """
-    check_skipped(skip)
     replacements, touched, keeps = {}, {}, []
     layers = [*surgery.walk_layers(model), *surgery.walk_operations(model)]
     for name, rule in RULES.items():
@@ -90,6 +79,12 @@ def plan(model, *, skip=()):
                 replacements.setdefault(layer, {}).update(found)
                 touched.setdefault(name, []).append(layer.name)
     return Lowering(replacements, {name: tuple(names) for name, names in touched.items()}, keeps)
+
+
+def float_inputs(model, specs):
+    """The inputs with float32 in place of integers where the model begins by scaling them, as pixels: see `input_scaling`."""
+    scaled = surgery.input_scaling(model) is not None and len(specs) == 1
+    return [dataclasses.replace(spec, dtype="float32") if scaled and "int" in spec.dtype else spec for spec in specs]
 
 
 NOTHING = Lowering({}, {}, [])

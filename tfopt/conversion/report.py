@@ -81,6 +81,10 @@ def to_markdown(report):
             [[end["name"], end["role"], end["dtype"], shape(end["shape"]), affine(end)] for end in ends],
         ),
     ]
+    if report["lowered"] or report["rewritten"]:
+        lines += ["", "## Lowered", ""]
+        rows = [[rule, ", ".join(names)] for rule, names in report["lowered"].items()]
+        lines += table(["rewriting", "where"], rows + [[edit, plural(n, "op")] for edit, n in report["rewritten"].items()])
     notes = [*report["notes"], *check["notes"]]
     if notes:
         lines += ["", "## Notes", "", *(f"- {note}" for note in notes)]
@@ -114,6 +118,12 @@ def table(head, rows):
     shown = [[str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in shown]
     return [lines[0], f"|{' --- |' * len(head)}", *lines[1:]]
+
+
+def lowered(report):
+    """What was rewritten, in one line: names with the number of layers or ops."""
+    layers = [f"{rule} ({plural(len(names), 'layer')})" for rule, names in report["lowered"].items()]
+    return ", ".join(layers + [f"{edit} ({plural(count, 'op')})" for edit, count in report["rewritten"].items()])
 
 
 def percent(value):

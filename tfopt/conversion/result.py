@@ -23,6 +23,8 @@ class ConversionResult:
         settings: `Settings`.
         source: dict with the "name" and "sha256" of the model file (None for a model in memory).
         representative_data: str, what the ranges come from.
+        lowered: dict of rule (`lower.RULES`) -> tuple of the layers that it rewrote.
+        rewritten: dict of edit (`rewrite.EDITS`) -> int, ops of the file that it rewrote.
         notes: tuple of str.
     """
 
@@ -32,6 +34,8 @@ class ConversionResult:
     settings: Settings
     source: dict
     representative_data: str
+    lowered: dict
+    rewritten: dict
     notes: tuple
 
     def report(self, name="model.tflite"):
@@ -43,6 +47,8 @@ class ConversionResult:
             "environment": environment.describe(),
             "settings": report.to_dict(self.settings) | {"io": export.io_dtype(self.settings.quantization, self.settings.io)},
             "representative_data": self.representative_data,
+            "lowered": report.to_dict(self.lowered),
+            "rewritten": self.rewritten,
             "notes": list(self.notes),
             "check": report.to_dict(self.check) | {"accuracy_drop": self.check.accuracy_drop},
             "benchmark": report.to_dict(self.benchmark),

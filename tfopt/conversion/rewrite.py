@@ -110,10 +110,10 @@ def apply(content, *, skip=()):
         skip: names of `EDITS` that are left out.
 
     Returns:
-        (bytes, dict of edit -> int, places changed); the bytes are the same ones if nothing changed.
+        (bytes, dict of edit -> int, how many places it changed); the bytes are the same ones if nothing changed.
     """
     editor = Editor(content)
-    counts = {name: edit(editor) for name, edit in EDITS.items() if name not in skip}
+    counts = {name: edit(editor) for name, edit in EDITS.items() if name not in skip and "all" not in skip}
     counts = {name: count for name, count in counts.items() if count}
     return (flatbuffer.pack(editor.model) if counts else content), counts
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from tfopt.conversion import data_files, export, post_training
+from tfopt.conversion import data_files, export, lower, post_training, rewrite
 from tfopt.errors import ArgumentError
 
 
@@ -14,6 +14,8 @@ class Settings:
     quantization: str = "int8"
     io: str = "int8"
     ptq: str = "default"
+    skip_lowering: tuple = ()
+    allow_float: bool = False
     batch_size: int = 1  # samples a run, >= 1
     input_shapes: dict | None = None
     samples: int = 200  # of the representative data, >= 1
@@ -36,6 +38,11 @@ class Settings:
         if self.ptq != "default" and self.quantization != "int8":
             raise ArgumentError(
                 f"`ptq` best needs the quantization int8. Received: ptq={self.ptq!r} with {self.quantization}. Leave it out."
+            )
+        known = [*lower.RULES, *rewrite.EDITS, lower.ALL]
+        if isinstance(self.skip_lowering, str) or not set(self.skip_lowering) <= set(known):
+            raise ArgumentError(
+                f"`skip_lowering` must be a list of names among {', '.join(known)}. Received: {self.skip_lowering!r}."
             )
         for name in ("batch_size", "samples", "threads", "runs"):
             value = getattr(self, name)
