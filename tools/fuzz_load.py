@@ -68,10 +68,12 @@ def make_seeds(folder, *, with_legacy=True):
         model = library.Model(source, x)
         model.save(folder / f"{name}.h5")
         model.save(folder / f"{name}.keras")
+        if not with_legacy:
+            continue
         sequence = library.Sequential([layers.InputLayer((6, 3)), layers.LSTM(4, return_sequences=True), layers.GRU(3)])
         sequence.save(folder / f"{name}_sequence.h5")
     model = keras.models.load_model(folder / "new.keras")
-    for quantization in ("float32", "int8", "dynamic"):
+    for quantization in ("float32", "int8", "dynamic") if with_legacy else ("float32",):
         data = "synthetic" if quantization == "int8" else None
         io_dtype = "int8" if quantization == "int8" else "float32"
         result = tfopt.convert(model, quantization=quantization, io=io_dtype, representative_data=data, samples=4, runs=1)

@@ -72,6 +72,21 @@ def test_keras_1_with_theanos_ordering(tmp_path, random, suffix):
     assert "repaired: c: Conv2D with channels first runs with channels last, between two Permute layers" in steps
 
 
+@pytest.mark.parametrize(
+    "padding",
+    [[1, 2], [1, 0, 2, 1], {"top_pad": 1, "bottom_pad": 0, "left_pad": 2, "right_pad": 1}],
+    ids=["symmetric", "in a row", "named"],
+)
+def test_keras_1_padding(tmp_path, random, padding):
+    layers = [
+        layer("ZeroPadding2D", "z", batch_input_shape=[None, 4, 4, 2], input_dtype="float32", padding=padding, dim_ordering="tf")
+    ]
+    sides = ((1, 1), (2, 2)) if padding == [1, 2] else ((1, 0), (2, 1))
+    x = random(1, 4, 4, 2)
+    model = tfopt.load(write(tmp_path / "z.h5", layers, {"z": []}, keras_version="1.2.1"))
+    np.testing.assert_array_equal(model(x), np.pad(x, ((0, 0), *sides, (0, 0))))
+
+
 def test_keras_1_sequential_of_merged_branches(tmp_path, random):
     first, second, last = [(random(4, 3), random(3)) for _ in range(2)] + [(random(6, 2), random(2))]
 
@@ -233,4 +248,17 @@ def test_a_graph_that_turns_in_circles_is_refused(tmp_path, random):
     graph = {"name": "m", "layers": [source, first, second], "input_layers": [["in", 0, 0]], "output_layers": [["b", 0, 0]]}
     path = write(tmp_path / "ring.h5", {"class_name": "Model", "config": graph}, {}, keras_version="2.2.4")
     with pytest.raises(tfopt.LoadError, match="cannot be reached from the inputs"):
+        tfopt.load(path)
+
+
+@pytest.mark.parametrize("index", [float("nan"), float("inf"), None, 7, -1], ids=str)
+@pytest.mark.parametrize("position", [1, 2], ids=["node", "tensor"])
+def test_a_graph_with_a_lost_tensor_is_refused(tmp_path, index, position):
+    reference = ["in", 0, 0, {}]
+    reference[position] = index
+    source = layer("InputLayer", "in", batch_input_shape=[None, 3]) | {"name": "in", "inbound_nodes": []}
+    first = layer("Activation", "a", activation="relu") | {"name": "a", "inbound_nodes": [[reference]]}
+    graph = {"name": "m", "layers": [source, first], "input_layers": [["in", 0, 0]], "output_layers": [["a", 0, 0]]}
+    path = write(tmp_path / "lost.h5", {"class_name": "Model", "config": graph}, {}, keras_version="2.2.4")
+    with pytest.raises(tfopt.LoadError, match="damaged configuration"):
         tfopt.load(path)

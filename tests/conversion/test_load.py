@@ -72,6 +72,26 @@ def test_custom_layer_from_a_dict_or_a_file(custom_model_file, tmp_path):
         np.testing.assert_array_equal(model(np.ones((1, 3))), np.full((1, 3), 2.0))
 
 
+def test_names_that_python_cannot_have_come_from_a_dict_in_the_file(tmp_path):
+    import tf_keras
+
+    source = tf_keras.Input((3,))
+    tf_keras.Model(source, tf_keras.layers.Dense(2, name="dense")(source)).save(tmp_path / "nameless.h5")
+    with h5py.File(tmp_path / "nameless.h5", "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        config["config"]["layers"][1]["config"]["activation"] = "<lambda>"
+        file.attrs["model_config"] = json.dumps(config)
+    with pytest.raises(tfopt.LoadError, match="(?s)layer 'dense' has the activation `<lambda>`.*--custom-objects FILE.py"):
+        tfopt.load(tmp_path / "nameless.h5")
+    for name in ("<lambda>", "dense"):
+        (tmp_path / "mine.py").write_text(f"def zero(x):\n    return 0 * x\n\ncustom_objects = {{{name!r}: zero}}\n")
+        model = tfopt.load(tmp_path / "nameless.h5", custom_objects=tmp_path / "mine.py")
+        np.testing.assert_array_equal(model(np.ones((1, 3), "float32")), np.zeros((1, 2)))
+    (tmp_path / "mine.py").write_text("custom_objects = 7\n")
+    with pytest.raises(tfopt.LoadError, match="must be a dict of name"):
+        tfopt.load(tmp_path / "nameless.h5", custom_objects=tmp_path / "mine.py")
+
+
 @pytest.mark.parametrize("content", [None, "raise RuntimeError('broken')", "def ("], ids=["missing", "raising", "no Python"])
 def test_custom_objects_file_that_cannot_run(custom_model_file, tmp_path, content):
     if content is not None:
@@ -212,6 +232,24 @@ class TestHostileFiles:
             config["config"]["layers"].append({"class_name": kind, "config": inner})
             file.attrs["model_config"] = json.dumps(config)
         with pytest.raises(tfopt.UnsafeModelError, match=f"'caller' is a {kind} layer"):
+            tfopt.load(tmp_path / "op.h5")
+
+    @pytest.mark.parametrize(
+        "kind, config",
+        [
+            ("TensorFlowOpLayer", {"node_def": {"name": "w", "op": "WriteFile"}}),
+            ("TensorFlowOpLayer", {"node_def": '{"name": "w", "op": "PyFunc"}'}),
+            ("TensorFlowOpLayer", {"node_def": "no JSON"}),
+            ("InstanceProperty", {"cls_symbol": "Tensor", "attr_name": "__class__"}),
+        ],
+    )
+    def test_keras_2_op_layers_outside_the_list(self, model_files, tmp_path, flag, kind, config):
+        shutil.copy(model_files / "keras2.h5", tmp_path / "op.h5")
+        with h5py.File(tmp_path / "op.h5", "r+") as file:
+            tree = json.loads(file.attrs["model_config"])
+            tree["config"]["layers"].append({"class_name": kind, "config": {"name": "odd", **config}})
+            file.attrs["model_config"] = json.dumps(tree)
+        with pytest.raises(tfopt.UnsafeModelError, match=f"'odd' is an? {kind} layer"):
             tfopt.load(tmp_path / "op.h5")
 
     @pytest.mark.parametrize(

@@ -110,11 +110,22 @@ def translate(kind, config):
             new.pop("recurrent_activation")
     if kind == "GRU":
         new["reset_after"] = False
+    if kind in ("ZeroPadding1D", "ZeroPadding2D"):
+        new["padding"] = _sides(new.get("padding", 1))
     if kind == "BatchNormalization":
         new.pop("mode", None)
     if kind == "Conv2DTranspose":
         new.pop("output_shape", None)  # `repair` compares it with what the layer gives
     return kind, new
+
+
+def _sides(padding):
+    """Padding as Keras 2 writes it: Keras 1 names the sides in a dict, or has four numbers in a row."""
+    if isinstance(padding, dict):
+        rows = [padding.get("top_pad", 0), padding.get("bottom_pad", 0)]
+        columns = [padding.get("left_pad", 0), padding.get("right_pad", 0)]
+        return [rows, columns] if {"top_pad", "bottom_pad"} & set(padding) else columns
+    return [padding[:2], padding[2:]] if isinstance(padding, list) and len(padding) == 4 else padding
 
 
 def _require_a_counterpart(kind, config):

@@ -7,7 +7,7 @@ import marshal
 
 from tfopt import legacy
 from tfopt.conversion import graph, model_file, repair, safety, verify, weights
-from tfopt.errors import LoadError, UnsafeModelError
+from tfopt.errors import LoadError
 
 # What a damaged configuration raises when it is walked.
 _DAMAGES = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
@@ -155,8 +155,6 @@ def _second_opinion(model, found, named, custom_objects, is_keras_1, allow_unsaf
         return "not compared with Keras 3: what was given belongs to Keras 2"
     try:
         safety.require_safe(found, custom_objects=legacy.registered_names())
-    except UnsafeModelError:
-        return "not compared with Keras 3: parts of the file were left out"
     except LoadError:
         return "not compared with Keras 3: parts of the file were left out"
     low_precision = any("float32" in note for note in notes)
