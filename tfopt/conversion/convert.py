@@ -158,11 +158,17 @@ def _convert(
 
     progress({"stage": "trace"})
     traced = export.trace(model, specs, lowering)
+    ids = export.float_ids(traced)
+    if ids:
+        specs = [dataclasses.replace(spec, dtype="int32") if spec.name in ids else spec for spec in specs]
+        drawn = drawn and dataclasses.replace(
+            drawn, arrays=drawn.arrays | {name: drawn.arrays[name].astype("int32") for name in ids}
+        )
+        traced = export.trace(model, specs, lowering)
+        notes.append(f"the model takes input {', '.join(map(repr, ids))} as integers, so does the file")
     reference = traced
     if lowering.touched:  # the file answers for the model as it was
-        dtypes = [spec.dtype for spec in own]
-        plain = [dataclasses.replace(spec, dtype=dtype) for spec, dtype in zip(specs, dtypes, strict=True)]
-        reference = export.trace(model, plain)
+        reference = export.trace(model, [dataclasses.replace(spec, dtype=was.dtype) for spec, was in zip(specs, own, strict=True)])
     wanted = {"float32": ("float32", "float32", "default"), "converted": (settings.quantization, settings.io, settings.ptq)}
     if settings.quantization == "float32":
         del wanted["float32"]

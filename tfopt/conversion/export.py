@@ -103,6 +103,21 @@ def trace(model, inputs, lowering=lower.NOTHING):
     return Traced(function, module, list(inputs), list(names), lowering.keeps_functions)
 
 
+def float_ids(traced):
+    """Names of float inputs that the model takes as integers, as ids of old Keras 2 files: int8 could not tell them apart.
+
+    Args:
+        traced: a `Traced`.
+    """
+    return [
+        spec.name
+        for spec, tensor in zip(traced.inputs, traced.function.inputs, strict=False)
+        if spec.dtype == "float32"
+        and tensor.consumers()
+        and all(each.type == "Cast" and each.outputs[0].dtype.is_integer for each in tensor.consumers())
+    ]
+
+
 def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", skip_lowering=(), progress=None):
     """Converts a traced model, in this process.
 

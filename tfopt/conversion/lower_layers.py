@@ -1,5 +1,7 @@
 """Layers as operations that have int8 kernels: normalization, resizing, three dimensions and the like."""
 
+import functools
+
 
 def normalization(layer):
     """The rule: Keras computes `-mean * inv` (NEG) or SQUARE, which have no int8 kernel; a product of differences has."""
@@ -152,6 +154,25 @@ def time_distributed(layer):
     return {"call": call}
 
 
+def merging(layer):
+    """The rule: `max(a, b) = a + relu(b - a)`, `min(a, b) = a - relu(a - b)`.
+
+    MAXIMUM and MINIMUM give their inputs the range of their output, which cuts these off for whoever else takes them.
+    """
+    if type(layer).__name__ not in ("Maximum", "Minimum"):
+        return None
+    is_maximum = type(layer).__name__ == "Maximum"
+
+    def combine(one, other):
+        import tensorflow as tf
+
+        return one + tf.nn.relu(other - one) if is_maximum else one - tf.nn.relu(one - other)
+
+    if hasattr(layer, "weights"):
+        return {"call": lambda inputs, **_: functools.reduce(combine, inputs)}
+    return {"call": lambda x1, x2: combine(x1, x2) if x1.dtype.is_floating else type(layer).call(layer, x1, x2)}
+
+
 def embedding(layer):
     """The rule: a lookup without the test for negative ids that Keras 3 makes."""
     if type(layer).__name__ != "Embedding":
@@ -160,7 +181,7 @@ def embedding(layer):
     def call(inputs):
         import tensorflow as tf
 
-        return tf.gather(tf.convert_to_tensor(layer.embeddings), tf.cast(inputs, "int32"))
+        return tf.gather(tf.convert_to_tensor(layer.embeddings), tf.cast(uncast(inputs), "int32"))
 
     return {"call": call}
 
@@ -203,9 +224,9 @@ def input_scaling(layer):
 
 
 def uncast(tensor):
-    """The float tensor that `tensor`, of integers, was cast from; else `tensor` itself."""
+    """What `tensor` was cast from, if that went between integers and floats; else `tensor` itself."""
     operation = tensor.op
-    if operation.type == "Cast" and tensor.dtype.is_integer and operation.inputs[0].dtype.is_floating:
+    if operation.type == "Cast" and tensor.dtype.is_integer != operation.inputs[0].dtype.is_integer:
         return operation.inputs[0]
     return tensor
 

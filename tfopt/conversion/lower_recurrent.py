@@ -79,6 +79,29 @@ def _zeros(layer, sequences):
     return zeros if tf.nest.is_nested(zeros) else [zeros]
 
 
+def lstm_cell(layer):
+    """The rule: an LSTM's step with slices, as the converter leaves a SPLIT in float of which not all parts are used.
+
+    `i, f, o = sigmoid(x W + h U + b)`, `c' = f c + i tanh(x W + h U + b)`, `h' = o tanh(c')` (Hochreiter and Schmidhuber, 1997).
+    """
+    if type(layer).__name__ != "LSTMCell":
+        return None
+
+    def call(inputs, states, **_):
+        import tensorflow as tf
+
+        hidden, cell = states
+        total = inputs @ tf.convert_to_tensor(layer.kernel) + hidden @ tf.convert_to_tensor(layer.recurrent_kernel)
+        if layer.use_bias:
+            total = tf.nn.bias_add(total, tf.convert_to_tensor(layer.bias))
+        take, forget, new, give = (total[:, gate * layer.units : (gate + 1) * layer.units] for gate in range(4))
+        cell = layer.recurrent_activation(forget) * cell + layer.recurrent_activation(take) * layer.activation(new)
+        hidden = layer.recurrent_activation(give) * layer.activation(cell)
+        return hidden, [hidden, cell]
+
+    return {"call": call}
+
+
 def gru_cell(layer):
     """The rule: a GRU's step, gate by gate, as the converter leaves the first step's SPLIT of a constant in float.
 

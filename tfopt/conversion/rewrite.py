@@ -153,6 +153,18 @@ def _write_zeros(editor, lstm):
         yield editor.operator("SELECT_V2", [never, constant, constant], [lstm.inputs[index]])
 
 
+def cell_range(editor):
+    """The cell state of a fused int8 LSTM gets a range of at least 1: the kernel's tanh goes wrong below 1/2 (ai-edge-litert 2.3)."""
+    count = 0
+    for operator in editor.graph.operators:
+        if editor.name(operator) == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+            affine = editor.affine(operator.inputs[_STATES[1]])
+            if affine and affine[0] < 2**-15:
+                editor.tensor(operator.inputs[_STATES[1]]).quantization = editor.quantization([2**-15], [0])
+                count += 1
+    return count
+
+
 def requantize(editor):
     """Integers that are copied keep their scale: where the converter leaves two, as behind a fused LSTM, a QUANTIZE is added."""
     operators, count = [], 0
@@ -291,6 +303,7 @@ def hard_swish(editor):
 
 
 EDITS = {
+    "cell_range": cell_range,
     "requantize": requantize,
     "reset_state": reset_state,
     "fused_relu": fused_relu,
