@@ -26,8 +26,13 @@ def walk_layers(model):
 
 def walk_operations(model):
     """Yields what a Functional Keras 3 model computes outside its layers, as `keras.ops` on symbolic tensors, each once."""
+    import keras
+
     for each in (model, *walk_layers(model)):
-        for operation in getattr(each, "operations", ()):
+        operations = getattr(each, "operations", ())
+        if isinstance(each, keras.Sequential) and getattr(each, "built", False) and each.inputs:
+            operations = keras.Function(each.inputs, each.outputs).operations  # it keeps its own to itself
+        for operation in operations:
             if not hasattr(operation, "weights"):
                 yield operation
 

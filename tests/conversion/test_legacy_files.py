@@ -1,5 +1,8 @@
-"""Real `.h5` files of six Keras generations: each computes what its writer computed, or asks for what it lacks and then does."""
+"""Real `.h5` files of six Keras generations: each computes what its writer computed, or asks for what it lacks and then does,
+and keeps to it in int8.
+"""
 
+import dataclasses
 import pathlib
 import re
 
@@ -10,6 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 import tfopt
+from tfopt.conversion import export, lower, signature, structure
 from tfopt.conversion.load import load_with_steps
 
 FOLDER = pathlib.Path(__file__).parents[1] / "data" / "legacy_h5"
@@ -55,7 +59,7 @@ class Highway(tf_keras.layers.Layer):
 
 
 def capped_leaky(x):
-    return tf.minimum(tf.where(x > 0, x, 0.1 * x), 20.0)
+    return tf.minimum(tf.nn.leaky_relu(x, 0.1), 20.0)
 
 
 def cnn():
@@ -106,6 +110,33 @@ def load_with_answers(path):
     return load_with_steps(path, **answer)
 
 
+def require_int8(model, inputs):
+    """Converts to int8 without any float op and at least 20 dB on the file's own inputs, repeated with noise."""
+    generator = np.random.default_rng(0)
+
+    def noisy(array):
+        repeated = np.repeat(array, 32, axis=0)
+        noise = generator.normal(size=repeated.shape) * 0.1 * array.std()
+        return repeated if array.dtype.kind == "i" else (repeated + noise).astype("float32")
+
+    specs = signature.input_specs(model)
+    batch = specs[0].shape[0] or 1
+    shapes = {spec.name: array.shape[1:] for spec, array in zip(specs, inputs, strict=True)}
+    specs = signature.fix_sizes(specs, batch, shapes)
+    lowering = lower.plan(model)
+    ids = export.float_ids(export.trace(model, specs, lowering))
+    specs = [dataclasses.replace(spec, dtype="int32") if spec.name in ids else spec for spec in specs]
+    calibration, checked = ({spec.name: noisy(array) for spec, array in zip(specs, inputs, strict=True)} for _ in range(2))
+    content = export.to_tflite(export.trace(model, specs, lowering), "int8", samples=calibration).content
+    interpreter, reference = tfopt.Interpreter(content), export.trace(model, specs)
+    assert not structure.examine(interpreter, quantization="int8").float_ops
+    checked = {name: array[:64] for name, array in checked.items()}
+    batches = [{name: array[start : start + batch] for name, array in checked.items()} for start in range(0, 64, batch)]
+    wanted = [np.concatenate(outputs) for outputs in zip(*map(reference, batches), strict=True)]
+    for output, right in zip(interpreter.run(checked), wanted, strict=True):
+        assert 10 * np.log10((right**2).sum() / ((right - output) ** 2).sum()) >= 20
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_legacy_file_computes_what_its_writer_computed(path):
     model, steps = load_with_answers(path)
@@ -118,6 +149,7 @@ def test_legacy_file_computes_what_its_writer_computed(path):
         np.testing.assert_allclose(output, wanted, atol=1e-2 if path.stem == "mixed_float16" else 1e-4)
     counts = re.fullmatch(r"verified: (\d+) of (\d+) weights assigned once.*", steps[-1])
     assert counts and counts[1] == counts[2], steps
+    require_int8(model, inputs)
     if path.stem == "mixed_float16":
         assert any("rebuilt under float32" in step for step in steps)
         assert {layer.compute_dtype for layer in model.layers} == {"float32"}

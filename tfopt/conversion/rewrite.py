@@ -154,7 +154,7 @@ def _write_zeros(editor, lstm):
 
 
 def cell_range(editor):
-    """The cell state of a fused int8 LSTM gets a range of at least 1: the kernel's tanh goes wrong below 1/2 (ai-edge-litert 2.3)."""
+    """The cell state of a fused int8 LSTM gets a range of at least 1: below 1/2 the kernel's tanh goes wrong."""
     count = 0
     for operator in editor.graph.operators:
         if editor.name(operator) == "UNIDIRECTIONAL_SEQUENCE_LSTM":
