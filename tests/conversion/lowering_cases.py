@@ -159,7 +159,7 @@ def _build_all():
         )  # fmt: skip
     for kind in ("MaxPooling3D", "AveragePooling3D"):
         for padding in ("valid", "same"):
-            for size, strides in ((2, None), ((3, 2, 2), (1, 2, 3))):
+            for size, strides in ((2, None), ((3, 2, 3), (1, 2, 2))):
                 add(
                     f"{kind}_{padding}_{'oblong' if strides else 'two'}", kind,
                     lambda k, c=kind, s=size, t=strides, p=padding: chain(

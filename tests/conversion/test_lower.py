@@ -4,6 +4,8 @@ import pytest
 from lowering_cases import CASES, draw, largest_difference, measure, seeded, specs_of, to_int8
 
 IDS = [case[0] for case in CASES]
+# The converter sees the same operations for both Keras; a fused LSTM takes it seconds.
+INT8 = [case for case in CASES if case[1] == "keras3"]
 
 
 def with_masked_steps(model, data):
@@ -17,15 +19,13 @@ def with_masked_steps(model, data):
 @pytest.mark.parametrize(("kind", "build", "rule"), [case[1:] for case in CASES], ids=IDS)
 def test_the_rewritten_model_computes_the_same(kind, build, rule):
     model = seeded(build, kind)
-    for batch_size in (1, 2):
-        specs = specs_of(model, batch_size)
-        data = with_masked_steps(model, draw(specs, 4, seed=1, high=3 if "embedding_mask" in IDS else 30))
-        difference, lowering = largest_difference(model, batch_size=batch_size, data=data)
-        assert rule in lowering.touched
-        assert difference <= 1e-5
+    data = with_masked_steps(model, draw(specs_of(model), 4, seed=1, high=3))  # often the id 0, which is masked
+    difference, lowering = largest_difference(model, batch_size=2, data=data)
+    assert rule in lowering.touched
+    assert difference <= 1e-5
 
 
-@pytest.mark.parametrize(("kind", "build", "rule"), [case[1:] for case in CASES], ids=IDS)
+@pytest.mark.parametrize(("kind", "build", "rule"), [case[1:] for case in INT8], ids=[case[0] for case in INT8])
 def test_int8_without_float_ops(kind, build, rule):
     model = seeded(build, kind)
     specs = specs_of(model)

@@ -130,9 +130,10 @@ def _pool(layer, inputs, kind):
     (size, *area), (stride, *strides), padding = layer.pool_size, layer.strides, layer.padding.upper()
     batch, depth, height, width, channels = inputs.shape
     flat = tf.reshape(inputs, (batch * depth, height, width, channels))
-    flat = tf.nn.pool(flat, area, kind, strides=strides, padding=padding)
+    pool = tf.nn.max_pool2d if kind == "MAX" else tf.nn.avg_pool2d  # `tf.nn.pool` refuses strides beyond the window
+    flat = pool(flat, area, strides, padding)
     _, height, width, _ = flat.shape
-    flat = tf.nn.pool(tf.reshape(flat, (batch, depth, -1, channels)), [size, 1], kind, strides=[stride, 1], padding=padding)
+    flat = pool(tf.reshape(flat, (batch, depth, -1, channels)), [size, 1], [stride, 1], padding)
     return tf.reshape(flat, (batch, -1, height, width, channels))
 
 
@@ -180,7 +181,10 @@ def masking(layer):
     def call(inputs):
         import tensorflow as tf
 
-        return tf.where(tf.expand_dims(compute_mask(inputs), -1), inputs, tf.zeros_like(inputs))
+        mask = compute_mask(inputs)
+        outputs = tf.where(tf.expand_dims(mask, -1), inputs, tf.zeros_like(inputs))
+        outputs._keras_mask = mask  # Keras 2 asks no more for it: there, this layer's `call` hands it on
+        return outputs
 
     return {"call": call, "compute_mask": compute_mask}
 
