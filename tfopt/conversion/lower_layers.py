@@ -207,11 +207,12 @@ def input_scaling(layer):
 
 
 def uncast(tensor):
-    """The float tensor that `tensor`, of integers, was cast from; else `tensor` itself."""
-    operation = tensor.op
-    if operation.type == "Cast" and tensor.dtype.is_integer and operation.inputs[0].dtype.is_floating:
-        return operation.inputs[0]
-    return tensor
+    """The float tensor that `tensor` was cast from by way of integers; else `tensor` itself."""
+    source, by_integers = tensor, tensor.dtype.is_integer
+    while source.op.type == "Cast":  # Keras may cast to the input's dtype and back again
+        source = source.op.inputs[0]
+        by_integers |= source.dtype.is_integer
+    return source if by_integers and source.dtype.is_floating else tensor
 
 
 def _axes(axis, inputs):
