@@ -60,11 +60,13 @@ def test_every_option_reaches_the_conversion(convert, model_files, tmp_path):
     np.save(tmp_path / "images.npy", np.load(model_files / "test.npz")["x"])
     options = {
         "--quantization": "int8", "--io": "float32", "--batch-size": 2, "--input-shape": "image=2,8,8,1", "--samples": 20,
-        "--seed": 7, "--scale": "0..1", "--max-accuracy-drop": 0.5, "--min-sqnr": 3, "--threads": 2, "--runs": 4, "--timeout": 500,
+        "--ptq": "best", "--seed": 7, "--scale": "0..1", "--max-accuracy-drop": 0.5, "--min-sqnr": 3, "--threads": 2, "--runs": 4, "--timeout": 500,
     }  # fmt: skip
     flags = [part for pair in options.items() for part in pair]
+    flags += ["--allow-float", "--skip-lowering", "recurrent", "--skip-lowering", "masking"]
     finished = convert("--labels", tmp_path / "labels.npy", "--json", *flags, validate=tmp_path / "images.npy")
     settings = json.loads(finished.stdout)["settings"]
+    assert settings.pop("skip_lowering") == ["recurrent", "masking"] and settings.pop("allow_float") is True
     assert settings.pop("input_shapes") == {"image": [2, 8, 8, 1]}
     assert settings == {
         name.strip("-").replace("-", "_"): value for name, value in options.items() if name not in ("--input-shape",)
@@ -299,7 +301,7 @@ def test_a_model_that_kills_the_converter_exits_3(run_cli, tmp_path):
     model = keras.Sequential([keras.Input((20, 8)), keras.layers.LSTM(16, name="memory"), keras.layers.Dense(4)])
     model.save(tmp_path / "lstm.keras")
     np.save(tmp_path / "data.npy", np.random.default_rng(0).normal(size=(32, 20, 8)).astype("float32"))
-    finished = run_cli("convert", "lstm.keras", "-o", "out.tflite", "--calibrate", "data.npy")
+    finished = run_cli("convert", "lstm.keras", "-o", "out.tflite", "--calibrate", "data.npy", "--skip-lowering", "recurrent")
     assert finished.returncode == 3, finished.stderr
     assert "memory (LSTM)" in finished.stderr and "'convert to int8'" in finished.stderr
     assert not (tmp_path / "out.tflite").exists()

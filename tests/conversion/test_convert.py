@@ -121,15 +121,39 @@ def test_wrong_scaling_fails_the_check_and_is_not_saved(classifier, digits, tmp_
     assert "FAILED" in (tmp_path / "model.report.md").read_text()
 
 
-def test_a_float_op_fails_the_check_and_names_its_layer():
+def _volume():
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
         [keras.Input((6, 6, 6, 1)), keras.layers.Conv3D(2, 3, name="volume"), keras.layers.Flatten(), keras.layers.Dense(2)]
     )
-    data = np.random.default_rng(0).random((20, 6, 6, 6, 1)).astype("float32")
-    result = tfopt.convert(model, representative_data=data, runs=3)
+    return model, np.random.default_rng(0).random((20, 6, 6, 6, 1)).astype("float32")
+
+
+def test_a_float_op_fails_the_check_and_names_its_layer():
+    model, data = _volume()
+    result = tfopt.convert(model, representative_data=data, skip_lowering=("three_dimensions",), runs=3)
     assert not result.check.passed
     assert any("float CONV_3D op of layer 'volume'" in reason for reason in result.check.reasons)
+
+
+def test_a_float_op_that_is_allowed_is_a_note():
+    model, data = _volume()
+    result = tfopt.convert(model, representative_data=data, skip_lowering=("three_dimensions",), allow_float=True, runs=3)
+    assert result.check.passed, result.check.reasons
+    assert any("float CONV_3D op of layer 'volume'" in note for note in result.check.notes)
+
+
+def test_a_layer_without_any_int8_form_fails_by_name():
+    class Wave(keras.layers.Layer):
+        def call(self, inputs):
+            return keras.ops.sin(inputs)
+
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4), Wave(name="wave"), keras.layers.Dense(2)])
+    data = np.random.default_rng(0).normal(size=(50, 6)).astype("float32")
+    result = tfopt.convert(model, representative_data=data, runs=3)
+    assert not result.check.passed
+    assert any("float SIN op of layer 'wave'" in reason for reason in result.check.reasons)
 
 
 def test_flex_ops_are_an_error_that_names_the_layer():
@@ -147,7 +171,7 @@ def test_a_model_that_kills_the_converter_is_an_error_and_we_live_on():
     model = keras.Sequential([keras.Input((20, 8)), keras.layers.LSTM(16, name="memory"), keras.layers.Dense(4)])
     data = np.random.default_rng(0).normal(size=(32, 20, 8)).astype("float32")
     with pytest.raises(tfopt.ConversionError, match=r"'convert to int8'.*SIG\w+.*Layers to suspect: memory \(LSTM\)"):
-        tfopt.convert(model, representative_data=data)
+        tfopt.convert(model, representative_data=data, skip_lowering=("recurrent",))
 
 
 def test_a_hanging_converter_is_ended(classifier, digits):

@@ -46,6 +46,8 @@ def conversion(*, outputs=None, shape=(1, 8, 8, 1), notes=(), against=True, accu
         settings=Settings(),
         source={"name": "model.keras", "sha256": "abc123"},
         representative_data="200 samples from train.npy, seed 0",
+        lowered={"normalization": ("norm_1", "norm_2")},
+        rewritten={"average_pool": 1},
         notes=notes,
     )
 
@@ -93,6 +95,11 @@ def test_results_become_what_json_can_hold(value, expected):
     made = report.to_dict(value)
     assert made == expected
     assert json.loads(report.to_json(made)) == expected
+
+
+def test_markdown_lists_what_was_lowered():
+    table = next(table for table in tables(markdown(conversion())) if table[0] == ["rewriting", "where"])
+    assert table[2:] == [["normalization", "norm_1, norm_2"], ["average_pool", "1 op"]]
 
 
 def test_json_is_strict_and_readable():

@@ -53,7 +53,11 @@ def activation(layer):
         return {"call": lambda inputs: elu(inputs, float(layer.alpha))}
     if type(layer).__name__ in _OPERATIONS and type(layer).__module__.startswith("keras."):
         return {"call": _OPERATIONS[type(layer).__name__]}
+    if type(layer).__name__ == "Squareplus" and type(layer).__module__.startswith("keras."):
+        return {"call": lambda inputs: squareplus(inputs, layer.b)}
     for name in ("activation", "recurrent_activation"):
+        if isinstance(getattr(type(layer), name, None), property):
+            continue  # a recurrent layer shows its cell's, and the cell is met on its own
         function = getattr(layer, name, None)
         # A function of the same name that is not Keras' own may be another one.
         if getattr(function, "__module__", "").partition(".")[0] in ("keras", "tf_keras"):

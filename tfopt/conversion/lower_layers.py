@@ -132,9 +132,10 @@ def _pool(layer, inputs, kind):
     (size, *area), (stride, *strides), padding = layer.pool_size, layer.strides, layer.padding.upper()
     batch, depth, height, width, channels = inputs.shape
     flat = tf.reshape(inputs, (batch * depth, height, width, channels))
-    flat = tf.nn.pool(flat, area, kind, strides=strides, padding=padding)
+    pool = tf.nn.max_pool2d if kind == "MAX" else tf.nn.avg_pool2d  # `tf.nn.pool` refuses strides beyond the window
+    flat = pool(flat, area, strides, padding)
     _, height, width, _ = flat.shape
-    flat = tf.nn.pool(tf.reshape(flat, (batch, depth, -1, channels)), [size, 1], kind, strides=[stride, 1], padding=padding)
+    flat = pool(tf.reshape(flat, (batch, depth, -1, channels)), [size, 1], [stride, 1], padding)
     return tf.reshape(flat, (batch, -1, height, width, channels))
 
 
@@ -181,9 +182,15 @@ def embedding(layer):
     def call(inputs):
         import tensorflow as tf
 
-        return tf.gather(tf.convert_to_tensor(layer.embeddings), tf.cast(uncast(inputs), "int32"))
+        return tf.gather(tf.convert_to_tensor(layer.embeddings), tf.cast(_ids(inputs), "int32"))
 
     return {"call": call}
+
+
+def _ids(tensor):
+    """The integers that `tensor` was cast from; else `tensor` itself."""
+    is_cast = tensor.op.type == "Cast" and tensor.op.inputs[0].dtype.is_integer
+    return tensor.op.inputs[0] if is_cast else tensor
 
 
 def masking(layer):
@@ -201,7 +208,10 @@ def masking(layer):
     def call(inputs):
         import tensorflow as tf
 
-        return tf.where(tf.expand_dims(compute_mask(inputs), -1), inputs, tf.zeros_like(inputs))
+        mask = compute_mask(inputs)
+        outputs = tf.where(tf.expand_dims(mask, -1), inputs, tf.zeros_like(inputs))
+        outputs._keras_mask = mask  # Keras 2 asks no more for it: there, this layer's `call` hands it on
+        return outputs
 
     return {"call": call, "compute_mask": compute_mask}
 
@@ -224,11 +234,12 @@ def input_scaling(layer):
 
 
 def uncast(tensor):
-    """What `tensor` was cast from, if that went between integers and floats; else `tensor` itself."""
-    operation = tensor.op
-    if operation.type == "Cast" and tensor.dtype.is_integer != operation.inputs[0].dtype.is_integer:
-        return operation.inputs[0]
-    return tensor
+    """The float tensor that `tensor` was cast from by way of integers; else `tensor` itself."""
+    source, by_integers = tensor, tensor.dtype.is_integer
+    while source.op.type == "Cast":  # Keras may cast to the input's dtype and back again
+        source = source.op.inputs[0]
+        by_integers |= source.dtype.is_integer
+    return source if by_integers and source.dtype.is_floating else tensor
 
 
 def _axes(axis, inputs):

@@ -1,0 +1,116 @@
+"""`rewrite`: what the edits of a finished file change, and what they leave."""
+
+import keras
+import numpy as np
+import pytest
+from lowering_cases import chain, draw, measure, seeded, specs_of, to_int8
+
+from tfopt.conversion import export, lower, rewrite, structure
+from tfopt.conversion.interpreter import Interpreter
+
+L = keras.layers
+
+
+def without(model, edit, **options):
+    return to_int8(model, skip=(edit,), **options)
+
+
+def integers(content, data):
+    """The outputs as whole steps of the file's own scale."""
+    interpreter = Interpreter(content)
+    outputs = interpreter.run(data)
+    scales = structure.output_scales(interpreter.graph, interpreter.graph.outputs)
+    return [np.round(output / scale) for output, scale in zip(outputs, scales, strict=True)]
+
+
+def partitions(content):
+    return structure.examine(Interpreter(content)).partitions
+
+
+def between_convolutions(*layers, shape=(9, 8, 4)):
+    def build(k):
+        return chain(k, shape, k.layers.Conv2D(8, 3, padding="same"), *layers, k.layers.Conv2D(4, 1))
+
+    return seeded(build, "keras3")
+
+
+POOLS = {
+    "valid": {"pool_size": 2}, "same": {"pool_size": 3, "strides": 1, "padding": "same"},
+    "same_stride2": {"pool_size": 3, "strides": 2, "padding": "same"}, "valid_stride1": {"pool_size": 3, "strides": 1},
+    "oblong": {"pool_size": (2, 3), "strides": 1}, "oblong_same": {"pool_size": (2, 3), "strides": (1, 2), "padding": "same"},
+}  # fmt: skip
+PLACES = [
+    *[
+        pytest.param("average_pool", lambda o=options: L.AveragePooling2D(**o), id=f"pool_{name}")
+        for name, options in POOLS.items()
+    ],
+    pytest.param("hard_swish", lambda: L.Activation("hard_swish"), id="hard_swish"),
+]
+
+
+@pytest.mark.parametrize(("edit", "layer"), PLACES)
+def test_the_delegate_takes_all_and_outputs_stay(edit, layer):
+    model = between_convolutions(layer())
+    before, after = without(model, edit), to_int8(model)
+    data = draw(specs_of(model), 32, seed=3)
+    (old,), (new,) = integers(before, data), integers(after, data)
+    assert np.abs(old - new).max() <= 2
+    assert partitions(before) > 1 and partitions(after) == 1
+
+
+@pytest.mark.parametrize("limit", [None, 6.0], ids=["RELU", "RELU6"])
+def test_a_relu_of_its_own_is_fused(limit):
+    model = between_convolutions(L.MaxPooling2D(), L.ReLU(limit))
+    before, after = without(model, "fused_relu"), to_int8(model)
+    data = draw(specs_of(model), 32, seed=3)
+    (old,), (new,) = integers(before, data), integers(after, data)
+    assert np.abs(old - new).max() <= 2
+    ops = structure.examine(Interpreter(after)).ops
+    assert "RELU" not in ops and "RELU6" not in ops
+    assert partitions(after) == 1
+
+
+def test_windows_whose_borders_int8_cannot_tell_are_left():
+    model = between_convolutions(L.AveragePooling2D(5, strides=1, padding="same"))  # 5 / 3, 5 / 4
+    assert structure.examine(Interpreter(to_int8(model))).ops["AVERAGE_POOL_2D"] == 1
+
+
+@pytest.fixture(scope="module")
+def memory():
+    model = seeded(lambda k: chain(k, (6, 4), k.layers.LSTM(6), k.layers.Dense(3)), "keras3")
+    traced = export.trace(model, specs_of(model), lower.plan(model))
+    return traced, draw(traced.inputs, 256, seed=2)
+
+
+@pytest.mark.parametrize("skip", [(), ("reset_state",)], ids=["reset", "left"])
+def test_a_fused_lstm_forgets_between_runs(memory, skip):
+    traced, samples = memory
+    content = export.to_tflite(traced, "int8", samples=samples, skip_lowering=skip).content
+    run = Interpreter(content)
+    one = draw(traced.inputs, 1, seed=5)
+    first, second = run.run(one)[0], run.run(one)[0]
+    # Left alone it goes on from the run before: when this fails, the edit can go.
+    assert np.array_equal(first, second) == (not skip)
+
+
+def test_both_directions_of_an_lstm_keep_their_scales():
+    model = seeded(lambda k: chain(k, (6, 4), k.layers.Bidirectional(k.layers.LSTM(6, return_sequences=True))), "keras3")
+    float_ops, (after,) = measure(model, to_int8(model))
+    _, (before,) = measure(model, without(model, "requantize"))
+    print("SQNR", before, after)
+    assert not float_ops
+    assert after >= 25.0 > before
+
+
+def test_nothing_to_do_returns_the_same_bytes():
+    model = seeded(lambda k: chain(k, (6,), k.layers.Dense(4)), "keras3")
+    content = to_int8(model)
+    again, counts = rewrite.apply(content)
+    assert again is content and counts == {}
+
+
+def test_float_files_are_left():
+    model = between_convolutions(L.AveragePooling2D(2), L.Activation("hard_swish"), L.MaxPooling2D(), L.ReLU())
+    traced = export.trace(model, specs_of(model))
+    exported = export.to_tflite(traced, "float32")
+    assert exported.edits == {}
