@@ -185,7 +185,9 @@ def _build_all():
     )  # fmt: skip
 
     # Ids and masks.
-    add("embedding", "Embedding", lambda k: chain(k, (6,), k.layers.Embedding(30, 8), k.layers.Dense(4), dtype="int32"), "embedding")
+    add(
+        "embedding", "Embedding", lambda k: chain(k, (6,), k.layers.Embedding(30, 8), k.layers.Dense(4), dtype="int32"), "embedding"
+    )
     add(
         "embedding_mask", "Embedding LSTM",
         lambda k: chain(k, (6,), k.layers.Embedding(30, 8, mask_zero=True), k.layers.LSTM(4), dtype="int32"), "embedding",

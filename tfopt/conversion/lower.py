@@ -11,6 +11,7 @@ RULES = {
     "activation": lower_activations.activation,
     "recurrent": lower_recurrent.recurrent,
     "gru_cell": lower_recurrent.gru_cell,
+    "lstm_cell": lower_recurrent.lstm_cell,
     "upsampling": lower_layers.upsampling,
     "three_dimensions": lower_layers.three_dimensions,
     "time_distributed": lower_layers.time_distributed,

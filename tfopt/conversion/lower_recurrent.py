@@ -111,6 +111,26 @@ def gru_cell(layer):
     return {"call": call}
 
 
+def lstm_cell(layer):
+    """The rule: the same for an LSTM's step where it is not fused, as behind a mask: `c' = f c + i g`, `h' = o act(c')`."""
+    if type(layer).__name__ != "LSTMCell":
+        return None
+
+    def call(inputs, states, **_):
+        import tensorflow as tf
+
+        hidden, carry = states
+        kernels, recurrent = (tf.split(tf.convert_to_tensor(each), 4, -1) for each in (layer.kernel, layer.recurrent_kernel))
+        biases = tf.split(tf.convert_to_tensor(layer.bias) if layer.use_bias else tf.zeros(4 * layer.units), 4)
+        sums = [inputs @ kernels[gate] + hidden @ recurrent[gate] + biases[gate] for gate in range(4)]
+        let_in, keep, out = (layer.recurrent_activation(sums[gate]) for gate in (0, 1, 3))
+        carry = keep * carry + let_in * layer.activation(sums[2])
+        hidden = out * layer.activation(carry)
+        return hidden, [hidden, carry]
+
+    return {"call": call}
+
+
 def _where(keep, now, before):
     import tensorflow as tf
 
