@@ -79,29 +79,6 @@ def _zeros(layer, sequences):
     return zeros if tf.nest.is_nested(zeros) else [zeros]
 
 
-def lstm_cell(layer):
-    """The rule: an LSTM's step with slices, as the converter leaves a SPLIT in float of which not all parts are used.
-
-    `i, f, o = sigmoid(x W + h U + b)`, `c' = f c + i tanh(x W + h U + b)`, `h' = o tanh(c')` (Hochreiter and Schmidhuber, 1997).
-    """
-    if type(layer).__name__ != "LSTMCell":
-        return None
-
-    def call(inputs, states, **_):
-        import tensorflow as tf
-
-        hidden, cell = states
-        total = inputs @ tf.convert_to_tensor(layer.kernel) + hidden @ tf.convert_to_tensor(layer.recurrent_kernel)
-        if layer.use_bias:
-            total = tf.nn.bias_add(total, tf.convert_to_tensor(layer.bias))
-        take, forget, new, give = (total[:, gate * layer.units : (gate + 1) * layer.units] for gate in range(4))
-        cell = layer.recurrent_activation(forget) * cell + layer.recurrent_activation(take) * layer.activation(new)
-        hidden = layer.recurrent_activation(give) * layer.activation(cell)
-        return hidden, [hidden, cell]
-
-    return {"call": call}
-
-
 def gru_cell(layer):
     """The rule: a GRU's step, gate by gate, as the converter leaves the first step's SPLIT of a constant in float.
 
@@ -130,6 +107,26 @@ def gru_cell(layer):
         new = layer.activation(inputs @ kernels[2] + own[2] + inner)
         output = update * state + (1.0 - update) * new
         return output, [output] if tf.nest.is_nested(states) else output
+
+    return {"call": call}
+
+
+def lstm_cell(layer):
+    """The rule: the same for an LSTM's step where it is not fused, as behind a mask: `c' = f c + i g`, `h' = o act(c')`."""
+    if type(layer).__name__ != "LSTMCell":
+        return None
+
+    def call(inputs, states, **_):
+        import tensorflow as tf
+
+        hidden, carry = states
+        kernels, recurrent = (tf.split(tf.convert_to_tensor(each), 4, -1) for each in (layer.kernel, layer.recurrent_kernel))
+        biases = tf.split(tf.convert_to_tensor(layer.bias) if layer.use_bias else tf.zeros(4 * layer.units), 4)
+        sums = [inputs @ kernels[gate] + hidden @ recurrent[gate] + biases[gate] for gate in range(4)]
+        let_in, keep, out = (layer.recurrent_activation(sums[gate]) for gate in (0, 1, 3))
+        carry = keep * carry + let_in * layer.activation(sums[2])
+        hidden = out * layer.activation(carry)
+        return hidden, [hidden, carry]
 
     return {"call": call}
 
