@@ -15,7 +15,6 @@ IDS = [case[0] for case in CASES]
 KNOWN = {
     "bi_mul-keras3": "19.7 dB: the product of two directions",
     "GRU_initial_state-keras3": "19.97 dB",
-    "LSTM_initial_state-keras3": "several inputs next to a fused LSTM are calibrated in another order",
 }
 INT8 = [
     pytest.param(*case[1:], id=case[0], marks=[pytest.mark.xfail(reason=KNOWN[case[0]], strict=True)] if case[0] in KNOWN else [])

@@ -168,7 +168,7 @@ def _converter(traced, quantization, io, samples):
         if quantization == "int16x8":
             integer = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         converter.target_spec.supported_ops = [integer, tf.lite.OpsSet.TFLITE_BUILTINS]
-        converter.representative_dataset = lambda: _batches(traced.inputs, samples)
+        converter.representative_dataset = lambda: _batches(traced.inputs, samples, by_name=traced.keeps_functions)
         converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io_dtype(quantization, io))
     return converter
 
@@ -251,12 +251,14 @@ def _pack(model, inputs, tensors):
     return tensors[0] if len(tensors) == 1 else tensors
 
 
-def _batches(inputs, samples):
+def _batches(inputs, samples, by_name):
+    # The road through a SavedModel shuffles the inputs, and then takes them by name.
     size = inputs[0].shape[0]
     count = len(samples[inputs[0].name])
     for start in range(0, count, size):
         rows = np.arange(start, start + size) % count  # the last batch is filled up with the first samples
-        yield [samples[spec.name][rows] for spec in inputs]
+        batch = [samples[spec.name][rows] for spec in inputs]
+        yield {f"input_{index}": array for index, array in enumerate(batch)} if by_name else batch
 
 
 def _explain(message, quantization):

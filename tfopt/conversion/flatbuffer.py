@@ -103,8 +103,8 @@ def attach_signature(content, input_names, output_names):
 
     Args:
         content: bytes of a `.tflite` file.
-        input_names: names for the inputs, in the file's order.
-        output_names: names for the outputs, in the file's order.
+        input_names: names for the inputs, in the model's order.
+        output_names: names for the outputs, in the model's order.
 
     Returns:
         bytes.
@@ -113,6 +113,8 @@ def attach_signature(content, input_names, output_names):
 
     model = unpack(content)
     subgraph = model.subgraphs[0]
+    for found in model.signatureDefs or ():  # of the road through a SavedModel, which shuffles them
+        subgraph.inputs, subgraph.outputs = _numbered(found.inputs), _numbered(found.outputs)
     signature = schema.SignatureDefT()
     signature.signatureKey = SIGNATURE
     signature.subgraphIndex = 0
@@ -120,6 +122,12 @@ def attach_signature(content, input_names, output_names):
     signature.outputs = [_named(schema, subgraph, *pair) for pair in zip(output_names, subgraph.outputs, strict=True)]
     model.signatureDefs = [signature]
     return pack(model)
+
+
+def _numbered(entries):
+    """Indices of the tensors that a signature names `input_0`, `input_1`, ..., in this order."""
+    numbers = {int(bytes(entry.name).rpartition(b"_")[2]): entry.tensorIndex for entry in entries}
+    return np.array([index for _, index in sorted(numbers.items())], np.int32)
 
 
 def unpack(content):
