@@ -169,7 +169,7 @@ def _build_all():
                 )  # fmt: skip
 
     # Steps.
-    add("td_conv", "TimeDistributed", lambda k: chain(k, (3, 6, 6, 2), k.layers.TimeDistributed(k.layers.Conv2D(4, 3))), "time_distributed")  # fmt: skip
+    add("td_conv", "TimeDistributed", lambda k: chain(k, (3, 6, 6, 2), k.layers.TimeDistributed(k.layers.Conv2D(4, 3))), "time_distributed")  # fmt: skip  # noqa: E501
     add("td_dense", "TimeDistributed", lambda k: chain(k, (5, 6), k.layers.TimeDistributed(k.layers.Dense(4))), "time_distributed")
     add(
         "td_model", "TimeDistributed",
