@@ -59,7 +59,9 @@ def make_model(name):
                 # Keras counts all channels as inputs of a depthwise kernel, which then fades out layer by layer.
                 depthwise = "depthwise" in kind or "Depthwise" in type(layer).__name__
                 fan_in = np.prod(weight.shape[: 2 if depthwise else -1])
-                weight.assign(weight / np.std(weight) * np.sqrt(2 / fan_in))
+                # The last convolution of a residual branch adds to the trunk, which would grow 500-fold in EfficientNetV2.
+                damping = 0.3 if name.startswith("EfficientNetV2") and "project" in layer.name else 1.0
+                weight.assign(weight / np.std(weight) * np.sqrt(2 / fan_in) * damping)
             if kind == "gamma" and type(layer).__name__ == "LayerScale":
                 weight.assign(0.3 + 0 * np.asarray(weight))  # 1e-6 would switch the block off
     head = [layer for layer in model.layers if layer.weights][-1]  # a dense layer, or a 1 x 1 convolution

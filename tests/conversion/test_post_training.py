@@ -110,9 +110,12 @@ def test_notes_come_through_a_saved_model(tmp_path):
         "folder": str(tmp_path),
         "inputs": [[spec.name, spec.shape, spec.dtype] for spec in traced.inputs],
         "output_names": traced.output_names,
+        "keeps_functions": False,
+        "skip_lowering": [],
         "files": {"one": ["float32", "float32", "default"], "two": ["int8", "int8", "best"]},
     }
-    notes = json.loads(json.dumps(export.convert_saved(request, lambda report: None)))
+    made = json.loads(json.dumps(export.convert_saved(request, lambda report: None)))
+    notes = {name: each["notes"] for name, each in made.items()}
     assert notes["one"] == [] and "channels equalized" in notes["two"][0]
     assert tfopt.Interpreter(tmp_path / "two").input_names == ["image"]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def attach_signature(content, input_names, output_names):
     model = unpack(content)
     subgraph = model.subgraphs[0]
     for found in model.signatureDefs or ():  # of the road through a SavedModel, which shuffles them
-        subgraph.inputs, subgraph.outputs = _numbered(found.inputs), _numbered(found.outputs)
+        subgraph.inputs, subgraph.outputs = _numbered(found.inputs, subgraph.inputs), _numbered(found.outputs, subgraph.outputs)
     signature = schema.SignatureDefT()
     signature.signatureKey = SIGNATURE
     signature.subgraphIndex = 0
@@ -124,10 +125,12 @@ def attach_signature(content, input_names, output_names):
     return pack(model)
 
 
-def _numbered(entries):
-    """Indices of the tensors that a signature names `input_0`, `input_1`, ..., in this order."""
-    numbers = {int(bytes(entry.name).rpartition(b"_")[2]): entry.tensorIndex for entry in entries}
-    return np.array([index for _, index in sorted(numbers.items())], np.int32)
+def _numbered(entries, indices):
+    """Indices of the tensors that a signature names `input_0`, `input_1`, ..., in this order; else those given."""
+    matches = [(re.fullmatch(rb"(?:input|output)_(\d+)", bytes(entry.name)), entry.tensorIndex) for entry in entries]
+    if not all(match for match, _ in matches):
+        return indices
+    return np.array([index for _, index in sorted((int(match[1]), index) for match, index in matches)], np.int32)
 
 
 def unpack(content):
