@@ -43,14 +43,16 @@ def make_images(count, size, seed):
     return np.repeat(np.repeat(coarse, repeats, axis=1), repeats, axis=2)[:, :size, :size].astype("float32")
 
 
-def make_model(name):
-    """(model, 10 calibration images), the model with sane random weights."""
+def make_model(name, **options):
+    """(model, 10 calibration images), the model with sane random weights; `options` go to keras.applications."""
     import keras
     import numpy as np
 
     keras.utils.set_random_seed(0)
     builder = getattr(keras.applications, name)
-    model = builder(weights=None, **({"input_shape": (224, 224, 3)} if name.startswith("MobileNetV3") else {}))
+    if name.startswith("MobileNetV3"):  # whose default leaves the size open
+        options = {"input_shape": (224, 224, 3), **options}
+    model = builder(weights=None, **options)
     images = make_images(10, model.input_shape[1], seed=1) * (255 if name.startswith(IN_PIXELS) else 1)
     for layer in model.layers:
         for weight in layer.weights:
