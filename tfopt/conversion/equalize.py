@@ -152,7 +152,7 @@ def _insert_dividers(model, gates, scale_of, activations):
         divider = schema.OperatorT()
         divider.opcodeIndex = codes.index(schema.BuiltinOperator.MUL)  # there is one: it makes the swish
         divider.builtinOptionsType, divider.builtinOptions = schema.BuiltinOptions.MulOptions, schema.MulOptionsT()
-        constant = flatbuffer.add_tensor(model, tensor.name + b"/inverse_scales", scales.shape, 1 / scales)
+        constant = flatbuffer.add_tensor(model, tensor.name + b"/inverse_scales", scales.shape, (1 / scales).astype(np.float32))
         true = flatbuffer.add_tensor(model, tensor.name + b"/unscaled", tensor.shape)
         divider.inputs, divider.outputs = np.array([source, constant], np.int32), np.array([true], np.int32)
         gate = operators[place]

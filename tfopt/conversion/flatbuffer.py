@@ -178,16 +178,26 @@ def read_constant(model, tensor):
     return np.asarray(data, np.uint8).view(dtype).reshape(shape)
 
 
-def add_tensor(model, name, shape, values=None):
-    """Adds a float32 tensor to the first subgraph, with `values` as a constant; returns its index."""
+def add_tensor(model, name, shape, values=None, *, kind=0, like=None):
+    """Adds a tensor to the first subgraph and returns its index.
+
+    Args:
+        model: a `ModelT`.
+        name: str or bytes.
+        shape: ints.
+        values: None, or an array of the tensor's dtype, which it holds as a constant.
+        kind: int, its dtype as a `TensorType` of the schema; 0 is float32.
+        like: None, or the `TensorT` whose quantization it takes.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     tensor = schema.TensorT()
-    tensor.name, tensor.shape, tensor.type = name, np.asarray(shape, np.int32), schema.TensorType.FLOAT32
+    tensor.name, tensor.shape, tensor.type = name, np.asarray(shape, np.int32), kind
+    tensor.quantization = like.quantization if like is not None else None
     tensor.buffer = 0  # the empty one, which every file begins with
     if values is not None:
         buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(values, "<f4").tobytes(), np.uint8)
+        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
         model.buffers.append(buffer)
         tensor.buffer = len(model.buffers) - 1
     model.subgraphs[0].tensors.append(tensor)

@@ -6,6 +6,7 @@ Each edit is one small function in `EDITS`; it takes an `Editor` and returns how
 import numpy as np
 
 from tfopt.conversion import flatbuffer
+from tfopt.conversion.editor import Editor
 
 # Ops that copy integers: their inputs and output must have one scale.
 _COPYING = {
@@ -13,93 +14,9 @@ _COPYING = {
     "TRANSPOSE", "UNPACK",
 }  # fmt: skip
 _INTEGERS = {9: np.int8, 7: np.int16}  # TensorType of the schema -> dtype
-_FLOAT32, _INT32, _BOOL, _INT8 = 0, 2, 6, 9
+_INT32, _BOOL, _INT8 = 2, 6, 9
 _HIDDEN = 4  # intermediate of UNIDIRECTIONAL_SEQUENCE_LSTM whose scale is that of the output
 _STATES = (18, 19)  # inputs of UNIDIRECTIONAL_SEQUENCE_LSTM that outlive a run: output state and cell state
-
-
-class Editor:
-    """A TFLite file's first subgraph, with what is needed to change it.
-
-    Attributes:
-        model, graph: the schema's `ModelT` and `SubGraphT`.
-    """
-
-    def __init__(self, content):
-        from ai_edge_litert import schema_py_generated as schema
-
-        self.schema = schema
-        self.model = flatbuffer.unpack(content)
-        self.graph = self.model.subgraphs[0]
-        self._codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-
-    def name(self, operator):
-        code = self.model.operatorCodes[operator.opcodeIndex]
-        return self._codes[max(code.builtinCode, code.deprecatedBuiltinCode)]
-
-    def tensor(self, index):
-        return self.graph.tensors[index]
-
-    def affine(self, index):
-        """(scale, zero point) of a tensor that has one of each, else None."""
-        quantization = self.tensor(index).quantization
-        if quantization is None or quantization.scale is None or len(quantization.scale) != 1:
-            return None
-        return float(quantization.scale[0]), int(quantization.zeroPoint[0])
-
-    def add_tensor(self, name, shape, kind, like=None, data=None):
-        """Adds a tensor with the quantization of `like`, constant if `data` (array) is given, and returns its index."""
-        tensor = self.schema.TensorT()
-        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, np.array(shape, np.int32), kind, 0
-        tensor.quantization = like.quantization if like is not None else None
-        if data is not None:
-            buffer = self.schema.BufferT()
-            buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
-            self.model.buffers.append(buffer)
-            tensor.buffer = len(self.model.buffers) - 1
-        self.graph.tensors.append(tensor)
-        return len(self.graph.tensors) - 1
-
-    def quantization(self, scales, zero_points, axis=0):
-        """An affine quantization, for a tensor that has none."""
-        quantization = self.schema.QuantizationParametersT()
-        quantization.scale = np.array(scales, np.float32)
-        quantization.zeroPoint = np.array(zero_points, np.int64)
-        quantization.quantizedDimension = axis
-        return quantization
-
-    def operator(self, name, inputs, outputs, *, version=1, **options):
-        """A new operator; `options` are fields of its options table, if it has one."""
-        code = self.schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = getattr(self.schema.BuiltinOperator, name)
-        code.version = version
-        same = [
-            index
-            for index, other in enumerate(self.model.operatorCodes)
-            if (other.builtinCode, other.version) == (code.builtinCode, version)
-        ]
-        if not same:
-            self.model.operatorCodes.append(code)
-        operator = self.schema.OperatorT()
-        operator.opcodeIndex = same[0] if same else len(self.model.operatorCodes) - 1
-        operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
-        table = _OPTIONS[name]
-        operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, table)
-        operator.builtinOptions = getattr(self.schema, f"{table}T")()
-        for field, value in options.items():
-            setattr(operator.builtinOptions, field, value)
-        return operator
-
-
-_OPTIONS = {
-    "ADD": "AddOptions",
-    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
-    "LESS": "LessOptions",
-    "MUL": "MulOptions",
-    "QUANTIZE": "QuantizeOptions",
-    "SELECT_V2": "SelectV2Options",
-    "STRIDED_SLICE": "StridedSliceOptions",
-}
 
 
 def apply(content, *, skip=()):
