@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 
+from sweep_applications import make_images
+
 MODELS = ["MobileNetV2", "EfficientNetB0", "ResNet50", "NASNetMobile"]
 
 USUAL_RECIPE = """
@@ -37,15 +39,6 @@ converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
 converter.inference_input_type = converter.inference_output_type = tf.int8
 open(out + ".int8.tflite", "wb").write(converter.convert())
 """
-
-
-def make_images(count, size, seed):
-    """Smooth random pictures in [0, 1] that differ in colour and contrast, float32 (count, size, size, 3)."""
-    import numpy as np
-
-    generator = np.random.default_rng(seed)
-    coarse = generator.random((count, 7, 7, 3)) * generator.uniform(0.2, 1.0, (count, 1, 1, 3))
-    return np.repeat(np.repeat(coarse, size // 7, axis=1), size // 7, axis=2).astype("float32")
 
 
 def make_model(name, path, inputs_in_pixels):

@@ -2,17 +2,16 @@
 
 import dataclasses
 import itertools
-import pathlib
 
 import numpy as np
 
 from tfopt import surgery
-from tfopt.conversion import export, numbers, report, signature, structure
+from tfopt.conversion import numbers, report, structure
+from tfopt.conversion import reference as reference_side
 from tfopt.conversion import samples as reading
 from tfopt.conversion.calibrate import conform
-from tfopt.conversion.interpreter import Interpreter, is_tflite
+from tfopt.conversion.interpreter import Interpreter
 from tfopt.conversion.layers import examine
-from tfopt.conversion.load import load
 from tfopt.conversion.settings import check_thresholds
 from tfopt.errors import ArgumentError, DataError
 
@@ -108,7 +107,7 @@ def check(
             "`data` are required to compare with a reference or labels. Received: none. Give them with --data (Python: data=...)."
         )
     interpreter = Interpreter(tflite, threads=threads)
-    reference = _open_reference(reference, custom_objects, architecture, allow_unsafe, threads)
+    reference = reference_side.open_reference(reference, custom_objects, architecture, allow_unsafe, threads)
     is_keras = reference is not None and not isinstance(reference, Interpreter)
     if layers and not is_keras:
         received = "no reference" if reference is None else "a TFLite file"
@@ -118,11 +117,15 @@ def check(
         )
     run, names, bound = None, (), None
     if is_keras:
-        bound = _bind_keras(reference, interpreter)
-        run, names = _run_keras(*bound, interpreter), [layer.name for layer in surgery.walk_layers(reference)]
+        bound = reference_side.bind_keras(reference, interpreter)
+        run, names = reference_side.run_keras(*bound, interpreter), [layer.name for layer in surgery.walk_layers(reference)]
     elif reference is not None:
-        run = _run_tflite(reference, interpreter)
-    samples = None if data is None else reading.open_samples(data, interpreter_specs(interpreter), labels=labels, scale=scale)
+        run = reference_side.run_tflite(reference, interpreter)
+    samples = (
+        None
+        if data is None
+        else reading.open_samples(data, reference_side.interpreter_specs(interpreter), labels=labels, scale=scale)
+    )
     result = compare(
         interpreter, run, samples, data="the given data", layer_names=names, max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr
     )
@@ -205,7 +208,7 @@ def compare(
 
 def _batches(interpreter, stream):
     """Yields ({input name: array}, labels) of the (index, (inputs, label)) in `stream`; the last sample fills up the last batch."""
-    specs = interpreter_specs(interpreter)
+    specs = reference_side.interpreter_specs(interpreter)
     while batch := list(itertools.islice(stream, interpreter.batch_size)):
         conformed = [conform(inputs, specs, index, {}) for index, (inputs, _) in batch]
         padded = conformed + [conformed[-1]] * (interpreter.batch_size - len(conformed))
@@ -221,79 +224,6 @@ def _spread_batches(interpreter, samples, count):
         stream = zip(chosen, samples.read(chosen), strict=True)
     for arrays, labels in _batches(interpreter, stream):
         yield arrays, len(labels)
-
-
-def interpreter_specs(interpreter):
-    """The inputs of a TFLite file as `signature.TensorSpec`s in real units: quantized ones as float32."""
-    specs = []
-    for name, index in zip(interpreter.input_names, interpreter.input_indices, strict=True):
-        tensor = interpreter.graph.tensors[index]
-        specs.append(signature.TensorSpec(name, tensor.shape, "float32" if tensor.scale else tensor.dtype))
-    return specs
-
-
-def _open_reference(reference, custom_objects, architecture, allow_unsafe, threads):
-    """None, a Keras model, or an `Interpreter`."""
-    if isinstance(reference, (bytes, bytearray)) or (isinstance(reference, (str, pathlib.Path)) and is_tflite(reference)):
-        return Interpreter(reference, threads=threads)
-    if isinstance(reference, (str, pathlib.Path)):
-        return load(reference, custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
-    if reference is not None and not hasattr(reference, "layers"):
-        raise ArgumentError(f"`reference` must be a Keras model or a path. Received: {type(reference).__name__}.")
-    return reference
-
-
-def _bind_keras(model, interpreter):
-    """(model, its inputs as `signature.TensorSpec`s of the file's sizes, {input of the file: input of the model})."""
-    file_specs = interpreter_specs(interpreter)
-    shapes = {} if signature.named_tensors(model, "inputs") else {spec.name: spec.shape for spec in file_specs}
-    own = signature.input_specs(model, shapes)
-    pairs = _pair({spec.name: spec.shape[1:] for spec in own}, {spec.name: spec.shape[1:] for spec in file_specs})
-    samples = {pairs[spec.name]: spec.shape[1:] for spec in file_specs}
-    return model, signature.fix_sizes(own, interpreter.batch_size, samples), pairs
-
-
-def _run_keras(model, specs, pairs, interpreter):
-    outputs = signature.output_names(model)
-    traced = export.trace(model, specs)
-
-    def run(arrays):
-        found = traced({pairs[name]: array for name, array in arrays.items()})
-        if outputs is None or set(outputs) != set(interpreter.output_names):
-            return found
-        return [found[outputs.index(name)] for name in interpreter.output_names]
-
-    return run
-
-
-def _run_tflite(other, interpreter):
-    shapes = [{spec.name: spec.shape[1:] for spec in interpreter_specs(each)} for each in (other, interpreter)]
-    pairs = _pair(*shapes)
-    same = set(other.output_names) == set(interpreter.output_names)
-
-    def run(arrays):
-        outputs = other.run({pairs[name]: array for name, array in arrays.items()})
-        return [outputs[other.output_names.index(name)] for name in interpreter.output_names] if same else outputs
-
-    return run
-
-
-def _pair(reference, file):
-    """{input of the file: input of the reference}, given {name: shape of a sample}: by name, else in order, else by shape."""
-    if len(reference) != len(file):
-        raise DataError(f"The reference must have as many inputs as the file, {len(file)}. Received: {len(reference)}.")
-    if set(reference) == set(file):
-        return {name: name for name in file}
-
-    def fits(own, wanted):
-        return len(own) == len(wanted) and all(size in (None, other) for size, other in zip(own, wanted, strict=True))
-
-    if all(fits(own, wanted) for own, wanted in zip(reference.values(), file.values(), strict=True)):
-        return dict(zip(file, reference, strict=True))
-    pairs = {name: [own for own, shape in reference.items() if fits(shape, wanted)] for name, wanted in file.items()}
-    if any(len(found) != 1 for found in pairs.values()) or len({found[0] for found in pairs.values()}) != len(file):
-        raise DataError(f"The inputs of the reference must be those of the file, {file}. Received: {reference}.")
-    return {name: found[0] for name, found in pairs.items()}
 
 
 def _float_reason(op, kind):
