@@ -9,20 +9,33 @@ __version__ = "0.1.0"
 _MODULES = {
     "ArgumentError": "tfopt.errors",
     "BenchmarkResult": "tfopt.conversion.benchmark",
+    "Block": "tfopt.pruning.masks",
     "CheckResult": "tfopt.conversion.check",
+    "ConstantSparsity": "tfopt.pruning.schedules",
     "ConversionError": "tfopt.errors",
     "ConversionResult": "tfopt.conversion.result",
     "DataError": "tfopt.errors",
     "Interpreter": "tfopt.conversion.interpreter",
     "LoadError": "tfopt.errors",
+    "NByM": "tfopt.pruning.masks",
     "OutputError": "tfopt.errors",
+    "PolynomialDecay": "tfopt.pruning.schedules",
+    "PreserveSparsity": "tfopt.pruning.callback",
+    "PruningCallback": "tfopt.pruning.callback",
+    "PruningError": "tfopt.errors",
+    "Sensitivity": "tfopt.pruning.sensitivity",
+    "SparsityReport": "tfopt.pruning.sparsity",
     "TfoptError": "tfopt.errors",
     "UnsafeModelError": "tfopt.errors",
+    "Unstructured": "tfopt.pruning.masks",
     "benchmark": "tfopt.conversion.benchmark",
     "check": "tfopt.conversion.check",
     "convert": "tfopt.conversion.convert",
     "inspect": "tfopt.conversion.inspect",
     "load": "tfopt.conversion.load",
+    "prune": "tfopt.pruning.prune",
+    "prune_sensitivity": "tfopt.pruning.sensitivity",
+    "sparsity_report": "tfopt.pruning.sparsity",
 }
 
 if TYPE_CHECKING:
@@ -39,27 +52,47 @@ if TYPE_CHECKING:
         DataError,
         LoadError,
         OutputError,
+        PruningError,
         TfoptError,
         UnsafeModelError,
     )
+    from tfopt.pruning.callback import PreserveSparsity, PruningCallback
+    from tfopt.pruning.masks import Block, NByM, Unstructured
+    from tfopt.pruning.prune import prune
+    from tfopt.pruning.schedules import ConstantSparsity, PolynomialDecay
+    from tfopt.pruning.sensitivity import Sensitivity, prune_sensitivity
+    from tfopt.pruning.sparsity import SparsityReport, sparsity_report
 
 __all__ = [
     "ArgumentError",
     "BenchmarkResult",
+    "Block",
     "CheckResult",
+    "ConstantSparsity",
     "ConversionError",
     "ConversionResult",
     "DataError",
     "Interpreter",
     "LoadError",
+    "NByM",
     "OutputError",
+    "PolynomialDecay",
+    "PreserveSparsity",
+    "PruningCallback",
+    "PruningError",
+    "Sensitivity",
+    "SparsityReport",
     "TfoptError",
     "UnsafeModelError",
+    "Unstructured",
     "benchmark",
     "check",
     "convert",
     "inspect",
     "load",
+    "prune",
+    "prune_sensitivity",
+    "sparsity_report",
 ]
 
 

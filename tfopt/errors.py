@@ -31,3 +31,7 @@ class ConversionError(TfoptError):
     """The converter refused the model, crashed, hung or ran out of memory."""
 
     exit_code = 3
+
+
+class PruningError(TfoptError):
+    """Pruning cannot reach or hold its sparsity."""

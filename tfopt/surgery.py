@@ -1,6 +1,11 @@
-"""Walk a Keras model, of either generation, without editing it."""
+"""Walk a Keras model, of either generation, and select from it, without editing it."""
 
 import contextlib
+import dataclasses
+import difflib
+import fnmatch
+
+from tfopt import errors
 
 
 def walk_layers(model):
@@ -45,6 +50,196 @@ def _wrapped(layer):
         child = getattr(layer, name, None)
         if hasattr(child, "get_config"):
             yield child
+
+
+@dataclasses.dataclass(frozen=True)
+class Weight:
+    """A variable of a model and the layers around it, from the outermost to the one that owns it."""
+
+    variable: object
+    layers: tuple
+
+    @property
+    def layer_name(self):
+        """Names of the layers around it, such as `encoder/dense_1`."""
+        return "/".join(layer.name for layer in self.layers)
+
+    @property
+    def kind(self):
+        """The variable's own name, such as `kernel`."""
+        return self.variable.name.rpartition("/")[2].partition(":")[0]
+
+    @property
+    def name(self):
+        """Layers and own name, such as `encoder/dense_1/kernel`."""
+        return f"{self.layer_name}/{self.kind}"
+
+
+def walk_weights(model):
+    """Yields each variable of `model` once, as a `Weight`: those of nested models, wrappers, cells and custom layers too.
+
+    Args:
+        model: a Keras 3 or Keras 2 model that is built.
+    """
+    seen = set()
+
+    def walk(layer, around):
+        if id(layer) in seen:
+            return
+        seen.add(id(layer))
+        children = _sublayers(layer)
+        inner = {id(variable) for child in children for variable in child.weights}
+        for child in children:
+            yield from walk(child, (*around, child))
+        for variable in layer.weights:
+            if id(variable) not in inner and id(variable) not in seen:
+                seen.add(id(variable))
+                yield Weight(variable, around or (model,))
+
+    yield from walk(model, ())
+
+
+def _sublayers(layer):
+    found = {}
+
+    def look(value):
+        if all(hasattr(value, name) for name in ("call", "weights", "get_config")):
+            found[id(value)] = value
+        elif isinstance(value, list | tuple):
+            for each in value:
+                look(each)
+        elif isinstance(value, dict):
+            for each in value.values():
+                look(each)
+
+    look(getattr(layer, "layers", None))  # a model's own order
+    for value in vars(layer).values():  # Keras gives no public list of the layers in a layer
+        look(value)
+    found.pop(id(layer), None)
+    return list(found.values())
+
+
+def select(weights, include, exclude):
+    """Which weights are asked for, by the layers around them.
+
+    Args:
+        weights: list of `Weight`.
+        include, exclude: None, or one or a list of: a glob of a layer's name or of its path (`encoder/dense_*`), a layer class,
+            a function of a layer that returns a bool.
+
+    Returns:
+        (set of ids of the weights that `include` matches, the same for `exclude`).
+
+    Raises:
+        ArgumentError: one of them matches nothing.
+    """
+    chosen = []
+    for argument, patterns in (("include", include), ("exclude", exclude)):
+        matched = set()
+        patterns = [] if patterns is None else patterns if isinstance(patterns, list | tuple | set) else [patterns]
+        for pattern in patterns:
+            found = {id(weight) for weight in weights if _matches(argument, pattern, weight.layers)}
+            if not found:
+                names = sorted({layer.name for weight in weights for layer in weight.layers})
+                close = difflib.get_close_matches(pattern, names, cutoff=0.4) if isinstance(pattern, str) else []
+                raise errors.ArgumentError(
+                    f"{argument} must match layers that have weights. Received: {argument}={pattern!r}, which matches none. "
+                    f"{'Closest' if close else 'There are'}: {', '.join(close or names[:20])}."
+                )
+            matched |= found
+        chosen.append(matched)
+    return tuple(chosen)
+
+
+def _matches(argument, pattern, layers):
+    if isinstance(pattern, str):
+        names = [layer.name for layer in layers]
+        paths = ["/".join(names[: end + 1]) for end in range(len(names))]
+        return any(fnmatch.fnmatchcase(name, pattern) for name in (*names, *paths))
+    if isinstance(pattern, type):
+        return any(isinstance(layer, pattern) for layer in layers)
+    if callable(pattern):
+        return any(pattern(layer) for layer in layers)
+    raise errors.ArgumentError(
+        f"{argument} takes globs of layer names, layer classes and functions of a layer. Received: {argument}={pattern!r}."
+    )
+
+
+def output_layers(model):
+    """The layers with weights that make `model`'s outputs: from each output back to the first one.
+
+    Args:
+        model: a Keras 3 or Keras 2 model that is built. Of a subclassed one, whose graph is not known, the last layer counts.
+    """
+    outputs = _flat(getattr(model, "outputs", None) or [])
+    if not outputs:
+        last = [weight.layers[-1] for weight in walk_weights(model) if len(weight.variable.shape) >= 2]
+        return last[-1:]
+    found = []
+    producers = {id(tensor): operation for operation in _operations(model) for tensor in _tensors_of(operation, "output")}
+    for tensor in outputs:
+        operation = producers.get(id(tensor))
+        while operation is not None and not getattr(operation, "weights", None):
+            inputs = _tensors_of(operation, "input")
+            operation = producers.get(id(inputs[0])) if inputs else None
+        if operation is not None:
+            found += output_layers(operation) if getattr(operation, "outputs", None) else [operation]
+    return found
+
+
+def _operations(model):
+    import keras
+
+    if isinstance(model, keras.Sequential):
+        return keras.Function(model.inputs, model.outputs).operations
+    return getattr(model, "operations", None) or model.layers
+
+
+def _tensors_of(operation, side):
+    try:
+        return _flat(getattr(operation, side))
+    except (AttributeError, ValueError, RuntimeError):  # called several times, or never
+        return []
+
+
+def _flat(value):
+    if isinstance(value, dict):
+        return [each for inner in value.values() for each in _flat(inner)]
+    return [each for inner in value for each in _flat(inner)] if isinstance(value, list | tuple) else [value]
+
+
+def copy_model(model):
+    """A second model with the same layers and weights; not compiled.
+
+    Args:
+        model: a built Keras 3 or Keras 2 model. A subclassed one must have `get_config` (and `from_config`).
+
+    Raises:
+        ArgumentError: the model or one of its layers cannot be made again from its configuration.
+    """
+    import keras
+
+    try:
+        if isinstance(model, keras.Model) and not (isinstance(model, keras.Sequential) or getattr(model, "operations", None)):
+            copy = type(model).from_config(model.get_config())
+            copy.build_from_config(model.get_build_config())
+        elif isinstance(model, keras.Model):
+            copy = keras.models.clone_model(model)
+        else:
+            copy = type(model).from_config(model.get_config())
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise errors.ArgumentError(
+            f"the model must be one that its configuration can make again: its own layers and classes need `get_config`. "
+            f"Received: {describe(model)}: {str(error).strip().splitlines()[0]}"
+        ) from error
+    values = model.get_weights()
+    if len(copy.get_weights()) != len(values):
+        raise errors.ArgumentError(
+            f"the model must be one that its configuration can make again with all weights. Received: {describe(model)}, whose "
+            f"copy has {len(copy.get_weights())} of {len(values)}. Create weights in __init__ or build()."
+        )
+    copy.set_weights(values)
+    return copy
 
 
 @contextlib.contextmanager

@@ -1,0 +1,302 @@
+"""`PruningCallback`, which prunes on a schedule during `fit`, and `PreserveSparsity`, which keeps zeros that are there."""
+
+import keras
+import numpy as np
+
+from tfopt import errors, surgery
+from tfopt.pruning import masks
+from tfopt.pruning.masking import MaskingCallback, warn
+from tfopt.pruning.options import as_plan, check_final, check_options
+from tfopt.pruning.targets import Target, find_targets
+
+_UPDATES = 50  # of the masks, between begin and end, by default
+
+
+class PruningCallback(MaskingCallback):
+    """Prunes a Keras 3 model while it trains: the weights of least magnitude become zero, and stay zero.
+
+    At each update, `round(size x sparsity)` weights of every tensor (or of all together) are zero, and the optimizer holds them
+    there in its compiled step. The model needs no wrapper and no strip: it stays the Keras model that it was, and so do its files.
+    Zeros that are there at the beginning stay as well, so that a second `fit` never falls behind the first.
+
+    Example:
+
+    ```python
+    model.fit(x, y, epochs=10, callbacks=[tfopt.PruningCallback(tfopt.PolynomialDecay(final_sparsity=0.8))])
+    print(tfopt.sparsity_report(model))
+    ```
+
+    `logs["sparsity"]` is the share of zeros in the pruned weights at the end of each epoch: in History, TensorBoard, CSVLogger.
+    `EarlyStopping` and a `ModelCheckpoint` that keeps the best model wait until the final sparsity is reached.
+
+    Args:
+        schedule: `ConstantSparsity` or `PolynomialDecay`. Steps are `optimizer.iterations`, so a resumed run goes on where it was.
+        pattern: `Unstructured()`, `Block((rows, columns))` or `NByM(n, m)`. Weights that it does not fit are left out, and listed
+            in `skipped`; if they were asked for, that is an error.
+        scope: "layer": each tensor reaches the sparsity. "global": all together do, by one threshold for all.
+        include, exclude: None, or one or a list of: a glob of a layer's name or path (`encoder/dense_*`), a layer class, a function
+            of a layer that returns a bool. One that matches nothing is an error. By default the kernels of Dense, EinsumDense,
+            Conv and its transposes, SeparableConv, MultiHeadAttention, LSTM and GRU are pruned, wherever they sit; what is
+            included is pruned with all its weights of rank 2 and more, embeddings, depthwise kernels and output layer too.
+        frequency: optimizer steps between two updates, an int above 0; None: 50 updates between the schedule's begin and end.
+
+    Attributes:
+        skipped: dict of weight name -> why it is not pruned, once training has begun.
+
+    Raises:
+        ArgumentError: a wrong argument; at the beginning of `fit`, if a selector matches nothing or nothing can be pruned.
+        PruningError: the schedule does not fit the run, the zeros do not hold, or the sparsity was missed at the end.
+
+    References:
+        Zhu and Gupta, To prune, or not to prune, arXiv:1710.01878. Han et al., arXiv:1506.02626.
+    """
+
+    def __init__(self, schedule, *, pattern=masks.Unstructured(), scope="layer", include=None, exclude=None, frequency=None):
+        super().__init__()
+        check_options(pattern, scope)
+        if not callable(getattr(schedule, "resolve", None)):
+            raise errors.ArgumentError(
+                f"schedule must be tfopt.ConstantSparsity or tfopt.PolynomialDecay. Received: schedule={schedule!r}. "
+                "For a constant share of zeros: tfopt.ConstantSparsity(0.8)."
+            )
+        check_final(schedule.final, pattern, scope)
+        if frequency is not None and (isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1):
+            raise errors.ArgumentError(
+                f"frequency must be None or an int above 0, in optimizer steps. Received: frequency={frequency!r}."
+            )
+        self.schedule = schedule
+        self.pattern = pattern
+        self.scope = scope
+        self.include = include
+        self.exclude = exclude
+        self.frequency = frequency
+        self.skipped = {}
+        self._run = None  # the schedule in optimizer steps, once the run's place is known
+        self._waiting = []
+
+    def on_train_begin(self, logs=None):
+        """Selects the weights and puts masks on them."""
+        if getattr(self.model, "optimizer", None) is None:
+            raise errors.PruningError(
+                "the model must be compiled with an optimizer, whose steps place the schedule. Received: none."
+            )
+        super().on_train_begin(logs)
+        self._run = None
+        self._done = None  # step of the last update
+        self._calls_to_skip = 0
+        self._tried = False  # whether zeros were seen to hold after a step
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Places the schedule: only now other callbacks have restored weights, step and epoch of an interrupted run."""
+        if self._run is None:
+            self._place(epoch)
+        self._update()
+        self._calls_to_skip = 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Updates the masks, if that is due."""
+        if self._calls_to_skip > 0:  # no look at the device, which would have to wait for its last step
+            self._calls_to_skip -= 1
+            return
+        if not self._tried and any(self._masked) and self._step() > self._done:
+            self.verify()
+            self._tried = True
+        step = self._update()
+        if self._tried:
+            stride = max(1, self.model.steps_per_execution or 1)
+            self._calls_to_skip = max(0, -(-(self._next_update(step) - step) // stride) - 1)
+
+    def on_test_begin(self, logs=None):
+        """What is evaluated has the sparsity that is due by now."""
+        if self._run is not None:
+            self._update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds the sparsity to the logs."""
+        step = self._update()
+        super().on_epoch_end(epoch, logs)
+        if logs is not None:
+            logs["sparsity"] = sum(self.zeros()) / sum(target.size for target in self.targets)
+        if step >= self._run.end and not self._finished:
+            self._finished = True
+            for checkpoint, best in self._checkpoints:
+                checkpoint.best = best  # models that were not pruned to the end do not compete
+
+    def close(self):
+        """Compares the sparsity with the target."""
+        try:
+            step = self._update() if self._run is not None else 0
+        finally:
+            super().close()
+        if self._run is not None:
+            self._check_target(step)
+
+    def _find_targets(self):
+        targets, self.skipped = find_targets(
+            self.model, self.pattern, self.include, self.exclude, plan=as_plan(self.schedule.final), frozen=False
+        )
+        return targets
+
+    def _place(self, epoch):
+        steps, epochs = self.params.get("steps"), self.params.get("epochs")
+        start, total = self._step(), None
+        if steps is not None and epochs is not None:
+            start, total = start - epoch * steps, epochs * steps
+        run = self.schedule.resolve(start, total)
+        if total is not None and run.end > start + total:
+            super().close()
+            raise errors.PruningError(
+                f"the schedule must end within the run. Received: end at optimizer step {run.end:,}, and a run of {total:,} "
+                f"steps that ends at step {start + total:,}. Train longer, or give `end` as a fraction (0.75). To spread "
+                "a schedule over several calls of fit, give each its part, the next with `initial_sparsity` where the last ended."
+            )
+        self._run = run
+        self._frequency = self.frequency or max(1, (run.end - run.begin) // _UPDATES)
+        self._units = [target.size // self.pattern.unit for target in self.targets]
+        # Zeros that are there stay; but a tensor of zeros alone has just not been trained.
+        lowest = [int(np.count_nonzero(self.pattern.scores(target.matrix()) == 0)) for target in self.targets]
+        self._floors = [0 if count == units else count for count, units in zip(lowest, self._units, strict=True)]
+        self._counts_done = self._wanted(None)
+        self._finished = self._step() >= run.end
+        self._checkpoints = [(each, each.best) for each in self.others(keras.callbacks.ModelCheckpoint) if each.save_best_only]
+        self.replace_others(keras.callbacks.EarlyStopping, lambda callback: _Waiting(callback, self))
+
+    @property
+    def finished(self):
+        """Whether the final sparsity was reached at the end of an epoch."""
+        return self._finished
+
+    def _step(self):
+        return int(self.model.optimizer.iterations.numpy())
+
+    def _update(self):
+        """Makes the masks that are due at the optimizer's step, which is returned."""
+        step = self._step()
+        begin, end = self._run.begin, self._run.end
+        if step >= begin:
+            due = end if step >= end else begin + (step - begin) // self._frequency * self._frequency
+            if due != self._done:
+                self._make_masks(due)
+                self._done = due
+        return step
+
+    def _next_update(self, step):
+        begin, end = self._run.begin, self._run.end
+        if step < begin:
+            return begin
+        if step >= end:
+            return step + 1_000_000
+        return min(end, begin + ((step - begin) // self._frequency + 1) * self._frequency)
+
+    def _make_masks(self, step):
+        wanted = self._wanted(step)
+        if wanted == self._counts_done:
+            return
+        if any(self._masked):
+            self.verify()
+        matrices = [target.matrix() for target in self.targets]
+        made = masks.make_masks(matrices, self.pattern, wanted)
+        self.set_masks([target.unmatrix(mask) for target, mask in zip(self.targets, made, strict=True)])
+        self._counts_done = wanted
+        empty = [target.name for target, count in zip(self.targets, self._masked, strict=True) if count == target.size]
+        if empty:
+            warn(f"pruning removed every weight of {', '.join(empty)}. Exclude them, or choose scope='layer' or a lower sparsity.")
+
+    def _wanted(self, step):
+        """Units to remove at a step: of each target, or of all together. None: before pruning."""
+        if self.scope == "global":
+            sparsity = 0.0 if step is None else self._run(step)
+            return max(masks.count_zeros(sum(self._units), sparsity), sum(self._floors) if step is not None else 0)
+        wanted = []
+        for target, units, floor in zip(self.targets, self._units, self._floors, strict=True):
+            sparsity = 0.0 if step is None else self._run.of(target.layer_name)(step)
+            wanted.append(max(masks.count_zeros(units, sparsity), floor if step is not None else 0))
+        return wanted
+
+    def _check_target(self, step):
+        wanted, zeros = self._wanted(self._run.end), self.zeros()
+        pairs = [("all pruned weights together", sum(zeros), wanted, sum(self._units))]
+        if self.scope == "layer":
+            names = [target.name for target in self.targets]
+            pairs = list(zip(names, zeros, wanted, self._units, strict=True))
+        unit = self.pattern.unit
+        missed = [
+            f"{name} {count / (units * unit):.2%} of {due / units:.2%}"
+            for name, count, due, units in pairs
+            if count < (due - 1) * unit
+        ]
+        if missed:
+            reason = f"training ended at optimizer step {step:,}, the schedule ends at {self._run.end:,}"
+            if step >= self._run.end:
+                reason = "the weights were changed after the last step"
+            raise errors.PruningError(
+                f"the sparsity must be reached at the end of training. Received: {', '.join(missed)}: {reason}. Train longer, or "
+                "let the schedule end earlier."
+            )
+
+
+class PreserveSparsity(MaskingCallback):
+    """Keeps the zeros that the weights have when training begins: for fine-tuning, and for quantization after pruning.
+
+    Every weight of rank 2 and more that trains and has zeros, but not only zeros, is held at zero where it is zero.
+
+    Example:
+
+    ```python
+    model.fit(x, y, callbacks=[tfopt.PreserveSparsity()])
+    ```
+
+    Raises:
+        ArgumentError: at the beginning of `fit`, if no weight has zeros to keep.
+        PruningError: the zeros do not hold.
+    """
+
+    def on_train_begin(self, logs=None):
+        """Selects the weights and puts masks on them."""
+        super().on_train_begin(logs)
+        self._begun = self._tried = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Takes the masks: only now other callbacks have restored the weights of an interrupted run."""
+        if not self._begun:
+            values = [target.variable.numpy() != 0 for target in self.targets]
+            self.set_masks([value | (not value.any()) for value in values])
+            self._begun = True
+            if not any(self._masked):
+                self.close()
+                raise errors.ArgumentError(
+                    "the model must have weights with zeros to keep. Received: a dense model. Prune it first, with "
+                    "tfopt.PruningCallback or tfopt.prune."
+                )
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Looks once, after the first step, whether the zeros hold."""
+        if not self._tried and batch > 0:
+            self.verify()
+            self._tried = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds the sparsity to the logs."""
+        super().on_epoch_end(epoch, logs)
+        if logs is not None:
+            logs["sparsity"] = sum(self._masked) / sum(target.size for target in self.targets)
+
+    def _find_targets(self):
+        weights = [weight for weight in surgery.walk_weights(self.model) if len(weight.variable.shape) >= 2]
+        return [Target(weight) for weight in weights if weight.variable.trainable]
+
+
+class _Waiting(keras.callbacks.Callback):
+    """Stands for another callback of the run, which sees the ends of epochs only once pruning is over."""
+
+    def __init__(self, callback, pruning):
+        super().__init__()
+        for name in dir(callback):
+            if name.startswith("on_") and name != "on_epoch_end":
+                setattr(self, name, getattr(callback, name))
+        self._callback = callback
+        self._pruning = pruning
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self._pruning.finished:
+            self._callback.on_epoch_end(epoch, logs)

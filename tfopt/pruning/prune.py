@@ -1,0 +1,76 @@
+"""`prune()`: zeros in one shot, without training."""
+
+import collections.abc
+
+import numpy as np
+
+from tfopt import errors, surgery
+from tfopt.pruning import masks, schedules
+from tfopt.pruning.options import as_plan, check_final, check_options
+from tfopt.pruning.targets import find_targets
+
+
+def prune(model, sparsity=None, *, threshold=None, pattern=masks.Unstructured(), scope="layer", include=None, exclude=None):
+    """A copy of a model whose weights of least magnitude are zero; nothing is trained.
+
+    With `sparsity`, the `round(size x sparsity)` smallest of each tensor (or of all together) become zero; with `threshold`,
+    every weight with `|w| <= threshold`. Train the copy with `tfopt.PreserveSparsity()` to win accuracy back.
+
+    Example:
+
+    ```python
+    pruned = tfopt.prune(model, sparsity=0.5)
+    pruned = tfopt.prune(model, threshold=0.01, include="conv*")
+    pruned = tfopt.prune(model, tfopt.prune_sensitivity(model, (x, y), metric="accuracy").plan(tolerance=0.005))
+    ```
+
+    Args:
+        model: a built Keras 3 or Keras 2 model; it stays as it is.
+        sparsity: fraction of zeros, in [0, 1), or a plan (dict of layer name -> fraction). `NByM` needs none.
+        threshold: float, 0 or more, instead of `sparsity`; only for single weights, `Unstructured()`.
+        pattern, scope, include, exclude: as for `PruningCallback`; frozen layers are pruned too.
+
+    Returns:
+        A model of the same kind, not compiled.
+
+    Raises:
+        ArgumentError: a wrong argument, a selector that matches nothing, or a model that cannot be copied.
+        PruningError: a weight is NaN or infinite.
+
+    References:
+        Han et al., Learning both weights and connections, arXiv:1506.02626.
+    """
+    check_options(pattern, scope)
+    if sparsity is None and threshold is None and isinstance(pattern, masks.NByM):
+        sparsity = pattern.sparsity
+    if (sparsity is None) == (threshold is None):
+        raise errors.ArgumentError(
+            f"prune needs either a sparsity or a threshold. Received: sparsity={sparsity!r}, threshold={threshold!r}."
+        )
+    if threshold is None:
+        schedules.check_sparsity("sparsity", sparsity)
+        check_final(sparsity, pattern, scope)
+    elif pattern != masks.Unstructured() or not np.isreal(threshold) or not 0 <= threshold < np.inf:
+        raise errors.ArgumentError(
+            "threshold must be a number of 0 or more, with pattern=tfopt.Unstructured(). "
+            f"Received: threshold={threshold!r}, {pattern}."
+        )
+    copy = surgery.copy_model(model)
+    targets, _ = find_targets(copy, pattern, include, exclude, plan=as_plan(sparsity))
+    matrices = [target.matrix() for target in targets]
+    if threshold is not None:
+        made = [np.abs(matrix) > threshold for matrix in matrices]
+    else:
+        made = masks.make_masks(matrices, pattern, _counts(targets, sparsity, pattern, scope))
+    for target, mask in zip(targets, made, strict=True):
+        value = target.variable.numpy()
+        target.variable.assign(np.where(target.unmatrix(mask), value, np.zeros((), value.dtype)))
+    return copy
+
+
+def _counts(targets, sparsity, pattern, scope):
+    units = [target.size // pattern.unit for target in targets]
+    if scope == "global":
+        return masks.count_zeros(sum(units), sparsity)
+    each = [sparsity[target.layer_name] if isinstance(sparsity, collections.abc.Mapping) else sparsity for target in targets]
+    return [masks.count_zeros(count, share) for count, share in zip(units, each, strict=True)]
