@@ -44,7 +44,7 @@ FLOORS = {
     "tfopt.conversion.candidates": 3.35,
     "tfopt.conversion.post_training": 3.4,
     "tfopt.conversion.data_files": 3.0,
-    "tfopt.conversion.model_file": 3.0,
+    "tfopt.conversion.model_file": 3.05,
     "tfopt.conversion.safety": 3.1,
     "tfopt.conversion.samples": 3.1,
     "tfopt.conversion.calibrate": 3.1,

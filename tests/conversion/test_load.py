@@ -14,6 +14,8 @@ import tensorflow as tf
 import tfopt
 from tfopt.conversion import model_file
 
+LEGACY = pathlib.Path(__file__).parents[1] / "data" / "legacy_h5"
+
 
 @pytest.mark.parametrize("name", ["keras3.keras", "keras3.h5", "saved_model", "keras2.h5", "keras2.keras"])
 def test_loaded_model_computes_the_same(model_files, classifier, legacy_classifier, digits, name):
@@ -116,6 +118,14 @@ def test_damaged_file_is_refused(model_files, tmp_path, name, damage):
     path.write_bytes(damage((model_files / name).read_bytes()))
     with pytest.raises(tfopt.LoadError, match=f"Received: .*{name}"):
         tfopt.load(path)
+
+
+def test_a_file_in_which_hdf5_loops_for_ever_is_refused(tmp_path, monkeypatch):
+    content = (LEGACY / "keras-2.0.5_tf-1.4.1" / "embedding.h5").read_bytes()
+    (tmp_path / "loop.h5").write_bytes(content[:2471] + content[2470:])
+    monkeypatch.setattr(model_file, "PROBE_SECONDS", 4)
+    with pytest.raises(tfopt.LoadError, match="damaged HDF5 file, which cannot be read to its end"):
+        tfopt.load(tmp_path / "loop.h5")
 
 
 def test_truncated_saved_model_is_refused(model_files, tmp_path):

@@ -40,8 +40,9 @@ def _follow(layers):
         name = layer["config"]["name"] if "name" not in layer else layer["name"]
         first[name] = int(_has_own_input(layer))
         gives[name] = _most_tensors(layer, known_layers)
-    known = {name for name, layer in zip(first, layers, strict=False) if not layer.get("inbound_nodes")}
-    done = {(name, first[name]) for name in known} | {(name, 0) for name in known}
+    # Only inputs, and models with inputs of their own, have a tensor before anything was called.
+    known = {name for name, layer in zip(first, layers, strict=False) if _is_input(layer) or _has_own_input(layer)}
+    done = {(name, 0) for name in known}
     for name, layer in zip(first, layers, strict=False):
         for index, inbound in enumerate(layer.get("inbound_nodes") or ()):
             waiting.append(((name, first[name] + index), set(_references(inbound, gives))))
@@ -79,6 +80,13 @@ def _most_tensors(layer, known_layers):
         op = config.get("function") or (node.get("op") if isinstance(node, dict) else node)
         return _MOST if _SEVERAL_OPS.match(str(op)) else 1
     return 1 if kind in known_layers and not _SEVERAL.fullmatch(kind) else _MOST
+
+
+def _is_input(layer):
+    config = layer.get("config")
+    return layer.get("class_name") == "InputLayer" or (
+        not layer.get("inbound_nodes") and isinstance(config, dict) and ("batch_input_shape" in config or "batch_shape" in config)
+    )
 
 
 def _has_own_input(layer):

@@ -1,11 +1,17 @@
 """What a model file says of itself, read without loading it: its kind, its writer and its configuration."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import zipfile
 
+from tfopt import errors
+from tfopt.conversion import isolation
 from tfopt.errors import LoadError
+
+PROBE_SECONDS = 20  # what a process may take to start and read a small file
+_SLOWEST = 5e6  # bytes a second that any disk reads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +97,7 @@ def _read_keras(path):
 def _read_h5(path):
     import h5py
 
+    _probe_h5(path)
     try:
         with h5py.File(path, "r") as file:
             config = file.attrs.get("model_config")
@@ -107,6 +114,37 @@ def _read_h5(path):
     if config is None:
         return ModelFile(path, "weights", str(found["keras_version"]), None, str(found["backend"]))
     return _described(path, "h5", found["keras_version"], config, str(found["backend"]))
+
+
+def _probe_h5(path):
+    """Reads all of a file in a process of its own first: in a damaged one, HDF5 may loop for ever or crash."""
+    seconds = PROBE_SECONDS + path.stat().st_size / _SLOWEST
+    try:
+        isolation.run("tfopt.conversion.model_file:read_all_h5", {"path": str(path.resolve())}, timeout=seconds)
+    except errors.ConversionError as error:
+        raise refusal(path, "a damaged HDF5 file, which cannot be read to its end", "Copy or save it again.") from error
+
+
+def read_all_h5(request, progress):
+    """Reads every attribute and every array of a file; what cannot be read is found by who needs it."""
+    import h5py
+
+    def visit(name, item):
+        _attempt(lambda: [item.attrs.get(key) for key in item.attrs])
+        if isinstance(item, h5py.Dataset):
+            _attempt(lambda: item[()])
+
+    def read():
+        with h5py.File(request["path"], "r") as file:
+            visit("", file)
+            file.visititems(visit)
+
+    _attempt(read)
+
+
+def _attempt(read):
+    with contextlib.suppress(OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, MemoryError):
+        read()
 
 
 def _described(path, kind, version, config, backend=""):
