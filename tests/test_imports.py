@@ -167,7 +167,9 @@ def test_stage_packages_hold_a_docstring_only():
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["convert"], ["check"], ["benchmark"], ["inspect"], ["demo"]], ids=lambda names: " ".join(names) or "tfopt"
+    "arguments",
+    [[], ["convert"], ["check"], ["benchmark"], ["inspect"], ["prune"], ["demo"]],
+    ids=lambda names: " ".join(names) or "tfopt",
 )
 def test_help_is_light(arguments):
     code = f"""

@@ -169,6 +169,35 @@ def inspect(model, as_json, quiet, verbose, **request):
 
 
 @cli.command()
+@click.argument("model")
+@click.option("-o", "--output", required=True, metavar="OUT.keras", help="The pruned model, .keras or .h5.")
+@click.option("--sparsity", type=float, help="Fraction of zeros, such as 0.8.")
+@click.option("--threshold", type=float, help="Instead: weights up to this magnitude become zero.")
+@click.option("--block", type=int, nargs=2, metavar="ROWS COLUMNS", help="Prune blocks of this size.")
+@click.option("--n-by-m", type=int, nargs=2, metavar="N M", help="Leave at most N of every M weights, such as 2 4.")
+@click.option(
+    "--scope", type=click.Choice(["layer", "global"]), default="layer", show_default=True, help="Where the sparsity counts."
+)
+@click.option("--include", multiple=True, metavar="GLOB", help="Layers to prune, by name or path; else the usual kernels.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Layers to leave as they are.")
+@_loading
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+@_printing
+def prune(model, output, force, as_json, quiet, verbose, **request):
+    """Set the weights of least magnitude to zero, without training, and tell what that brings.
+
+    \b
+    tfopt prune model.h5 -o pruned.keras --sparsity 0.5
+    """
+    from tfopt import pipeline
+
+    result = pipeline.prune_to_file(
+        model, output, force=force, verbose=verbose, show_progress=not (quiet or as_json), **request
+    )  # fmt: skip
+    terminal.show(result, terminal.pruning, as_json=as_json, quiet=quiet)
+
+
+@cli.command()
 @click.option("-o", "--output", default="tfopt-demo", show_default=True, metavar="FOLDER", help="Where the demo's files go.")
 @_printing
 def demo(output, as_json, quiet, verbose):

@@ -1,5 +1,7 @@
 """The only door to Keras 2: `tf_keras` is imported here, inside functions, and nowhere else."""
 
+from tfopt import errors
+
 # Layers that files name although `tf_keras.layers` does not list them: tf_keras finds them all the same.
 _UNLISTED_LAYERS = {
     "Functional", "Model", "Sequential", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod", "InstanceMethod",
@@ -90,6 +92,28 @@ def load_model(path, *, custom_objects=None, safe_mode=True):
     import tf_keras
 
     return tf_keras.models.load_model(path, custom_objects=custom_objects, compile=False, safe_mode=safe_mode)
+
+
+def copy_model(model):
+    """A second `tf_keras` model with the same layers and weights; not compiled.
+
+    Args:
+        model: a built `tf_keras` model, Sequential or functional.
+
+    Raises:
+        ArgumentError: the model is a subclassed one.
+    """
+    import tf_keras
+
+    try:
+        copy = tf_keras.models.clone_model(model)
+    except (ValueError, NotImplementedError) as error:
+        raise errors.ArgumentError(
+            f"the model must be one that its configuration can make again: Sequential or functional. Received: {model.name} "
+            f"({type(model).__name__}): {str(error).splitlines()[0]}"
+        ) from error
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def fused_lstm(weights, return_sequences, name):

@@ -1,9 +1,9 @@
-"""From files to files: run a conversion in a child process and write its results, all of them or none."""
+"""From files to files: run the work in a child process and write its results, all of them or none."""
 
 import pathlib
 import tempfile
 
-from tfopt import files, terminal
+from tfopt import errors, files, terminal
 from tfopt.conversion import isolation, report
 
 
@@ -44,3 +44,58 @@ def convert_to_file(
     if kept:
         files.write(dict(zip(outputs, contents, strict=True)), force=force)
     return {**result, "written": str(path) if kept else None}
+
+
+def prune_to_file(model, output, *, force=False, verbose=False, show_progress=False, **request):
+    """What `tfopt prune` does. This process needs neither TensorFlow nor NumPy.
+
+    Args:
+        model, output: paths; the output ends in `.keras` or `.h5`.
+        force, verbose, show_progress: bool, as the options of the command.
+        request: the other options of the command.
+
+    Returns:
+        dict: the `SparsityReport`, "skipped" (weight name -> reason), "written".
+
+    Raises:
+        TfoptError: nothing was written.
+    """
+    path = pathlib.Path(output)
+    if path.suffix not in (".keras", ".h5"):
+        raise errors.ArgumentError(f"The output must be a .keras or .h5 file. Received: {path}.")
+    files.require_writable([path], force=force)
+    with tempfile.TemporaryDirectory(prefix="tfopt-") as folder, terminal.progress(show_progress) as progress:
+        staging = pathlib.Path(folder) / f"model{path.suffix}"
+        request |= {"model": str(model), "staging": str(staging)}
+        result = isolation.run("tfopt.pipeline:prune_file", request, progress=progress, verbose=verbose)
+        files.write({path: staging.read_bytes()}, force=force)
+    return {**result, "written": str(path)}
+
+
+def prune_file(request, progress):
+    """Loads, prunes and saves a model, in the child."""
+    import tfopt
+    from tfopt.pruning.targets import find_targets
+
+    progress({"stage": "load"})
+    model = tfopt.load(
+        request["model"], custom_objects=request["custom_objects"], architecture=request["architecture"],
+        allow_unsafe=request["allow_unsafe"],
+    )  # fmt: skip
+    progress({"stage": "prune"})
+    if request["block"] and request["n_by_m"]:
+        raise errors.ArgumentError("a model is pruned by one pattern. Received: --block and --n-by-m. Give one of them.")
+    pattern = tfopt.Unstructured()
+    if request["block"]:
+        pattern = tfopt.Block(tuple(request["block"]))
+    elif request["n_by_m"]:
+        pattern = tfopt.NByM(*request["n_by_m"])
+    selection = {"include": list(request["include"]) or None, "exclude": list(request["exclude"]) or None}
+    pruned = tfopt.prune(
+        model, request["sparsity"], threshold=request["threshold"], pattern=pattern, scope=request["scope"], **selection
+    )
+    _, skipped = find_targets(model, pattern, **selection)
+    progress({"stage": "save"})
+    pruned.save(request["staging"])
+    found = tfopt.sparsity_report(pruned)
+    return {**report.to_dict(found), "sparsity": found.sparsity, "skipped": skipped}

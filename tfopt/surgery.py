@@ -212,7 +212,7 @@ def copy_model(model):
     """A second model with the same layers and weights; not compiled.
 
     Args:
-        model: a built Keras 3 or Keras 2 model. A subclassed one must have `get_config` (and `from_config`).
+        model: a built Keras 3 model. A subclassed one must have `get_config` (and `from_config`).
 
     Raises:
         ArgumentError: the model or one of its layers cannot be made again from its configuration.
@@ -220,13 +220,11 @@ def copy_model(model):
     import keras
 
     try:
-        if isinstance(model, keras.Model) and not (isinstance(model, keras.Sequential) or getattr(model, "operations", None)):
-            copy = type(model).from_config(model.get_config())
-            copy.build_from_config(model.get_build_config())
-        elif isinstance(model, keras.Model):
+        if isinstance(model, keras.Sequential) or getattr(model, "operations", None):
             copy = keras.models.clone_model(model)
         else:
             copy = type(model).from_config(model.get_config())
+            copy.build_from_config(model.get_build_config())
     except (NotImplementedError, TypeError, ValueError) as error:
         raise errors.ArgumentError(
             f"the model must be one that its configuration can make again: its own layers and classes need `get_config`. "

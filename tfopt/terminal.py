@@ -94,7 +94,7 @@ def timing(name, other, result):
 
 def contents(name, result):
     """Prints what `tfopt inspect` found."""
-    print(f"{name}: {result['format']}, {result['bytes']:,} B, {result['parameters']:,} parameters")
+    print(f"{name}: {result['format']}, {result['bytes']:,} B, {result['parameters']:,} parameters{_zeros(result['sparsity'])}")
     rows = [
         [kind, item["name"], item["dtype"], formats.shape(item["shape"]), formats.affine(item)]
         for kind, items in (("input", result["inputs"]), ("output", result["outputs"]))
@@ -106,14 +106,51 @@ def contents(name, result):
         table(["op", "count"], [[op, str(count)] for op, count in result["ops"].items()])
         weights = [tensor for tensor in result["tensors"] if tensor["role"] == "weight"]
         table(
-            ["weight", "dtype", "shape", "scales"],
-            [[t["name"].split(";")[-1], t["dtype"], formats.shape(t["shape"]), str(len(t["scale"]) or "")] for t in weights],
+            ["weight", "dtype", "shape", "scales", "zeros"],
+            [
+                [t["name"].split(";")[-1], t["dtype"], formats.shape(t["shape"]), str(len(t["scale"]) or ""), _share(t)]
+                for t in weights
+            ],
         )
     else:
         table(
-            ["layer", "class", "parameters", "dtype"],
-            [[layer["name"], layer["class"], f"{layer['parameters']:,}", layer["dtype"]] for layer in result["layers"]],
+            ["layer", "class", "parameters", "dtype", "zeros"],
+            [
+                [layer["name"], layer["class"], f"{layer['parameters']:,}", layer["dtype"], formats.percent(layer["sparsity"])]
+                for layer in result["layers"]
+            ],
         )
+
+
+def pruning(result):
+    """Prints what `tfopt prune` did."""
+    rows = [
+        [
+            weight["name"],
+            weight["layer_class"],
+            formats.shape(weight["shape"]),
+            formats.percent(weight["zeros"] / weight["parameters"]),
+        ]
+        for weight in result["weights"]
+    ]
+    table(["weight", "class", "shape", "zeros"], rows)
+    for name, reason in result["skipped"].items():
+        print(f"left as it is: {name}: {reason}")
+    sizes = f"{result['int8_bytes']:,} B, in gzip {result['int8_gzip_bytes']:,} B"
+    print(f"all weights listed: {formats.percent(result['sparsity'])} zeros; as int8 {sizes}")
+    print("Zeros shrink what is sent in gzip, not the file itself, and the CPU runtime is not faster for them.")
+    print(f"Written: {result['written']}")
+
+
+def _zeros(sparsity):
+    return f", {formats.percent(sparsity)} of the weights zero" if sparsity else ""
+
+
+def _share(tensor):
+    size = 1
+    for side in tensor["shape"]:
+        size *= side
+    return formats.percent(tensor["zeros"] / size) if "zeros" in tensor else ""
 
 
 def table(head, rows):

@@ -2,6 +2,8 @@
 
 import pathlib
 
+import numpy as np
+
 from tfopt import surgery
 from tfopt.conversion import report, signature, structure
 from tfopt.conversion.interpreter import Interpreter, is_tflite
@@ -23,8 +25,10 @@ def inspect(path, *, custom_objects=None, architecture=None, allow_unsafe=False)
 
     Returns:
         dict of JSON types. For TFLite: "format", "bytes", "quantization", "inputs", "outputs", "ops", "tensors" (name, role,
-        shape, dtype, scale, zero point), "float_ops", "partitions", "parameters". For Keras: "format", "bytes", "inputs",
-        "outputs", "layers" (name, class, output shape, parameters, dtype), "parameters", "trainable_parameters".
+        shape, dtype, scale, zero point, and of weights of rank 2 and more "zeros"), "float_ops", "partitions", "parameters",
+        "sparsity". For Keras: "format", "bytes", "inputs", "outputs", "layers" (name, class, parameters, dtype, "sparsity"),
+        "parameters", "trainable_parameters", "sparsity". A sparsity is the fraction of zeros in weights of rank 2 and more, as
+        integers those that stand for zero; None where there are no such weights.
 
     Raises:
         LoadError: the file is missing, damaged or of another kind.
@@ -42,8 +46,15 @@ def inspect_file(request, progress):
 
 
 def _inspect_tflite(path):
-    found = structure.examine(Interpreter(path))
+    interpreter = Interpreter(path)
+    found = structure.examine(interpreter)
     content = report.to_dict(found)
+    zeros, total = 0, 0
+    for entry, tensor in zip(content["tensors"], found.tensors, strict=True):
+        if tensor.role == "weight" and len(tensor.shape) >= 2:
+            zero = tensor.zero_point[0] if tensor.zero_point else 0
+            entry["zeros"] = int(np.count_nonzero(interpreter.tensor(tensor.index) == zero))
+            zeros, total = zeros + entry["zeros"], total + _size(tensor.shape)
     weights = [tensor for tensor in found.tensors if tensor.role == "weight"]
     return {
         "format": "tflite",
@@ -51,6 +62,7 @@ def _inspect_tflite(path):
         "inputs": [_described(tensor.name, tensor.shape, tensor.dtype, tensor) for tensor in found.inputs],
         "outputs": [_described(tensor.name, tensor.shape, tensor.dtype, tensor) for tensor in found.outputs],
         "parameters": sum(_size(tensor.shape) for tensor in weights),
+        "sparsity": zeros / total if total else None,
         **content,
     }
 
@@ -74,12 +86,20 @@ def _inspect_keras(path, model):
                 "class": type(layer).__name__,
                 "parameters": sum(_size(weight.shape) for weight in layer.weights),
                 "dtype": str(getattr(layer, "compute_dtype", None) or ""),
+                "sparsity": _sparsity(layer.weights),
             }
             for layer in surgery.walk_layers(model)
         ],
         "parameters": sum(_size(weight.shape) for weight in model.weights),
         "trainable_parameters": sum(_size(weight.shape) for weight in model.trainable_weights),
+        "sparsity": _sparsity(model.weights),
     }
+
+
+def _sparsity(weights):
+    arrays = [np.asarray(weight) for weight in weights if len(weight.shape) >= 2]
+    total = sum(array.size for array in arrays)
+    return float(1 - sum(map(np.count_nonzero, arrays)) / total) if total else None
 
 
 def _described(name, shape, dtype, tensor=None):

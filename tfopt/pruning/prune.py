@@ -4,10 +4,10 @@ import collections.abc
 
 import numpy as np
 
-from tfopt import errors, surgery
+from tfopt import errors
 from tfopt.pruning import masks, schedules
 from tfopt.pruning.options import as_plan, check_final, check_options
-from tfopt.pruning.targets import find_targets
+from tfopt.pruning.targets import copy_model, find_targets
 
 
 def prune(model, sparsity=None, *, threshold=None, pattern=masks.Unstructured(), scope="layer", include=None, exclude=None):
@@ -55,7 +55,7 @@ def prune(model, sparsity=None, *, threshold=None, pattern=masks.Unstructured(),
             "threshold must be a number of 0 or more, with pattern=tfopt.Unstructured(). "
             f"Received: threshold={threshold!r}, {pattern}."
         )
-    copy = surgery.copy_model(model)
+    copy = copy_model(model)
     targets, _ = find_targets(copy, pattern, include, exclude, plan=as_plan(sparsity))
     matrices = [target.matrix() for target in targets]
     if threshold is not None:

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from tfopt import errors, surgery
+from tfopt import errors
 from tfopt.pruning import masks, schedules
 from tfopt.pruning.options import check_options
-from tfopt.pruning.targets import find_targets
+from tfopt.pruning.targets import copy_model, find_targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,7 @@ def prune_sensitivity(
     for sparsity in sparsities:
         schedules.check_sparsity("sparsities", sparsity, plan=False)
     measure = _measure_of(metric, data)
-    copy = surgery.copy_model(model)
+    copy = copy_model(model)
     targets, _ = find_targets(copy, pattern, include, exclude)
     layers = {}
     for target in targets:
