@@ -123,7 +123,7 @@ def test_damaged_file_is_refused(model_files, tmp_path, name, damage):
 def test_a_file_in_which_hdf5_loops_for_ever_is_refused(tmp_path, monkeypatch):
     content = (LEGACY / "keras-2.0.5_tf-1.4.1" / "embedding.h5").read_bytes()
     (tmp_path / "loop.h5").write_bytes(content[:2471] + content[2470:])
-    monkeypatch.setattr(model_file, "PROBE_SECONDS", 4)
+    monkeypatch.setattr(model_file, "PROBE_SECONDS", 3)
     with pytest.raises(tfopt.LoadError, match="damaged HDF5 file, which cannot be read to its end"):
         tfopt.load(tmp_path / "loop.h5")
 

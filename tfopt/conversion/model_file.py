@@ -4,14 +4,15 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import resource
 import zipfile
 
 from tfopt import errors
 from tfopt.conversion import isolation
 from tfopt.errors import LoadError
 
-PROBE_SECONDS = 20  # what a process may take to start and read a small file
-_SLOWEST = 5e6  # bytes a second that any disk reads
+PROBE_SECONDS = 10  # of CPU time that reading a small file may take
+_SLOWEST = 5e6  # bytes a second that any CPU reads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,9 +119,10 @@ def _read_h5(path):
 
 def _probe_h5(path):
     """Reads all of a file in a process of its own first: in a damaged one, HDF5 may loop for ever or crash."""
-    seconds = PROBE_SECONDS + path.stat().st_size / _SLOWEST
+    seconds = int(PROBE_SECONDS + path.stat().st_size / _SLOWEST)
+    request = {"path": str(path.resolve()), "seconds": seconds}
     try:
-        isolation.run("tfopt.conversion.model_file:read_all_h5", {"path": str(path.resolve())}, timeout=seconds)
+        isolation.run("tfopt.conversion.model_file:read_all_h5", request, timeout=3 * seconds)
     except errors.ConversionError as error:
         raise refusal(path, "a damaged HDF5 file, which cannot be read to its end", "Copy or save it again.") from error
 
@@ -128,6 +130,9 @@ def _probe_h5(path):
 def read_all_h5(request, progress):
     """Reads every attribute and every array of a file; what cannot be read is found by who needs it."""
     import h5py
+
+    # A loop in C listens to nobody: the kernel ends it, even if the parent is gone.
+    resource.setrlimit(resource.RLIMIT_CPU, (request["seconds"], request["seconds"]))
 
     def visit(name, item):
         _attempt(lambda: [item.attrs.get(key) for key in item.attrs])

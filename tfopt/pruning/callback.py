@@ -80,11 +80,12 @@ class PruningCallback(MaskingCallback):
             raise errors.PruningError(
                 "the model must be compiled with an optimizer, whose steps place the schedule. Received: none."
             )
-        super().on_train_begin(logs)
         self._run = None
         self._done = None  # step of the last update
+        self._units = None
         self._calls_to_skip = 0
         self._tried = False  # whether zeros were seen to hold after a step
+        super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Places the schedule: only now other callbacks have restored weights, step and epoch of an interrupted run."""
@@ -102,7 +103,7 @@ class PruningCallback(MaskingCallback):
             self.verify()
             self._tried = True
         step = self._update()
-        if self._tried:
+        if self.targets and (self._tried or not any(self._masked)):
             stride = max(1, self.model.steps_per_execution or 1)
             self._calls_to_skip = max(0, -(-(self._next_update(step) - step) // stride) - 1)
 
@@ -141,7 +142,9 @@ class PruningCallback(MaskingCallback):
         steps, epochs = self.params.get("steps"), self.params.get("epochs")
         start, total = self._step(), None
         if steps is not None and epochs is not None:
-            start, total = start - epoch * steps, epochs * steps
+            optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+            batches = optimizer.gradient_accumulation_steps or 1  # of one optimizer step
+            start, total = start - epoch * steps // batches, epochs * steps // batches
         run = self.schedule.resolve(start, total)
         if total is not None and run.end > start + total:
             super().close()
@@ -152,11 +155,6 @@ class PruningCallback(MaskingCallback):
             )
         self._run = run
         self._frequency = self.frequency or max(1, (run.end - run.begin) // _UPDATES)
-        self._units = [target.size // self.pattern.unit for target in self.targets]
-        # Zeros that are there stay; but a tensor of zeros alone has just not been trained.
-        lowest = [int(np.count_nonzero(self.pattern.scores(target.matrix()) == 0)) for target in self.targets]
-        self._floors = [0 if count == units else count for count, units in zip(lowest, self._units, strict=True)]
-        self._counts_done = self._wanted(None)
         self._finished = self._step() >= run.end
         self._checkpoints = [(each, each.best) for each in self.others(keras.callbacks.ModelCheckpoint) if each.save_best_only]
         self.replace_others(keras.callbacks.EarlyStopping, lambda callback: _Waiting(callback, self))
@@ -173,7 +171,13 @@ class PruningCallback(MaskingCallback):
         """Makes the masks that are due at the optimizer's step, which is returned."""
         step = self._step()
         begin, end = self._run.begin, self._run.end
-        if step >= begin:
+        if self.install() and self._units is None:
+            self._units = [target.size // self.pattern.unit for target in self.targets]
+            # Zeros that are there stay; but a tensor of zeros alone has just not been trained.
+            lowest = [int(np.count_nonzero(self.pattern.scores(target.matrix()) == 0)) for target in self.targets]
+            self._floors = [0 if count == units else count for count, units in zip(lowest, self._units, strict=True)]
+            self._counts_done = self._wanted(None)
+        if self._units and step >= begin:
             due = end if step >= end else begin + (step - begin) // self._frequency * self._frequency
             if due != self._done:
                 self._make_masks(due)
@@ -253,8 +257,13 @@ class PreserveSparsity(MaskingCallback):
 
     def on_train_begin(self, logs=None):
         """Selects the weights and puts masks on them."""
-        super().on_train_begin(logs)
+        if not self.model.built:
+            raise errors.ArgumentError(
+                "the model must be built, with weights that have zeros to keep. Received: a model without weights yet. Call it on "
+                "a batch, or load its weights, before fit()."
+            )
         self._begun = self._tried = False
+        super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Takes the masks: only now other callbacks have restored the weights of an interrupted run."""

@@ -41,19 +41,35 @@ class MaskingCallback(keras.callbacks.Callback):
         self._masked = []  # of each target, how many zeros its mask has
         self._callback_list = None
 
-    def on_train_begin(self, logs=None):
-        """Puts the masks, all True yet, on the variables."""
-        model = self.model
+    def set_model(self, model):
+        """Refuses models of Keras 2, whose `fit` asks callbacks for more before it calls any of them."""
         if not isinstance(model, keras.Model):
             raise errors.ArgumentError(
                 f"{type(self).__name__} serves Keras 3 models. Received: {surgery.describe(model)} of "
                 f"{type(model).__module__.partition('.')[0]}. For Keras 2 (tf_keras) there is tfopt.legacy.prune(model, schedule)."
             )
+        super().set_model(model)
+
+    def on_train_begin(self, logs=None):
+        """Puts the masks, all True yet, on the variables, if there are any yet."""
+        self.targets, self._masks, self._masked = [], [], []
         self._callback_list = _callback_list_of(self)
         self._refuse_swapped_averages()
+        if self._callback_list is not None:
+            others = [callback for callback in self._callback_list.callbacks if callback is not self]
+            self._callback_list.callbacks = [self, *others, _Close(self)]
+        self.install()
+
+    def install(self):
+        """Puts masks on the variables unless that is done; a subclassed model has none before its first step.
+
+        Returns:
+            bool, whether the masks are there.
+        """
+        if self.targets or not self.model.built:
+            return bool(self.targets)
         self.targets = self._find_targets()
-        self._masks = []
-        with model.distribute_strategy.scope():
+        with self.model.distribute_strategy.scope():
             for target in self.targets:
                 shape = tuple(target.variable.shape)
                 self._masks.append(keras.Variable(np.ones(shape, bool), trainable=False, dtype="bool", name="mask"))
@@ -63,10 +79,8 @@ class MaskingCallback(keras.callbacks.Callback):
                 before = before.inner
             target.variable.constraint = MaskConstraint(mask, before)
         self._masked = [0] * len(self.targets)
-        model.make_train_function(force=True)  # one traced before knows no constraint
-        if self._callback_list is not None:
-            others = [callback for callback in self._callback_list.callbacks if callback is not self]
-            self._callback_list.callbacks = [self, *others, _Close(self)]
+        self.model.make_train_function(force=True)  # one traced before knows no constraint
+        return True
 
     def on_epoch_end(self, epoch, logs=None):
         """Looks whether the zeros are there."""

@@ -131,8 +131,8 @@ class NByM:
 
 
 def count_zeros(units, sparsity):
-    """How many of `units` go at a sparsity: `units - round(units (1 - sparsity))`, half to even as in tfmot."""
-    return units - round(units * (1 - sparsity))
+    """How many of `units` go at a sparsity: `units - max(1, round(units (1 - sparsity)))`, half to even as in tfmot."""
+    return units - max(1, round(units * (1 - sparsity)))
 
 
 def remove_lowest(scores, count):
