@@ -1,4 +1,19 @@
-"""The only door to Keras 2: `tf_keras` is imported here, inside functions, and nowhere else."""
+"""The only door to Keras 2: `tf_keras` and tfmot are imported here, inside functions, and nowhere else."""
+
+import collections
+import dataclasses
+import functools
+import operator
+import os
+
+import numpy as np
+
+from tfopt import errors, surgery
+from tfopt.pruning import masks, schedules
+from tfopt.pruning.options import as_plan, check_final, check_options
+from tfopt.pruning.targets import find_targets
+
+_UPDATES = 50  # of the masks, between begin and end, by default
 
 # Layers that files name although `tf_keras.layers` does not list them: tf_keras finds them all the same.
 _UNLISTED_LAYERS = {
@@ -110,3 +125,370 @@ def fused_lstm(weights, return_sequences, name):
     layer.build((None, None, len(kernel)))
     layer.set_weights(weights)
     return layer
+
+
+def prune(model, schedule, *, pattern=masks.Unstructured(), include=None, exclude=None, frequency=None):
+    """A copy of a Keras 2 model whose weights become zero while it trains, by tensorflow-model-optimization (tfmot).
+
+    The same schedule means the same as for `tfopt.PruningCallback`: at optimizer step `t`, before that step's gradient,
+    `size - round(size x (1 - s(t)))` weights of each tensor are zero. Compile the copy, train it with `pruning_callbacks()` and
+    take its layers out of tfmot's wrappers with `strip`.
+
+    Example:
+
+    ```python
+    pruned = tfopt.legacy.prune(model, tfopt.PolynomialDecay(final_sparsity=0.8))
+    pruned.compile("adam", "mse")
+    pruned.fit(x, y, epochs=10, callbacks=tfopt.legacy.pruning_callbacks())
+    tfopt.legacy.strip(pruned).save("pruned.h5")
+    ```
+
+    Where the arithmetic of tfmot differs from that of `tfopt.PruningCallback`:
+
+    - tfmot counts steps from 1 and tfopt from 0: tfmot's `begin_step=1, end_step=101` is `begin=0, end=100` here. tfmot's own
+      schedules miss the last update unless `frequency` divides `end_step - begin_step`; here it always takes place.
+    - tfmot's own `ConstantSparsity` chooses the weights anew every `frequency` steps; here they are chosen once, at `begin`.
+    - tfmot computes the count in float32, `max(round(size x (1 - s)), 1)` weights left: one of a tensor always stays, and large
+      tensors differ by a few weights, one in 4 million.
+    - Of weights with the magnitude of the threshold tfmot keeps all, tfopt as many as are due.
+    - tfmot ranks weights after the optimizer's step: where one step lifts a pruned weight over the threshold, it comes back in
+      the place of another. In tfopt a pruned weight stays zero.
+
+    Args:
+        model: a built tf_keras Sequential or functional model; it stays as it is. Nested ones are pruned inside.
+        schedule: `ConstantSparsity` or `PolynomialDecay`, in steps of the optimizer or fractions of the run.
+        pattern: `Unstructured()`; `Block((rows, columns))` for matrices only (Dense and recurrent layers; exclude others);
+            `NByM(n, m)` for kernels of Dense and Conv2D whose input channels divide by `m`, with `ConstantSparsity` from the
+            beginning, as tfmot makes it at the first step.
+        include, exclude: as for `tfopt.PruningCallback`, which selects the same weights.
+        frequency: optimizer steps between two updates, an int above 0; None: 50 updates between the schedule's begin and end.
+
+    Returns:
+        A `tf_keras.Model`, not compiled. Weights that are zero already stay zero.
+
+    Raises:
+        ArgumentError: a wrong argument, a Keras 3 model, or something that tfmot cannot do.
+
+    References:
+        Zhu and Gupta, To prune, or not to prune, arXiv:1710.01878.
+    """
+    _check_model(model, "prune")
+    if _wrapped_layers(model):
+        raise errors.ArgumentError(
+            f"the model must not be under pruning already. Received: {surgery.describe(model)}. Call tfopt.legacy.strip on it before."
+        )
+    check_options(pattern, "layer")
+    if not callable(getattr(schedule, "resolve", None)):
+        raise errors.ArgumentError(
+            f"schedule must be tfopt.ConstantSparsity or tfopt.PolynomialDecay. Received: schedule={schedule!r}."
+        )
+    check_final(schedule.final, pattern, "layer")
+    if frequency is not None and (isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1):
+        raise errors.ArgumentError(
+            f"frequency must be None or an int above 0, in optimizer steps. Received: frequency={frequency!r}."
+        )
+    if isinstance(pattern, masks.NByM) and not (isinstance(schedule, schedules.ConstantSparsity) and schedule.begin == 0):
+        raise errors.ArgumentError(
+            f"tfmot makes {pattern} at the first step and not bit by bit. Received: schedule={schedule!r}. Give "
+            f"tfopt.ConstantSparsity({pattern.sparsity:g})."
+        )
+    copy = surgery.copy_model(model)
+    targets, _ = find_targets(copy, pattern, include, exclude, plan=as_plan(schedule.final), frozen=False)
+    found = collections.defaultdict(list)
+    for target in targets:
+        found[_unit(target)].append(target)
+    options = {}
+    if isinstance(pattern, masks.Block):
+        options["block_size"] = pattern.shape
+    if isinstance(pattern, masks.NByM):
+        options["sparsity_m_by_n"] = (pattern.m - pattern.n, pattern.m)  # how many of m are zero
+    replacements = {}
+    for layer, own in found.items():
+        for target in own:
+            _check_tfmot_can(target, pattern)
+        plans = [schedule.of(target.layer_name) for target in own]
+        if any(plan != plans[0] for plan in plans):
+            raise errors.ArgumentError(
+                f"tfmot gives all weights of a layer the same sparsity. Received: {surgery.describe(layer)}, with "
+                f"{', '.join(f'{target.name} {plan.final:g}' for target, plan in zip(own, plans, strict=True))}."
+            )
+        # tfmot asks a layer for its weights to prune, and knows only some layers by itself.
+        layer.get_prunable_weights = functools.partial(list, [target.variable for target in own])
+        adapted = _tfmot_schedule()(plans[0], frequency)
+        replacements[id(layer)] = _tfmot().sparsity.keras.prune_low_magnitude(layer, pruning_schedule=adapted, **options)
+    return _rebuild(copy, replacements)
+
+
+def pruning_callbacks():
+    """The callbacks with which a model of `prune` trains.
+
+    They place the schedule in the run, update the masks, add `logs["sparsity"]`, the share of zeros in the pruned weights, at the
+    end of each epoch, and look at the end of training whether the sparsity was reached. Let them be the first in the list.
+
+    Example: `pruned.fit(x, y, epochs=10, callbacks=[*tfopt.legacy.pruning_callbacks(), early_stopping])`
+
+    Returns:
+        list of `tf_keras.callbacks.Callback`: our own and tfmot's `UpdatePruningStep`.
+
+    Raises:
+        ArgumentError: at the beginning of `fit`, if the model does not come from `prune`.
+        PruningError: the schedule does not fit the run, or the sparsity was missed at the end.
+    """
+    return [_sparsity_callback()(), _tfmot().sparsity.keras.UpdatePruningStep()]
+
+
+def strip(model):
+    """A plain Keras 2 model with the zeros of a model that `prune` made.
+
+    Example: `tfopt.legacy.strip(pruned).save("pruned.h5")`
+
+    Args:
+        model: a tf_keras model of `prune` (or of tfmot's `prune_low_magnitude`); it stays as it is.
+
+    Returns:
+        A `tf_keras.Model` with the layers and names of the model before `prune`, not compiled. Nothing holds its zeros when it
+        trains on.
+
+    Raises:
+        ArgumentError: a Keras 3 model, or a model without pruned layers.
+    """
+    _check_model(model, "strip")
+    wrappers = _wrapped_layers(model)
+    if not wrappers:
+        raise errors.ArgumentError(
+            f"the model must come from tfopt.legacy.prune. Received: {surgery.describe(model)}, a plain one."
+        )
+    for wrapper in wrappers:
+        wrapper.pruning_obj.weight_mask_op()  # after the last gradient of a loop without callbacks
+    return surgery.copy_model(_rebuild(model, {id(wrapper): wrapper.layer for wrapper in wrappers}))
+
+
+@functools.cache
+def _tfmot():
+    """The package tensorflow_model_optimization. Its import sets TF_USE_LEGACY_KERAS and so chooses what tf.keras means."""
+    import tensorflow
+
+    operator.attrgetter("keras.Model")(tensorflow)  # chosen at its first use: before that import
+    name = "TF_USE_LEGACY_KERAS"
+    before = os.environ.get(name)
+    try:
+        import tensorflow_model_optimization
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+    return tensorflow_model_optimization
+
+
+def _check_model(model, function):
+    import keras
+    import tf_keras
+
+    if isinstance(model, keras.Model):
+        raise errors.ArgumentError(
+            f"tfopt.legacy.{function} serves Keras 2 (tf_keras) models. Received: {surgery.describe(model)} of Keras 3. Give its "
+            "fit callbacks=[tfopt.PruningCallback(schedule)]: it needs no wrapper and no strip."
+        )
+    if not isinstance(model, tf_keras.Model) or not getattr(model, "outputs", None):
+        name = surgery.describe(model) if isinstance(model, tf_keras.Model) else type(model).__name__
+        raise errors.ArgumentError(
+            f"tfopt.legacy.{function} needs a built Sequential or functional tf_keras model, as tfmot does. Received: {name}."
+        )
+
+
+def _wrapped_layers(model):
+    """The wrappers of tfmot in a model."""
+    return [layer for layer in surgery.walk_layers(model) if hasattr(layer, "pruning_obj") and hasattr(layer, "pruning_schedule")]
+
+
+def _unit(target):
+    """The layer that tfmot wraps for the sake of a weight: the outermost that is no model."""
+    layer = next(layer for layer in target.weight.layers if not getattr(layer, "outputs", None))
+    if hasattr(layer, "fit"):
+        raise errors.ArgumentError(
+            "tfmot prunes Sequential and functional models, and no subclassed ones inside. Received: "
+            f"{target.name} in {surgery.describe(layer)}. Exclude it."
+        )
+    return layer
+
+
+def _check_tfmot_can(target, pattern):
+    shape, reason = tuple(target.variable.shape), None
+    ordered = target.inputs == tuple(range(len(shape) - 1))
+    if isinstance(pattern, masks.Block) and not (len(shape) == 2 and ordered):
+        reason = "blocks in matrices (inputs, outputs) only"
+    if isinstance(pattern, masks.NByM) and not (len(shape) in (2, 4) and ordered and shape[-2] % pattern.m == 0):
+        reason = f"N of M along the input channels of matrices and 2-D convolutions only, a multiple of {pattern.m}"
+    if reason:
+        raise errors.ArgumentError(f"tfmot makes {reason}. Received: {target.name} of shape {shape}, {pattern}. Exclude the layer.")
+
+
+def _rebuild(model, replacements):
+    """`model` with other layers, dict of id of a layer -> layer, in it and in the models inside; the rest is shared."""
+    import tf_keras
+
+    def replace(layer):
+        if id(layer) not in replacements and any(id(inner) in replacements for inner in surgery.walk_layers(layer)):
+            replacements[id(layer)] = tf_keras.models.clone_model(layer, clone_function=replace)
+        return replacements.get(id(layer), layer)
+
+    return replace(model)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A schedule of one layer in the steps of a run."""
+
+    schedule: object  # its positions are steps
+    steps: tuple  # when masks are made, ascending
+    sparsities: tuple  # at these steps
+
+
+def _place(schedule, frequency, start, total, lowest):
+    """The run of a schedule.
+
+    Args:
+        schedule: `ConstantSparsity` or `PolynomialDecay` of one layer.
+        frequency: None or int, optimizer steps.
+        start: int, the optimizer step at which the run begins.
+        total: None or int, steps of the run.
+        lowest: float, the sparsity that the layer has already.
+
+    Raises:
+        PruningError: the schedule ends after the run.
+    """
+    run = schedule.resolve(start, total)
+    if total is not None and run.end > start + total:
+        raise errors.PruningError(
+            f"the schedule must end within the run. Received: end at optimizer step {run.end:,}, and a run of {total:,} steps that "
+            f"ends at step {start + total:,}. Train longer, or give `end` as a fraction (0.75)."
+        )
+    stride = frequency or max(1, (run.end - run.begin) // _UPDATES)
+    # Of updates that lie behind the start, as in a run that is resumed, the last one is due at once.
+    table = {max(step, start): max(run(step), lowest) for step in (*range(run.begin, run.end, stride), run.end)}
+    return _Run(run, tuple(table), tuple(table.values()))
+
+
+def _units(wrapper, weight):
+    """(pattern, scores of the units) of a weight that tfmot prunes."""
+    pattern = masks.Unstructured() if tuple(wrapper.block_size) == (1, 1) else masks.Block(tuple(wrapper.block_size))
+    value = np.asarray(weight.numpy()).astype("float32")
+    return pattern, pattern.scores(value.reshape(-1, value.shape[-1]))
+
+
+def _sparsity_of(wrapper):
+    """The least sparsity of the weights of a layer; a weight of zeros alone has just not been trained."""
+    shares = [np.mean(_units(wrapper, weight)[1] == 0) for weight, *_ in wrapper.pruning_vars]
+    return float(min((0.0 if share == 1 else share for share in shares), default=0.0))
+
+
+@functools.cache
+def _tfmot_schedule():
+    """The class that shows one of our schedules to tfmot."""
+    import tensorflow as tf
+    import tf_keras
+
+    @tf_keras.saving.register_keras_serializable(package="tfopt")
+    class Schedule(_tfmot().sparsity.keras.PruningSchedule):
+        """The steps at which masks are made and the sparsity at each; empty until a run has begun.
+
+        Steps are the optimizer's. tfmot's own count, `step`, goes up at every call of a layer, so twice a step in a shared one.
+        """
+
+        def __init__(self, schedule, frequency=None):
+            self.schedule = schedule
+            self.frequency = frequency
+            self.iterations = None  # of the optimizer, a variable
+            self.run = None
+
+        def __call__(self, step):
+            if self.run is None:
+                return tf.constant(False), tf.constant(0.0)
+            now = tf.cast(self.iterations, tf.int64)
+            steps = tf.constant(self.run.steps, tf.int64)
+            index = tf.minimum(tf.searchsorted(steps, now[tf.newaxis])[0], len(self.run.steps) - 1)
+            return tf.equal(steps[index], now), tf.constant(self.run.sparsities, tf.float32)[index]
+
+        def get_config(self):
+            fields = {"kind": type(self.schedule).__name__, **dataclasses.asdict(self.schedule)}
+            return {"class_name": "tfopt>Schedule", "config": {"schedule": fields, "frequency": self.frequency}}
+
+        @classmethod
+        def from_config(cls, config):
+            fields = dict(config["schedule"])
+            return cls(getattr(schedules, fields.pop("kind"))(**fields), config["frequency"])
+
+    return Schedule
+
+
+@functools.cache
+def _sparsity_callback():
+    """The class of the callback that places the schedules and checks what came of them."""
+    import tf_keras
+
+    class Sparsity(tf_keras.callbacks.Callback):
+        """Places the schedules in a run and looks at the sparsity."""
+
+        def on_train_begin(self, logs=None):
+            """Finds the layers."""
+            _check_model(self.model, "pruning_callbacks")
+            self.wrappers = _wrapped_layers(self.model)
+            foreign = [each.name for each in self.wrappers if not isinstance(each.pruning_schedule, _tfmot_schedule())]
+            if foreign or not self.wrappers:
+                raise errors.ArgumentError(
+                    "the model must come from tfopt.legacy.prune. Received: "
+                    f"{surgery.describe(self.model)}, {'with a schedule of tfmot' if foreign else 'which has no pruned layer'}."
+                )
+            self.placed = False
+
+        def on_epoch_begin(self, epoch, logs=None):
+            """Places the schedules: only now other callbacks have restored an interrupted run."""
+            if self.placed:
+                return
+            steps, epochs = self.params.get("steps"), self.params.get("epochs")
+            start, total = self._step(), None
+            if steps is not None and epochs is not None:
+                start, total = start - epoch * steps, epochs * steps
+            for wrapper in self.wrappers:
+                own = wrapper.pruning_schedule
+                own.run = _place(own.schedule, own.frequency, start, total, _sparsity_of(wrapper))
+                own.iterations = self.model.optimizer.iterations
+            self.model.make_train_function(force=True)  # the table is a constant of its graph
+            self.placed = True
+
+        def on_epoch_end(self, epoch, logs=None):
+            """Makes the masks that are due after the last step, which tfmot leaves to the next, and adds the sparsity."""
+            for wrapper in self.wrappers:
+                wrapper.pruning_obj.weight_mask_op()
+                wrapper.pruning_obj.conditional_mask_update()
+                wrapper.pruning_obj.weight_mask_op()
+            if logs is not None:
+                values = [weight.numpy() for wrapper in self.wrappers for weight, *_ in wrapper.pruning_vars]
+                logs["sparsity"] = 1 - sum(map(np.count_nonzero, values)) / sum(value.size for value in values)
+
+        def on_train_end(self, logs=None):
+            """Compares the sparsity with the target."""
+            if not self.placed:
+                return
+            step, end, missed = self._step(), 0, []
+            for wrapper in self.wrappers:
+                run = wrapper.pruning_schedule.run
+                end = max(end, run.schedule.end)
+                for weight, *_ in wrapper.pruning_vars:
+                    _, scores = _units(wrapper, weight)
+                    zeros, due = int(np.sum(scores == 0)), masks.count_zeros(len(scores), run.sparsities[-1])
+                    if zeros < due - 1 - len(scores) * 2**-22:  # float32 of tfmot
+                        missed.append(f"{weight.name.partition(':')[0]} {zeros / len(scores):.2%} of {due / len(scores):.2%}")
+            if missed:
+                reason = f"training ended at optimizer step {step:,}, the schedule ends at {end:,}"
+                if step >= end:
+                    reason = "weights changed after the last step, or are equal in magnitude, of which tfmot keeps all"
+                raise errors.PruningError(
+                    f"the sparsity must be reached at the end of training. Received: {', '.join(missed)}: {reason}. Train longer, or "
+                    "let the schedule end earlier."
+                )
+
+        def _step(self):
+            return int(self.model.optimizer.iterations.numpy())
+
+    return Sparsity
