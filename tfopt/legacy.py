@@ -1,6 +1,5 @@
 """The only door to Keras 2: `tf_keras` and tfmot are imported here, inside functions, and nowhere else."""
 
-import collections
 import dataclasses
 import functools
 import operator
@@ -9,11 +8,7 @@ import os
 import numpy as np
 
 from tfopt import errors, surgery
-from tfopt.pruning import masks, schedules
-from tfopt.pruning.options import as_plan, check_final, check_options
-from tfopt.pruning.targets import find_targets
-
-_UPDATES = 50  # of the masks, between begin and end, by default
+from tfopt.pruning import keras2, masks, schedules
 
 # Layers that files name although `tf_keras.layers` does not list them: tf_keras finds them all the same.
 _UNLISTED_LAYERS = {
@@ -157,8 +152,8 @@ def prune(model, schedule, *, pattern=masks.Unstructured(), include=None, exclud
     Args:
         model: a built tf_keras Sequential or functional model; it stays as it is. Nested ones are pruned inside.
         schedule: `ConstantSparsity` or `PolynomialDecay`, in steps of the optimizer or fractions of the run.
-        pattern: `Unstructured()`; `Block((rows, columns))` for matrices only (Dense and recurrent layers; exclude others);
-            `NByM(n, m)` for kernels of Dense and Conv2D whose input channels divide by `m`, with `ConstantSparsity` from the
+        pattern: `Unstructured()`; `Block((rows, columns))` for matrices only (Dense and recurrent layers; exclude others), of
+            two blocks and more along each side; `NByM(n, m)` for kernels of Dense and Conv2D whose input channels divide by `m`, with `ConstantSparsity` from the
             beginning, as tfmot makes it at the first step.
         include, exclude: as for `tfopt.PruningCallback`, which selects the same weights.
         frequency: optimizer steps between two updates, an int above 0; None: 50 updates between the schedule's begin and end.
@@ -175,47 +170,20 @@ def prune(model, schedule, *, pattern=masks.Unstructured(), include=None, exclud
     _check_model(model, "prune")
     if _wrapped_layers(model):
         raise errors.ArgumentError(
-            f"the model must not be under pruning already. Received: {surgery.describe(model)}. Call tfopt.legacy.strip on it before."
+            f"the model must not be under pruning yet. Received: {surgery.describe(model)}. Call tfopt.legacy.strip on it before."
         )
-    check_options(pattern, "layer")
-    if not callable(getattr(schedule, "resolve", None)):
-        raise errors.ArgumentError(
-            f"schedule must be tfopt.ConstantSparsity or tfopt.PolynomialDecay. Received: schedule={schedule!r}."
-        )
-    check_final(schedule.final, pattern, "layer")
-    if frequency is not None and (isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1):
-        raise errors.ArgumentError(
-            f"frequency must be None or an int above 0, in optimizer steps. Received: frequency={frequency!r}."
-        )
-    if isinstance(pattern, masks.NByM) and not (isinstance(schedule, schedules.ConstantSparsity) and schedule.begin == 0):
-        raise errors.ArgumentError(
-            f"tfmot makes {pattern} at the first step and not bit by bit. Received: schedule={schedule!r}. Give "
-            f"tfopt.ConstantSparsity({pattern.sparsity:g})."
-        )
+    keras2.check_arguments(schedule, pattern, frequency)
     copy = surgery.copy_model(model)
-    targets, _ = find_targets(copy, pattern, include, exclude, plan=as_plan(schedule.final), frozen=False)
-    found = collections.defaultdict(list)
-    for target in targets:
-        found[_unit(target)].append(target)
-    options = {}
-    if isinstance(pattern, masks.Block):
-        options["block_size"] = pattern.shape
-    if isinstance(pattern, masks.NByM):
-        options["sparsity_m_by_n"] = (pattern.m - pattern.n, pattern.m)  # how many of m are zero
     replacements = {}
-    for layer, own in found.items():
-        for target in own:
-            _check_tfmot_can(target, pattern)
-        plans = [schedule.of(target.layer_name) for target in own]
-        if any(plan != plans[0] for plan in plans):
-            raise errors.ArgumentError(
-                f"tfmot gives all weights of a layer the same sparsity. Received: {surgery.describe(layer)}, with "
-                f"{', '.join(f'{target.name} {plan.final:g}' for target, plan in zip(own, plans, strict=True))}."
-            )
+    for layer, (own, variables) in keras2.find_layers(copy, schedule, pattern, include, exclude).items():
         # tfmot asks a layer for its weights to prune, and knows only some layers by itself.
-        layer.get_prunable_weights = functools.partial(list, [target.variable for target in own])
-        adapted = _tfmot_schedule()(plans[0], frequency)
-        replacements[id(layer)] = _tfmot().sparsity.keras.prune_low_magnitude(layer, pruning_schedule=adapted, **options)
+        layer.get_prunable_weights = functools.partial(list, variables)
+        replacements[id(layer)] = _tfmot().sparsity.keras.prune_low_magnitude(
+            layer,
+            pruning_schedule=_tfmot_schedule()(own, frequency),
+            dtype=layer.dtype_policy,  # else the wrapper takes the policy of the moment
+            **keras2.tfmot_options(pattern),
+        )
     return _rebuild(copy, replacements)
 
 
@@ -301,28 +269,6 @@ def _wrapped_layers(model):
     return [layer for layer in surgery.walk_layers(model) if hasattr(layer, "pruning_obj") and hasattr(layer, "pruning_schedule")]
 
 
-def _unit(target):
-    """The layer that tfmot wraps for the sake of a weight: the outermost that is no model."""
-    layer = next(layer for layer in target.weight.layers if not getattr(layer, "outputs", None))
-    if hasattr(layer, "fit"):
-        raise errors.ArgumentError(
-            "tfmot prunes Sequential and functional models, and no subclassed ones inside. Received: "
-            f"{target.name} in {surgery.describe(layer)}. Exclude it."
-        )
-    return layer
-
-
-def _check_tfmot_can(target, pattern):
-    shape, reason = tuple(target.variable.shape), None
-    ordered = target.inputs == tuple(range(len(shape) - 1))
-    if isinstance(pattern, masks.Block) and not (len(shape) == 2 and ordered):
-        reason = "blocks in matrices (inputs, outputs) only"
-    if isinstance(pattern, masks.NByM) and not (len(shape) in (2, 4) and ordered and shape[-2] % pattern.m == 0):
-        reason = f"N of M along the input channels of matrices and 2-D convolutions only, a multiple of {pattern.m}"
-    if reason:
-        raise errors.ArgumentError(f"tfmot makes {reason}. Received: {target.name} of shape {shape}, {pattern}. Exclude the layer.")
-
-
 def _rebuild(model, replacements):
     """`model` with other layers, dict of id of a layer -> layer, in it and in the models inside; the rest is shared."""
     import tf_keras
@@ -333,53 +279,6 @@ def _rebuild(model, replacements):
         return replacements.get(id(layer), layer)
 
     return replace(model)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """A schedule of one layer in the steps of a run."""
-
-    schedule: object  # its positions are steps
-    steps: tuple  # when masks are made, ascending
-    sparsities: tuple  # at these steps
-
-
-def _place(schedule, frequency, start, total, lowest):
-    """The run of a schedule.
-
-    Args:
-        schedule: `ConstantSparsity` or `PolynomialDecay` of one layer.
-        frequency: None or int, optimizer steps.
-        start: int, the optimizer step at which the run begins.
-        total: None or int, steps of the run.
-        lowest: float, the sparsity that the layer has already.
-
-    Raises:
-        PruningError: the schedule ends after the run.
-    """
-    run = schedule.resolve(start, total)
-    if total is not None and run.end > start + total:
-        raise errors.PruningError(
-            f"the schedule must end within the run. Received: end at optimizer step {run.end:,}, and a run of {total:,} steps that "
-            f"ends at step {start + total:,}. Train longer, or give `end` as a fraction (0.75)."
-        )
-    stride = frequency or max(1, (run.end - run.begin) // _UPDATES)
-    # Of updates that lie behind the start, as in a run that is resumed, the last one is due at once.
-    table = {max(step, start): max(run(step), lowest) for step in (*range(run.begin, run.end, stride), run.end)}
-    return _Run(run, tuple(table), tuple(table.values()))
-
-
-def _units(wrapper, weight):
-    """(pattern, scores of the units) of a weight that tfmot prunes."""
-    pattern = masks.Unstructured() if tuple(wrapper.block_size) == (1, 1) else masks.Block(tuple(wrapper.block_size))
-    value = np.asarray(weight.numpy()).astype("float32")
-    return pattern, pattern.scores(value.reshape(-1, value.shape[-1]))
-
-
-def _sparsity_of(wrapper):
-    """The least sparsity of the weights of a layer; a weight of zeros alone has just not been trained."""
-    shares = [np.mean(_units(wrapper, weight)[1] == 0) for weight, *_ in wrapper.pruning_vars]
-    return float(min((0.0 if share == 1 else share for share in shares), default=0.0))
 
 
 @functools.cache
@@ -446,12 +345,13 @@ def _sparsity_callback():
             if self.placed:
                 return
             steps, epochs = self.params.get("steps"), self.params.get("epochs")
-            start, total = self._step(), None
+            now = self._step()
+            start, total = now, None
             if steps is not None and epochs is not None:
-                start, total = start - epoch * steps, epochs * steps
+                start, total = now - epoch * steps, epochs * steps
             for wrapper in self.wrappers:
                 own = wrapper.pruning_schedule
-                own.run = _place(own.schedule, own.frequency, start, total, _sparsity_of(wrapper))
+                own.run = keras2.place(own.schedule, own.frequency, start, total, now, keras2.least_sparsity(wrapper))
                 own.iterations = self.model.optimizer.iterations
             self.model.make_train_function(force=True)  # the table is a constant of its graph
             self.placed = True
@@ -464,29 +364,12 @@ def _sparsity_callback():
                 wrapper.pruning_obj.weight_mask_op()
             if logs is not None:
                 values = [weight.numpy() for wrapper in self.wrappers for weight, *_ in wrapper.pruning_vars]
-                logs["sparsity"] = 1 - sum(map(np.count_nonzero, values)) / sum(value.size for value in values)
+                logs["sparsity"] = 1 - sum(int(np.count_nonzero(value)) for value in values) / sum(value.size for value in values)
 
         def on_train_end(self, logs=None):
             """Compares the sparsity with the target."""
-            if not self.placed:
-                return
-            step, end, missed = self._step(), 0, []
-            for wrapper in self.wrappers:
-                run = wrapper.pruning_schedule.run
-                end = max(end, run.schedule.end)
-                for weight, *_ in wrapper.pruning_vars:
-                    _, scores = _units(wrapper, weight)
-                    zeros, due = int(np.sum(scores == 0)), masks.count_zeros(len(scores), run.sparsities[-1])
-                    if zeros < due - 1 - len(scores) * 2**-22:  # float32 of tfmot
-                        missed.append(f"{weight.name.partition(':')[0]} {zeros / len(scores):.2%} of {due / len(scores):.2%}")
-            if missed:
-                reason = f"training ended at optimizer step {step:,}, the schedule ends at {end:,}"
-                if step >= end:
-                    reason = "weights changed after the last step, or are equal in magnitude, of which tfmot keeps all"
-                raise errors.PruningError(
-                    f"the sparsity must be reached at the end of training. Received: {', '.join(missed)}: {reason}. Train longer, or "
-                    "let the schedule end earlier."
-                )
+            if self.placed:
+                keras2.check_target(self.wrappers, self._step())
 
         def _step(self):
             return int(self.model.optimizer.iterations.numpy())
