@@ -153,8 +153,8 @@ def prune(model, schedule, *, pattern=masks.Unstructured(), include=None, exclud
         model: a built tf_keras Sequential or functional model; it stays as it is. Nested ones are pruned inside.
         schedule: `ConstantSparsity` or `PolynomialDecay`, in steps of the optimizer or fractions of the run.
         pattern: `Unstructured()`; `Block((rows, columns))` for matrices only (Dense and recurrent layers; exclude others), of
-            two blocks and more along each side; `NByM(n, m)` for kernels of Dense and Conv2D whose input channels divide by `m`, with `ConstantSparsity` from the
-            beginning, as tfmot makes it at the first step.
+            two blocks and more along each side; `NByM(n, m)` for kernels of Dense and Conv2D whose input channels divide by
+            `m`, with `ConstantSparsity` from the beginning, as tfmot makes it at the first step.
         include, exclude: as for `tfopt.PruningCallback`, which selects the same weights.
         frequency: optimizer steps between two updates, an int above 0; None: 50 updates between the schedule's begin and end.
 
@@ -226,8 +226,8 @@ def strip(model):
         raise errors.ArgumentError(
             f"the model must come from tfopt.legacy.prune. Received: {surgery.describe(model)}, a plain one."
         )
-    for wrapper in wrappers:
-        wrapper.pruning_obj.weight_mask_op()  # after the last gradient of a loop without callbacks
+    # A loop without callbacks leaves the last gradient on what should be zero.
+    model.distribute_strategy.run(lambda: [wrapper.pruning_obj.weight_mask_op() for wrapper in wrappers])
     return surgery.copy_model(_rebuild(model, {id(wrapper): wrapper.layer for wrapper in wrappers}))
 
 
@@ -358,10 +358,7 @@ def _sparsity_callback():
 
         def on_epoch_end(self, epoch, logs=None):
             """Makes the masks that are due after the last step, which tfmot leaves to the next, and adds the sparsity."""
-            for wrapper in self.wrappers:
-                wrapper.pruning_obj.weight_mask_op()
-                wrapper.pruning_obj.conditional_mask_update()
-                wrapper.pruning_obj.weight_mask_op()
+            self.model.distribute_strategy.run(self._update)
             if logs is not None:
                 values = [weight.numpy() for wrapper in self.wrappers for weight, *_ in wrapper.pruning_vars]
                 logs["sparsity"] = 1 - sum(int(np.count_nonzero(value)) for value in values) / sum(value.size for value in values)
@@ -370,6 +367,12 @@ def _sparsity_callback():
             """Compares the sparsity with the target."""
             if self.placed:
                 keras2.check_target(self.wrappers, self._step())
+
+        def _update(self):
+            for wrapper in self.wrappers:
+                wrapper.pruning_obj.weight_mask_op()
+                wrapper.pruning_obj.conditional_mask_update()
+                wrapper.pruning_obj.weight_mask_op()
 
         def _step(self):
             return int(self.model.optimizer.iterations.numpy())
