@@ -178,7 +178,7 @@ def prune(model, schedule, *, pattern=masks.Unstructured(), include=None, exclud
     for layer, (own, variables) in keras2.find_layers(copy, schedule, pattern, include, exclude).items():
         # tfmot asks a layer for its weights to prune, and knows only some layers by itself.
         layer.get_prunable_weights = functools.partial(list, variables)
-        replacements[id(layer)] = _tfmot().sparsity.keras.prune_low_magnitude(
+        replacements[id(layer)] = tfmot().sparsity.keras.prune_low_magnitude(
             layer,
             pruning_schedule=_tfmot_schedule()(own, frequency),
             dtype=layer.dtype_policy,  # else the wrapper takes the policy of the moment
@@ -202,7 +202,7 @@ def pruning_callbacks():
         ArgumentError: at the beginning of `fit`, if the model does not come from `prune`.
         PruningError: the schedule does not fit the run, or the sparsity was missed at the end.
     """
-    return [_sparsity_callback()(), _tfmot().sparsity.keras.UpdatePruningStep()]
+    return [_sparsity_callback()(), tfmot().sparsity.keras.UpdatePruningStep()]
 
 
 def strip(model):
@@ -232,11 +232,20 @@ def strip(model):
 
 
 @functools.cache
-def _tfmot():
-    """The package tensorflow_model_optimization. Its import sets TF_USE_LEGACY_KERAS and so chooses what tf.keras means."""
+def tfmot():
+    """The package tensorflow_model_optimization, imported so that `tf.keras` goes on meaning what it meant.
+
+    Its import sets the variable TF_USE_LEGACY_KERAS of the process and of its children, which turns a `tf.keras` that was not
+    used before into Keras 2.
+
+    Example: `tfopt.legacy.tfmot().sparsity.keras.PruningSummaries(log_dir="logs")`
+
+    Returns:
+        The module.
+    """
     import tensorflow
 
-    operator.attrgetter("keras.Model")(tensorflow)  # chosen at its first use: before that import
+    operator.attrgetter("keras.Model")(tensorflow)  # its meaning is settled at its first use
     name = "TF_USE_LEGACY_KERAS"
     before = os.environ.get(name)
     try:
@@ -288,7 +297,7 @@ def _tfmot_schedule():
     import tf_keras
 
     @tf_keras.saving.register_keras_serializable(package="tfopt")
-    class Schedule(_tfmot().sparsity.keras.PruningSchedule):
+    class Schedule(tfmot().sparsity.keras.PruningSchedule):
         """The steps at which masks are made and the sparsity at each; empty until a run has begun.
 
         Steps are the optimizer's. tfmot's own count, `step`, goes up at every call of a layer, so twice a step in a shared one.
