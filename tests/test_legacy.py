@@ -160,7 +160,7 @@ def test_fractions_and_the_last_step_mean_the_same_in_both(digits):
 
 
 def test_the_one_difference_is_that_tfmot_lets_pruned_weights_come_back(digits):
-    """At a rate of 0.5 one step lifts a pruned weight over the threshold. Zeroed before each step, none comes back."""
+    """At a rate of 1.5 one step lifts a pruned weight over the threshold. Zeroed before each step, none comes back."""
     schedule = tfopt.PolynomialDecay(0.8, begin=0, end=18)
 
     class Zero(tf_keras.callbacks.Callback):
@@ -171,15 +171,15 @@ def test_the_one_difference_is_that_tfmot_lets_pruned_weights_come_back(digits):
 
     gaps = []
     for callbacks in ([], [Zero()]):
-        new, old = twins(build_conv)
+        new, old = twins(build_mlp)
         own = legacy.prune(old, schedule, frequency=2)
-        seen, _ = fit_new(new, digits, schedule, 2, rate=0.5)
+        seen, _ = fit_new(new, digits, schedule, 2, rate=1.5)
         record = recorder(tf_keras, masked_weights)
-        fit_alike(tf_keras, own, digits, [*legacy.pruning_callbacks(), *callbacks, record], rate=0.5)
+        fit_alike(tf_keras, own, digits, [*legacy.pruning_callbacks(), *callbacks, record], rate=1.5)
         assert seen == record.seen  # the number of zeros never differs
         pairs = zip(new.get_weights(), legacy.strip(own).get_weights(), strict=True)
         gaps.append(max(np.abs(ours - theirs).max() for ours, theirs in pairs))
-    assert gaps[0] > 1e-3
+    assert gaps[0] > 0.1
     assert gaps[1] < 1e-4
 
 
@@ -237,7 +237,7 @@ def test_selection_and_plan():
         legacy.prune(model, tfopt.ConstantSparsity(0.5), exclude="depthwize")
     lstm = small(layers.LSTM(8, name="lstm"))
     names = [weight.name for weight in tfopt.sparsity_report(lstm).weights if weight.name.startswith("lstm")]
-    with pytest.raises(tfopt.ArgumentError, match="A plan must|a plan must name layers"):
+    with pytest.raises(tfopt.ArgumentError, match="a plan must name layers"):
         legacy.prune(lstm, tfopt.ConstantSparsity({names[0]: 0.5}))
 
 
