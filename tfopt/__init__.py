@@ -32,6 +32,7 @@ _MODULES = {
     "check": "tfopt.conversion.check",
     "convert": "tfopt.conversion.convert",
     "inspect": "tfopt.conversion.inspect",
+    "legacy": "tfopt.legacy",  # a module itself
     "load": "tfopt.conversion.load",
     "prune": "tfopt.pruning.prune",
     "prune_sensitivity": "tfopt.pruning.sensitivity",
@@ -39,6 +40,7 @@ _MODULES = {
 }
 
 if TYPE_CHECKING:
+    from tfopt import legacy
     from tfopt.conversion.benchmark import BenchmarkResult, benchmark
     from tfopt.conversion.check import CheckResult, check
     from tfopt.conversion.convert import convert
@@ -89,6 +91,7 @@ __all__ = [
     "check",
     "convert",
     "inspect",
+    "legacy",
     "load",
     "prune",
     "prune_sensitivity",
@@ -99,7 +102,8 @@ __all__ = [
 def __getattr__(name):
     if name not in _MODULES:
         raise AttributeError(f"module 'tfopt' has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+    module = importlib.import_module(_MODULES[name])
+    return module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
 
 
 def __dir__():

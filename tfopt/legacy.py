@@ -1,4 +1,14 @@
-"""The only door to Keras 2: `tf_keras` is imported here, inside functions, and nowhere else."""
+"""The only door to Keras 2: `tf_keras` and tfmot are imported here, inside functions, and nowhere else."""
+
+import dataclasses
+import functools
+import operator
+import os
+
+import numpy as np
+
+from tfopt import errors, surgery
+from tfopt.pruning import keras2, masks, schedules
 
 from tfopt import errors
 
@@ -134,3 +144,270 @@ def fused_lstm(weights, return_sequences, name):
     layer.build((None, None, len(kernel)))
     layer.set_weights(weights)
     return layer
+
+
+def prune(model, schedule, *, pattern=masks.Unstructured(), include=None, exclude=None, frequency=None):
+    """A copy of a Keras 2 model whose weights become zero while it trains, by tensorflow-model-optimization (tfmot).
+
+    The same schedule means the same as for `tfopt.PruningCallback`: at optimizer step `t`, before that step's gradient,
+    `size - round(size x (1 - s(t)))` weights of each tensor are zero. Compile the copy, train it with `pruning_callbacks()` and
+    take its layers out of tfmot's wrappers with `strip`.
+
+    Example:
+
+    ```python
+    pruned = tfopt.legacy.prune(model, tfopt.PolynomialDecay(final_sparsity=0.8))
+    pruned.compile("adam", "mse")
+    pruned.fit(x, y, epochs=10, callbacks=tfopt.legacy.pruning_callbacks())
+    tfopt.legacy.strip(pruned).save("pruned.h5")
+    ```
+
+    Where the arithmetic of tfmot differs from that of `tfopt.PruningCallback`:
+
+    - tfmot counts steps from 1 and tfopt from 0: tfmot's `begin_step=1, end_step=101` is `begin=0, end=100` here. tfmot's own
+      schedules miss the last update unless `frequency` divides `end_step - begin_step`; here it always takes place.
+    - tfmot's own `ConstantSparsity` chooses the weights anew every `frequency` steps; here they are chosen once, at `begin`.
+    - tfmot computes the count in float32, `max(round(size x (1 - s)), 1)` weights left: one of a tensor always stays, and large
+      tensors differ by a few weights, one in 4 million.
+    - Of weights with the magnitude of the threshold tfmot keeps all, tfopt as many as are due.
+    - tfmot ranks weights after the optimizer's step: where one step lifts a pruned weight over the threshold, it comes back in
+      the place of another. In tfopt a pruned weight stays zero.
+
+    Args:
+        model: a built tf_keras Sequential or functional model; it stays as it is. Nested ones are pruned inside.
+        schedule: `ConstantSparsity` or `PolynomialDecay`, in steps of the optimizer or fractions of the run.
+        pattern: `Unstructured()`; `Block((rows, columns))` for matrices only (Dense and recurrent layers; exclude others), of
+            two blocks and more along each side; `NByM(n, m)` for kernels of Dense and Conv2D whose input channels divide by
+            `m`, with `ConstantSparsity` from the beginning, as tfmot makes it at the first step.
+        include, exclude: as for `tfopt.PruningCallback`, which selects the same weights.
+        frequency: optimizer steps between two updates, an int above 0; None: 50 updates between the schedule's begin and end.
+
+    Returns:
+        A `tf_keras.Model`, not compiled. Weights that are zero already stay zero.
+
+    Raises:
+        ArgumentError: a wrong argument, a Keras 3 model, or something that tfmot cannot do.
+
+    References:
+        Zhu and Gupta, To prune, or not to prune, arXiv:1710.01878.
+    """
+    _check_model(model, "prune")
+    if _wrapped_layers(model):
+        raise errors.ArgumentError(
+            f"the model must not be under pruning yet. Received: {surgery.describe(model)}. Call tfopt.legacy.strip on it before."
+        )
+    keras2.check_arguments(schedule, pattern, frequency)
+    copy = surgery.copy_model(model)
+    replacements = {}
+    for layer, (own, variables) in keras2.find_layers(copy, schedule, pattern, include, exclude).items():
+        # tfmot asks a layer for its weights to prune, and knows only some layers by itself.
+        layer.get_prunable_weights = functools.partial(list, variables)
+        replacements[id(layer)] = tfmot().sparsity.keras.prune_low_magnitude(
+            layer,
+            pruning_schedule=_tfmot_schedule()(own, frequency),
+            dtype=layer.dtype_policy,  # else the wrapper takes the policy of the moment
+            **keras2.tfmot_options(pattern),
+        )
+    return _rebuild(copy, replacements)
+
+
+def pruning_callbacks():
+    """The callbacks with which a model of `prune` trains.
+
+    They place the schedule in the run, update the masks, add `logs["sparsity"]`, the share of zeros in the pruned weights, at the
+    end of each epoch, and look at the end of training whether the sparsity was reached. Let them be the first in the list.
+
+    Example: `pruned.fit(x, y, epochs=10, callbacks=[*tfopt.legacy.pruning_callbacks(), early_stopping])`
+
+    Returns:
+        list of `tf_keras.callbacks.Callback`: our own and tfmot's `UpdatePruningStep`.
+
+    Raises:
+        ArgumentError: at the beginning of `fit`, if the model does not come from `prune`.
+        PruningError: the schedule does not fit the run, or the sparsity was missed at the end.
+    """
+    return [_sparsity_callback()(), tfmot().sparsity.keras.UpdatePruningStep()]
+
+
+def strip(model):
+    """A plain Keras 2 model with the zeros of a model that `prune` made.
+
+    Example: `tfopt.legacy.strip(pruned).save("pruned.h5")`
+
+    Args:
+        model: a tf_keras model of `prune` (or of tfmot's `prune_low_magnitude`); it stays as it is.
+
+    Returns:
+        A `tf_keras.Model` with the layers and names of the model before `prune`, not compiled. Nothing holds its zeros when it
+        trains on.
+
+    Raises:
+        ArgumentError: a Keras 3 model, or a model without pruned layers.
+    """
+    _check_model(model, "strip")
+    wrappers = _wrapped_layers(model)
+    if not wrappers:
+        raise errors.ArgumentError(
+            f"the model must come from tfopt.legacy.prune. Received: {surgery.describe(model)}, a plain one."
+        )
+    # A loop without callbacks leaves the last gradient on what should be zero.
+    model.distribute_strategy.run(lambda: [wrapper.pruning_obj.weight_mask_op() for wrapper in wrappers])
+    return surgery.copy_model(_rebuild(model, {id(wrapper): wrapper.layer for wrapper in wrappers}))
+
+
+@functools.cache
+def tfmot():
+    """The package tensorflow_model_optimization, imported so that `tf.keras` goes on meaning what it meant.
+
+    Its import sets the variable TF_USE_LEGACY_KERAS of the process and of its children, which turns a `tf.keras` that was not
+    used before into Keras 2.
+
+    Example: `tfopt.legacy.tfmot().sparsity.keras.PruningSummaries(log_dir="logs")`
+
+    Returns:
+        The module.
+    """
+    import tensorflow
+
+    operator.attrgetter("keras.Model")(tensorflow)  # its meaning is settled at its first use
+    name = "TF_USE_LEGACY_KERAS"
+    before = os.environ.get(name)
+    try:
+        import tensorflow_model_optimization
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+    return tensorflow_model_optimization
+
+
+def _check_model(model, function):
+    import keras
+    import tf_keras
+
+    if isinstance(model, keras.Model):
+        raise errors.ArgumentError(
+            f"tfopt.legacy.{function} serves Keras 2 (tf_keras) models. Received: {surgery.describe(model)} of Keras 3. Give its "
+            "fit callbacks=[tfopt.PruningCallback(schedule)]: it needs no wrapper and no strip."
+        )
+    if not isinstance(model, tf_keras.Model) or not getattr(model, "outputs", None):
+        name = surgery.describe(model) if isinstance(model, tf_keras.Model) else type(model).__name__
+        raise errors.ArgumentError(
+            f"tfopt.legacy.{function} needs a built Sequential or functional tf_keras model, as tfmot does. Received: {name}."
+        )
+
+
+def _wrapped_layers(model):
+    """The wrappers of tfmot in a model."""
+    return [layer for layer in surgery.walk_layers(model) if hasattr(layer, "pruning_obj") and hasattr(layer, "pruning_schedule")]
+
+
+def _rebuild(model, replacements):
+    """`model` with other layers, dict of id of a layer -> layer, in it and in the models inside; the rest is shared."""
+    import tf_keras
+
+    def replace(layer):
+        if id(layer) not in replacements and any(id(inner) in replacements for inner in surgery.walk_layers(layer)):
+            replacements[id(layer)] = tf_keras.models.clone_model(layer, clone_function=replace)
+        return replacements.get(id(layer), layer)
+
+    return replace(model)
+
+
+@functools.cache
+def _tfmot_schedule():
+    """The class that shows one of our schedules to tfmot."""
+    import tensorflow as tf
+    import tf_keras
+
+    @tf_keras.saving.register_keras_serializable(package="tfopt")
+    class Schedule(tfmot().sparsity.keras.PruningSchedule):
+        """The steps at which masks are made and the sparsity at each; empty until a run has begun.
+
+        Steps are the optimizer's. tfmot's own count, `step`, goes up at every call of a layer, so twice a step in a shared one.
+        """
+
+        def __init__(self, schedule, frequency=None):
+            self.schedule = schedule
+            self.frequency = frequency
+            self.iterations = None  # of the optimizer, a variable
+            self.run = None
+
+        def __call__(self, step):
+            if self.run is None:
+                return tf.constant(False), tf.constant(0.0)
+            now = tf.cast(self.iterations, tf.int64)
+            steps = tf.constant(self.run.steps, tf.int64)
+            index = tf.minimum(tf.searchsorted(steps, now[tf.newaxis])[0], len(self.run.steps) - 1)
+            return tf.equal(steps[index], now), tf.constant(self.run.sparsities, tf.float32)[index]
+
+        def get_config(self):
+            fields = {"kind": type(self.schedule).__name__, **dataclasses.asdict(self.schedule)}
+            return {"class_name": "tfopt>Schedule", "config": {"schedule": fields, "frequency": self.frequency}}
+
+        @classmethod
+        def from_config(cls, config):
+            fields = dict(config["schedule"])
+            return cls(getattr(schedules, fields.pop("kind"))(**fields), config["frequency"])
+
+    return Schedule
+
+
+@functools.cache
+def _sparsity_callback():
+    """The class of the callback that places the schedules and checks what came of them."""
+    import tf_keras
+
+    class Sparsity(tf_keras.callbacks.Callback):
+        """Places the schedules in a run and looks at the sparsity."""
+
+        def on_train_begin(self, logs=None):
+            """Finds the layers."""
+            _check_model(self.model, "pruning_callbacks")
+            self.wrappers = _wrapped_layers(self.model)
+            foreign = [each.name for each in self.wrappers if not isinstance(each.pruning_schedule, _tfmot_schedule())]
+            if foreign or not self.wrappers:
+                raise errors.ArgumentError(
+                    "the model must come from tfopt.legacy.prune. Received: "
+                    f"{surgery.describe(self.model)}, {'with a schedule of tfmot' if foreign else 'which has no pruned layer'}."
+                )
+            self.placed = False
+
+        def on_epoch_begin(self, epoch, logs=None):
+            """Places the schedules: only now other callbacks have restored an interrupted run."""
+            if self.placed:
+                return
+            steps, epochs = self.params.get("steps"), self.params.get("epochs")
+            now = self._step()
+            start, total = now, None
+            if steps is not None and epochs is not None:
+                start, total = now - epoch * steps, epochs * steps
+            for wrapper in self.wrappers:
+                own = wrapper.pruning_schedule
+                own.run = keras2.place(own.schedule, own.frequency, start, total, now, keras2.least_sparsity(wrapper))
+                own.iterations = self.model.optimizer.iterations
+            self.model.make_train_function(force=True)  # the table is a constant of its graph
+            self.placed = True
+
+        def on_epoch_end(self, epoch, logs=None):
+            """Makes the masks that are due after the last step, which tfmot leaves to the next, and adds the sparsity."""
+            self.model.distribute_strategy.run(self._update)
+            if logs is not None:
+                values = [weight.numpy() for wrapper in self.wrappers for weight, *_ in wrapper.pruning_vars]
+                logs["sparsity"] = 1 - sum(int(np.count_nonzero(value)) for value in values) / sum(value.size for value in values)
+
+        def on_train_end(self, logs=None):
+            """Compares the sparsity with the target."""
+            if self.placed:
+                keras2.check_target(self.wrappers, self._step())
+
+        def _update(self):
+            for wrapper in self.wrappers:
+                wrapper.pruning_obj.weight_mask_op()
+                wrapper.pruning_obj.conditional_mask_update()
+                wrapper.pruning_obj.weight_mask_op()
+
+        def _step(self):
+            return int(self.model.optimizer.iterations.numpy())
+
+    return Sparsity

@@ -1,0 +1,166 @@
+"""What tfmot, which prunes Keras 2 models, is told in its own terms: layers, options, a table of steps. It is not imported here."""
+
+import collections
+import dataclasses
+
+import numpy as np
+
+from tfopt import errors, surgery
+from tfopt.pruning import masks, schedules
+from tfopt.pruning.options import as_plan, check_final, check_options
+from tfopt.pruning.targets import find_targets
+
+_UPDATES = 50  # of the masks, between begin and end, by default
+
+
+def check_arguments(schedule, pattern, frequency):
+    """Raises unless tfmot can prune by them."""
+    check_options(pattern, "layer")
+    if not callable(getattr(schedule, "resolve", None)):
+        raise errors.ArgumentError(
+            f"schedule must be tfopt.ConstantSparsity or tfopt.PolynomialDecay. Received: schedule={schedule!r}."
+        )
+    check_final(schedule.final, pattern, "layer")
+    if frequency is not None and (isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1):
+        raise errors.ArgumentError(
+            f"frequency must be None or an int above 0, in optimizer steps. Received: frequency={frequency!r}."
+        )
+    if isinstance(pattern, masks.NByM) and not (isinstance(schedule, schedules.ConstantSparsity) and schedule.begin == 0):
+        raise errors.ArgumentError(
+            f"tfmot makes {pattern} at the first step and not bit by bit. Received: schedule={schedule!r}. Give "
+            f"tfopt.ConstantSparsity({pattern.sparsity:g})."
+        )
+
+
+def tfmot_options(pattern):
+    """The arguments of `prune_low_magnitude` for a pattern."""
+    if isinstance(pattern, masks.Block):
+        return {"block_size": pattern.shape}
+    if isinstance(pattern, masks.NByM):
+        return {"sparsity_m_by_n": (pattern.m - pattern.n, pattern.m)}  # how many of m are zero
+    return {}
+
+
+def find_layers(model, schedule, pattern, include, exclude):
+    """The layers of a Keras 2 model that tfmot wraps.
+
+    Returns:
+        dict of layer -> (its own schedule, list of its variables to prune).
+
+    Raises:
+        ArgumentError: tfmot cannot prune one of the weights so.
+    """
+    targets, _ = find_targets(model, pattern, include, exclude, plan=as_plan(schedule.final), frozen=False)
+    found = collections.defaultdict(list)
+    for target in targets:
+        _check_tfmot_can(target, pattern)
+        found[_unit(target)].append(target)
+    layers = {}
+    for layer, own in found.items():
+        plans = [schedule.of(target.layer_name) for target in own]
+        if any(plan != plans[0] for plan in plans):
+            each = ", ".join(f"{target.name} {plan.final:g}" for target, plan in zip(own, plans, strict=True))
+            raise errors.ArgumentError(
+                f"tfmot gives all weights of a layer the same sparsity. Received: {surgery.describe(layer)}, with {each}."
+            )
+        layers[layer] = (plans[0], [target.variable for target in own])
+    return layers
+
+
+def _unit(target):
+    """The layer that is wrapped for the sake of a weight: the outermost that is no model."""
+    layer = next(layer for layer in target.weight.layers if not getattr(layer, "outputs", None))
+    if hasattr(layer, "fit"):
+        raise errors.ArgumentError(
+            "tfmot prunes Sequential and functional models, and no subclassed ones inside. Received: "
+            f"{target.name} in {surgery.describe(layer)}. Exclude it."
+        )
+    return layer
+
+
+def _check_tfmot_can(target, pattern):
+    shape, reason = tuple(target.variable.shape), None
+    ordered = target.inputs == tuple(range(len(shape) - 1))
+    if isinstance(pattern, masks.Block) and not (
+        len(shape) == 2 and ordered and all(side >= 2 * block for side, block in zip(shape, pattern.shape, strict=True))
+    ):
+        reason = "blocks in matrices (inputs, outputs) only, of two blocks and more along each side"
+    if isinstance(pattern, masks.NByM) and not (len(shape) in (2, 4) and ordered and shape[-2] % pattern.m == 0):
+        reason = f"N of M along the input channels of matrices and 2-D convolutions only, a multiple of {pattern.m}"
+    if reason:
+        raise errors.ArgumentError(f"tfmot makes {reason}. Received: {target.name} of shape {shape}, {pattern}. Exclude the layer.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A schedule of one layer in the steps of a run."""
+
+    schedule: object  # its positions are steps
+    steps: tuple  # optimizer steps at which masks are made, ascending
+    sparsities: tuple  # at these steps, in [0, 1)
+
+
+def place(schedule, frequency, start, total, now, lowest):
+    """The run of a schedule.
+
+    Args:
+        schedule: `ConstantSparsity` or `PolynomialDecay` of one layer.
+        frequency: None or int, optimizer steps.
+        start: int, the optimizer step at which the run began; before `now` if it is resumed.
+        total: None or int, steps of the run.
+        now: int, the optimizer step.
+        lowest: float, the sparsity that the layer has already.
+
+    Raises:
+        PruningError: the schedule ends after the run.
+    """
+    run = schedule.resolve(start, total)
+    if total is not None and run.end > start + total:
+        raise errors.PruningError(
+            f"the schedule must end within the run. Received: end at optimizer step {run.end:,}, and a run of {total:,} steps that "
+            f"ends at step {start + total:,}. Train longer, or give `end` as a fraction (0.75)."
+        )
+    stride = frequency or max(1, (run.end - run.begin) // _UPDATES)
+    # Of updates that lie behind, the last one is due at once.
+    table = {max(step, now): max(run(step), lowest) for step in (*range(run.begin, run.end, stride), run.end)}
+    return Run(run, tuple(table), tuple(table.values()))
+
+
+def least_sparsity(wrapper):
+    """The least sparsity of the weights of a wrapped layer; a weight of zeros alone has just not been trained."""
+    shares = [np.mean(_scores(wrapper, weight) == 0) for weight, *_ in wrapper.pruning_vars]
+    return float(min(0.0 if share == 1 else share for share in shares))
+
+
+def check_target(wrappers, step):
+    """Raises unless the weights of wrapped layers have the sparsity that is due at the end of a run.
+
+    Args:
+        wrappers: list of layers of tfmot, whose schedules have a `Run`.
+        step: int, the optimizer's step.
+    """
+    missed, end = [], 0
+    for wrapper in wrappers:
+        run = wrapper.pruning_schedule.run
+        end = max(end, run.schedule.end)
+        for weight, *_ in wrapper.pruning_vars:
+            scores = _scores(wrapper, weight)
+            zeros, due = int(np.sum(scores == 0)), masks.count_zeros(len(scores), run.sparsities[-1])
+            if zeros < due - 1 - len(scores) * 2**-22:  # tfmot computes in float32
+                missed.append(f"{weight.name.partition(':')[0]} {zeros / len(scores):.2%} of {due / len(scores):.2%}")
+    if missed:
+        reason = f"training ended at optimizer step {step:,}, the schedule ends at {end:,}"
+        if step >= end:
+            reason = "weights changed after the last step, or are equal in magnitude, of which tfmot keeps all"
+        raise errors.PruningError(
+            f"the sparsity must be reached at the end of training. Received: {', '.join(missed)}: {reason}. Train longer, or "
+            "let the schedule end earlier."
+        )
+
+
+def _scores(wrapper, weight):
+    """Magnitudes of the units of a weight that tfmot keeps or removes as a whole."""
+    block = tuple(wrapper.block_size)
+    pattern = masks.Unstructured() if block == (1, 1) else masks.Block(block)
+    value = np.asarray(weight.numpy()).astype("float32")
+    return pattern.scores(value.reshape(-1, value.shape[-1]))
