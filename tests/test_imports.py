@@ -30,7 +30,7 @@ FLOORS = {
     "tfopt.pruning.masking": 2.0,
     "tfopt.pruning.callback": 2.1,
     "tfopt.pruning.prune": 2.1,
-    "tfopt.pruning.sensitivity": 2.1,
+    "tfopt.pruning.sensitivity": 2.2,
     "tfopt.pruning.sparsity": 2.0,
     "tfopt.conversion.environment": 3.0,
     "tfopt.conversion.isolation": 3.0,

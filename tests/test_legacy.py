@@ -319,7 +319,6 @@ def test_each_keras_is_told_the_call_that_serves_it():
             call()
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="Keras 2 asks for a method of its own callbacks before it calls any")
 def test_pruning_callback_tells_keras_2_models_of_legacy():
     model = small(tf_keras.layers.Dense(8), shape=(4,))
     model.compile("sgd", "mse")

@@ -8,9 +8,7 @@ import os
 import numpy as np
 
 from tfopt import errors, surgery
-from tfopt.pruning import keras2, masks, schedules
-
-from tfopt import errors
+from tfopt.pruning import keras2, masks, options, schedules
 
 # Layers that files name although `tf_keras.layers` does not list them: tf_keras finds them all the same.
 _UNLISTED_LAYERS = {
@@ -196,8 +194,9 @@ def prune(model, schedule, *, pattern=masks.Unstructured(), include=None, exclud
         raise errors.ArgumentError(
             f"the model must not be under pruning yet. Received: {surgery.describe(model)}. Call tfopt.legacy.strip on it before."
         )
-    keras2.check_arguments(schedule, pattern, frequency)
-    copy = surgery.copy_model(model)
+    options.check_schedule(schedule, pattern, "layer", frequency)
+    keras2.check_schedule(schedule, pattern)
+    copy = copy_model(model)
     replacements = {}
     for layer, (own, variables) in keras2.find_layers(copy, schedule, pattern, include, exclude).items():
         # tfmot asks a layer for its weights to prune, and knows only some layers by itself.
@@ -252,7 +251,7 @@ def strip(model):
         )
     # A loop without callbacks leaves the last gradient on what should be zero.
     model.distribute_strategy.run(lambda: [wrapper.pruning_obj.weight_mask_op() for wrapper in wrappers])
-    return surgery.copy_model(_rebuild(model, {id(wrapper): wrapper.layer for wrapper in wrappers}))
+    return copy_model(_rebuild(model, {id(wrapper): wrapper.layer for wrapper in wrappers}))
 
 
 @functools.cache

@@ -4,12 +4,9 @@ import keras
 import numpy as np
 
 from tfopt import errors, surgery
-from tfopt.pruning import masks
+from tfopt.pruning import masks, options
 from tfopt.pruning.masking import MaskingCallback, warn
-from tfopt.pruning.options import as_plan, check_final, check_options
 from tfopt.pruning.targets import Target, find_targets
-
-_UPDATES = 50  # of the masks, between begin and end, by default
 
 
 class PruningCallback(MaskingCallback):
@@ -53,17 +50,7 @@ class PruningCallback(MaskingCallback):
 
     def __init__(self, schedule, *, pattern=masks.Unstructured(), scope="layer", include=None, exclude=None, frequency=None):
         super().__init__()
-        check_options(pattern, scope)
-        if not callable(getattr(schedule, "resolve", None)):
-            raise errors.ArgumentError(
-                f"schedule must be tfopt.ConstantSparsity or tfopt.PolynomialDecay. Received: schedule={schedule!r}. "
-                "For a constant share of zeros: tfopt.ConstantSparsity(0.8)."
-            )
-        check_final(schedule.final, pattern, scope)
-        if frequency is not None and (isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1):
-            raise errors.ArgumentError(
-                f"frequency must be None or an int above 0, in optimizer steps. Received: frequency={frequency!r}."
-            )
+        options.check_schedule(schedule, pattern, scope, frequency)
         self.schedule = schedule
         self.pattern = pattern
         self.scope = scope
@@ -134,7 +121,7 @@ class PruningCallback(MaskingCallback):
 
     def _find_targets(self):
         targets, self.skipped = find_targets(
-            self.model, self.pattern, self.include, self.exclude, plan=as_plan(self.schedule.final), frozen=False
+            self.model, self.pattern, self.include, self.exclude, plan=options.as_plan(self.schedule.final), frozen=False
         )
         return targets
 
@@ -145,17 +132,12 @@ class PruningCallback(MaskingCallback):
             optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
             batches = optimizer.gradient_accumulation_steps or 1  # of one optimizer step
             start, total = start - epoch * steps // batches, epochs * steps // batches
-        run = self.schedule.resolve(start, total)
-        if total is not None and run.end > start + total:
+        try:
+            self._run, self._frequency = options.place(self.schedule, self.frequency, start, total)
+        except errors.TfoptError:
             super().close()
-            raise errors.PruningError(
-                f"the schedule must end within the run. Received: end at optimizer step {run.end:,}, and a run of {total:,} "
-                f"steps that ends at step {start + total:,}. Train longer, or give `end` as a fraction (0.75). To spread "
-                "a schedule over several calls of fit, give each its part, the next with `initial_sparsity` where the last ended."
-            )
-        self._run = run
-        self._frequency = self.frequency or max(1, (run.end - run.begin) // _UPDATES)
-        self._finished = self._step() >= run.end
+            raise
+        self._finished = self._step() >= self._run.end
         self._checkpoints = [(each, each.best) for each in self.others(keras.callbacks.ModelCheckpoint) if each.save_best_only]
         self.replace_others(keras.callbacks.EarlyStopping, lambda callback: _Waiting(callback, self))
 

@@ -6,25 +6,12 @@ import dataclasses
 import numpy as np
 
 from tfopt import errors, surgery
-from tfopt.pruning import masks, schedules
-from tfopt.pruning.options import as_plan, check_final, check_options
+from tfopt.pruning import masks, options, schedules
 from tfopt.pruning.targets import find_targets
 
-_UPDATES = 50  # of the masks, between begin and end, by default
 
-
-def check_arguments(schedule, pattern, frequency):
-    """Raises unless tfmot can prune by them."""
-    check_options(pattern, "layer")
-    if not callable(getattr(schedule, "resolve", None)):
-        raise errors.ArgumentError(
-            f"schedule must be tfopt.ConstantSparsity or tfopt.PolynomialDecay. Received: schedule={schedule!r}."
-        )
-    check_final(schedule.final, pattern, "layer")
-    if frequency is not None and (isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1):
-        raise errors.ArgumentError(
-            f"frequency must be None or an int above 0, in optimizer steps. Received: frequency={frequency!r}."
-        )
+def check_schedule(schedule, pattern):
+    """Raises unless tfmot can bring about the pattern on this schedule."""
     if isinstance(pattern, masks.NByM) and not (isinstance(schedule, schedules.ConstantSparsity) and schedule.begin == 0):
         raise errors.ArgumentError(
             f"tfmot makes {pattern} at the first step and not bit by bit. Received: schedule={schedule!r}. Give "
@@ -50,7 +37,7 @@ def find_layers(model, schedule, pattern, include, exclude):
     Raises:
         ArgumentError: tfmot cannot prune one of the weights so.
     """
-    targets, _ = find_targets(model, pattern, include, exclude, plan=as_plan(schedule.final), frozen=False)
+    targets, _ = find_targets(model, pattern, include, exclude, plan=options.as_plan(schedule.final), frozen=False)
     found = collections.defaultdict(list)
     for target in targets:
         _check_tfmot_can(target, pattern)
@@ -114,13 +101,7 @@ def place(schedule, frequency, start, total, now, lowest):
     Raises:
         PruningError: the schedule ends after the run.
     """
-    run = schedule.resolve(start, total)
-    if total is not None and run.end > start + total:
-        raise errors.PruningError(
-            f"the schedule must end within the run. Received: end at optimizer step {run.end:,}, and a run of {total:,} steps that "
-            f"ends at step {start + total:,}. Train longer, or give `end` as a fraction (0.75)."
-        )
-    stride = frequency or max(1, (run.end - run.begin) // _UPDATES)
+    run, stride = options.place(schedule, frequency, start, total)
     # Of updates that lie behind, the last one is due at once.
     table = {max(step, now): max(run(step), lowest) for step in (*range(run.begin, run.end, stride), run.end)}
     return Run(run, tuple(table), tuple(table.values()))

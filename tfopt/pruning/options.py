@@ -5,6 +5,8 @@ import collections.abc
 from tfopt import errors
 from tfopt.pruning import masks
 
+_UPDATES = 50  # of the masks, between begin and end, by default
+
 
 def as_plan(sparsity):
     """The sparsity as a dict of layer name -> fraction, or None where it is one number."""
@@ -20,6 +22,46 @@ def check_options(pattern, scope):
         )
     if scope not in ("layer", "global"):
         raise errors.ArgumentError(f"scope must be 'layer' or 'global'. Received: scope={scope!r}.")
+
+
+def check_schedule(schedule, pattern, scope, frequency):
+    """Raises unless these arguments of a pruning that takes time go together."""
+    check_options(pattern, scope)
+    if not callable(getattr(schedule, "resolve", None)):
+        raise errors.ArgumentError(
+            f"schedule must be tfopt.ConstantSparsity or tfopt.PolynomialDecay. Received: schedule={schedule!r}. "
+            "For a constant share of zeros: tfopt.ConstantSparsity(0.8)."
+        )
+    check_final(schedule.final, pattern, scope)
+    if frequency is not None and (isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1):
+        raise errors.ArgumentError(
+            f"frequency must be None or an int above 0, in optimizer steps. Received: frequency={frequency!r}."
+        )
+
+
+def place(schedule, frequency, start, total):
+    """A schedule in the steps of a run.
+
+    Args:
+        schedule: `ConstantSparsity` or `PolynomialDecay`.
+        frequency: None or int, optimizer steps between two updates.
+        start: int, the optimizer step at which the run began, whether or not it was interrupted since.
+        total: None or int, steps of the run.
+
+    Returns:
+        (the schedule with steps for fractions, int, steps between two updates).
+
+    Raises:
+        PruningError: the schedule ends after the run.
+    """
+    run = schedule.resolve(start, total)
+    if total is not None and run.end > start + total:
+        raise errors.PruningError(
+            f"the schedule must end within the run. Received: end at optimizer step {run.end:,}, and a run of {total:,} "
+            f"steps that ends at step {start + total:,}. Train longer, or give `end` as a fraction (0.75). To spread a schedule "
+            "over several calls of fit, give each its part, the next with `initial_sparsity` where the last ended."
+        )
+    return run, frequency or max(1, (run.end - run.begin) // _UPDATES)
 
 
 def check_final(sparsity, pattern, scope):

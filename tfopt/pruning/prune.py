@@ -4,10 +4,10 @@ import collections.abc
 
 import numpy as np
 
-from tfopt import errors
+from tfopt import errors, legacy, surgery
 from tfopt.pruning import masks, schedules
 from tfopt.pruning.options import as_plan, check_final, check_options
-from tfopt.pruning.targets import copy_model, find_targets
+from tfopt.pruning.targets import find_targets
 
 
 def prune(model, sparsity=None, *, threshold=None, pattern=masks.Unstructured(), scope="layer", include=None, exclude=None):
@@ -74,3 +74,10 @@ def _counts(targets, sparsity, pattern, scope):
         return masks.count_zeros(sum(units), sparsity)
     each = [sparsity[target.layer_name] if isinstance(sparsity, collections.abc.Mapping) else sparsity for target in targets]
     return [masks.count_zeros(count, share) for count, share in zip(units, each, strict=True)]
+
+
+def copy_model(model):
+    """A second model with the same layers and weights, of either Keras generation; not compiled."""
+    import keras
+
+    return surgery.copy_model(model) if isinstance(model, keras.Model) else legacy.copy_model(model)

@@ -7,7 +7,8 @@ import numpy as np
 from tfopt import errors
 from tfopt.pruning import masks, schedules
 from tfopt.pruning.options import check_options
-from tfopt.pruning.targets import copy_model, find_targets
+from tfopt.pruning.prune import copy_model
+from tfopt.pruning.targets import find_targets
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tfopt import errors, legacy, surgery
+from tfopt import errors, surgery
 from tfopt.pruning import masks
 
 # Layer class -> the weights of it that are pruned by default; a class takes those of the nearest class it derives from.
@@ -69,13 +69,6 @@ class Target:
             kernel = operands.partition(",")[2]
             return tuple(axis for axis, letter in enumerate(kernel) if letter not in result)
         return tuple(range(rank - 1))
-
-
-def copy_model(model):
-    """A second model with the same layers and weights, of either Keras generation; not compiled."""
-    import keras
-
-    return surgery.copy_model(model) if isinstance(model, keras.Model) else legacy.copy_model(model)
 
 
 def find_targets(model, pattern, include=None, exclude=None, plan=None, frozen=True):
