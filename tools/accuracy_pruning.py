@@ -221,9 +221,7 @@ def run_child(kind, name, seed, arguments):
     command = [sys.executable, __file__, "--data", arguments.data, "--epochs", arguments.epochs, "--one", kind, name, seed]
     command += ["--threads", arguments.threads] if arguments.threads else []
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    finished = subprocess.run(
-        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    finished = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
     if finished.returncode:
         sys.exit(f"{kind}, {name}, seed {seed} failed:\n{finished.stderr[-3000:]}")
     return json.loads(finished.stdout.splitlines()[-1])
