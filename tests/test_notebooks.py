@@ -51,7 +51,7 @@ def check_prune(notebook):
     assert numbers(sparsity) == [0.8]
     dense, pruned = numbers(accuracies)
     assert pruned > 0.95
-    assert dense - pruned < 0.03
+    assert dense - pruned < 0.04
     assert printed(notebook, "tensorboard").endswith("the same as in the history: True\n")
     *_, sparsity, accuracies = printed(notebook, "plan").splitlines()
     assert numbers(sparsity)[0] > 0.85  # more zeros than without a plan
