@@ -101,8 +101,8 @@ class Timer:
 class Side:
     """A compiled model with the callbacks that prune it, and its times round by round."""
 
-    def __init__(self, keras, model, make_callbacks, steps):
-        self.keras, self.model, self.make_callbacks, self.steps = keras, model, make_callbacks, steps
+    def __init__(self, keras, model, make_callbacks):
+        self.keras, self.model, self.make_callbacks = keras, model, make_callbacks
         model.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         model.optimizer.build(model.trainable_variables)
         self.start = model.get_weights()
@@ -155,10 +155,10 @@ def make_sides(steps):
 
     wrapped = prune_with_tfmot(build(tf_keras), SPARSITY, end, frequency)
     sides = {
-        "Keras 3": Side(keras, build(keras), list, steps),
-        "Keras 3, tfopt": Side(keras, build(keras), tfopt_callbacks, steps),
-        "tf_keras": Side(tf_keras, build(tf_keras), list, steps),
-        "tf_keras, tfmot": Side(tf_keras, wrapped, tfmot_callbacks, steps),
+        "Keras 3": Side(keras, build(keras), list),
+        "Keras 3, tfopt": Side(keras, build(keras), tfopt_callbacks),
+        "tf_keras": Side(tf_keras, build(tf_keras), list),
+        "tf_keras, tfmot": Side(tf_keras, wrapped, tfmot_callbacks),
     }
     return sides, set(range(0, end + 1, frequency)) | {end}
 
