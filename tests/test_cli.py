@@ -399,3 +399,33 @@ def test_a_large_calibration_file_is_not_read_into_memory(tmp_path):
         peaks[name] = peak_memory([*command, "--calibrate", f"{name}.npy", "--min-sqnr", "-100"], tmp_path)
     assert (tmp_path / "large.npy").stat().st_size >= 1.5 * 2**30
     assert peaks["large"] - peaks["small"] <= 300, peaks
+
+
+@pytest.mark.parametrize("name", ["keras3.keras", "keras2.h5"])
+def test_prune(run_cli, model_files, tmp_path, name):
+    output = f"pruned{model_files.joinpath(name).suffix}"
+    finished = run_cli("prune", model_files / name, "-o", output, "--sparsity", 0.5)
+    assert finished.returncode == 0 and finished.stderr == "", finished.stderr
+    assert "50.00 %" in finished.stdout and "the output layer; include it" in finished.stdout and "not faster" in finished.stdout
+    assert files_in(tmp_path) == [output]
+    assert tfopt.inspect(tmp_path / output)["sparsity"] == pytest.approx(0.237, abs=0.01)
+    finished = run_cli("prune", model_files / name, "-o", output, "--sparsity", 0.5)
+    assert finished.returncode == 2 and "must not exist yet" in finished.stderr
+    second = [layer["name"] for layer in tfopt.inspect(model_files / name)["layers"] if layer["class"] == "Conv2D"][1]
+    finished = run_cli("prune", model_files / name, "-o", output, "--n-by-m", 2, 4, "--include", second, "--json", "--force")
+    result = json.loads(finished.stdout)
+    assert [weight["zeros"] for weight in result["weights"] if second in weight["name"]] == [16 * 9 * 32 // 2]
+
+
+def test_prune_refuses(run_cli, model_files, tmp_path):
+    model = model_files / "keras3.keras"
+    for arguments, words in [
+        (["-o", "out.tflite", "--sparsity", 0.5], ".keras or .h5"),
+        (["-o", "out.keras"], "either a sparsity or a threshold"),
+        (["-o", "out.keras", "--sparsity", 50], "50 % is 0.5"),
+        (["-o", "out.keras", "--sparsity", 0.5, "--include", "digits"], "Closest: digit"),
+        (["-o", "out.keras", "--sparsity", 0.5, "--block", 2, 2, "--n-by-m", 2, 4], "by one pattern"),
+    ]:
+        finished = run_cli("prune", model, *arguments)
+        assert finished.returncode == 2 and words in finished.stderr and "Traceback" not in finished.stderr, finished.stderr
+    assert files_in(tmp_path) == []

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 import nbclient
 import nbformat
@@ -34,15 +35,52 @@ def run(tmp_path):
     return execute
 
 
+def printed(notebook, cell_id):
+    """What a cell wrote to standard output."""
+    (cell,) = [cell for cell in notebook.cells if cell.id == cell_id]
+    return "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
+
+
+def numbers(text):
+    return [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\.?\d*", text)]
+
+
+def check_prune(notebook):
+    """What a reader of 02_prune.ipynb should see."""
+    sparsity, accuracies = printed(notebook, "prune").splitlines()
+    assert numbers(sparsity) == [0.8]
+    dense, pruned = numbers(accuracies)
+    assert pruned > 0.95
+    assert dense - pruned < 0.04
+    assert printed(notebook, "tensorboard").endswith("the same as in the history: True\n")
+    *_, sparsity, accuracies = printed(notebook, "plan").splitlines()
+    assert numbers(sparsity)[0] > 0.85  # more zeros than without a plan
+    assert numbers(accuracies)[0] > 0.96
+    kept = printed(notebook, "convert").splitlines()
+    assert len(kept) == 4
+    assert all(line.endswith("all zeros kept: True") for line in kept)
+    dense, pruned = printed(notebook, "size").splitlines()
+    assert dense.endswith("passed")
+    assert pruned.endswith("passed")
+    assert numbers(dense)[0] == numbers(pruned)[0]
+    assert numbers(pruned)[1] < 0.5 * numbers(dense)[1]
+
+
+CHECKS = {"02_prune.ipynb": check_prune}  # each gets the notebook with its outputs
+
+
 def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
 @each_notebook
 def test_runs_and_draws_figures(run, path):
-    outputs = [output for cell in code_cells(run(path)) for output in cell.outputs]
+    notebook = run(path)
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     assert [output for output in outputs if "image/png" in output.get("data", {})]
+    if path.name in CHECKS:
+        CHECKS[path.name](notebook)
 
 
 @each_notebook

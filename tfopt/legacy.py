@@ -118,7 +118,7 @@ def copy_model(model):
     except (ValueError, NotImplementedError) as error:
         raise errors.ArgumentError(
             f"the model must be one that its configuration can make again: Sequential or functional. Received: {model.name} "
-            f"({type(model).__name__}): {str(error).splitlines()[0]}"
+            f"({type(model).__name__}): {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
         ) from error
     copy.set_weights(model.get_weights())
     return copy

@@ -228,7 +228,7 @@ def copy_model(model):
     except (NotImplementedError, TypeError, ValueError) as error:
         raise errors.ArgumentError(
             f"the model must be one that its configuration can make again: its own layers and classes need `get_config`. "
-            f"Received: {describe(model)}: {str(error).strip().splitlines()[0]}"
+            f"Received: {describe(model)}: {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
         ) from error
     values = model.get_weights()
     if len(copy.get_weights()) != len(values):

@@ -38,5 +38,20 @@ def test_models(model_files, classifier, name, kind):
     if kind != "saved_model":  # whose layers are gone
         assert found["parameters"] == classifier.count_params()
         assert found["trainable_parameters"] == found["parameters"] - 2 * (16 + 32)
-        assert {"name": "digit", "class": "Dense", "parameters": 5130, "dtype": "float32"} in found["layers"]
+        assert {"name": "digit", "class": "Dense", "parameters": 5130, "dtype": "float32", "sparsity": 0.0} in found["layers"]
         assert found["outputs"] == [{"name": "digit", "shape": [None, 10], "dtype": "float32"}]
+
+
+def test_zeros_are_counted_in_models_and_in_files(classifier, digits, tmp_path):
+    pruned = tfopt.prune(classifier, 0.75, include="*")
+    pruned.save(tmp_path / "pruned.keras")
+    found = tfopt.inspect(tmp_path / "pruned.keras")
+    assert found["sparsity"] == pytest.approx(0.75, abs=1e-3)
+    assert {layer["name"]: layer["sparsity"] for layer in found["layers"]}["digit"] == 0.75
+    assert all(layer["sparsity"] is None for layer in found["layers"] if layer["class"] in ("BatchNormalization", "ReLU"))
+    (images, _), _ = digits
+    made = tfopt.convert(pruned, representative_data=images, runs=2)
+    (tmp_path / "pruned.tflite").write_bytes(made.tflite)
+    found = tfopt.inspect(tmp_path / "pruned.tflite")
+    assert found["sparsity"] >= 0.75 - 1e-3  # and what rounds to zero
+    assert all("zeros" in tensor for tensor in found["tensors"] if tensor["role"] == "weight" and len(tensor["shape"]) > 1)

@@ -153,7 +153,7 @@ def check_sparsity(name, value, plan=True):
         for layer, sparsity in value.items():
             check_sparsity(f"{name}[{layer!r}]", sparsity, plan=False)
     elif isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
-        hint = " 80 % is 0.8." if isinstance(value, numbers.Real) and 1 < value <= 100 else ""
+        hint = f" {value:g} % is {value / 100:g}." if isinstance(value, numbers.Real) and 1 < value <= 100 else ""
         raise errors.ArgumentError(f"{name} must be a fraction in [0, 1).{hint} Received: {name}={value!r}.")
 
 

@@ -1,0 +1,34 @@
+"""`sparsity_report()` counts, and says what zeros do not bring."""
+
+import gzip
+
+import keras
+import numpy as np
+from keras import layers
+
+import tfopt
+
+
+def test_report():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((64,)), layers.Dense(64, name="a"), layers.Dense(8, name="b")])
+    kernel = model.get_layer("b").kernel
+    kernel.assign(np.where(np.arange(8) < 3, 0, kernel.numpy()))
+    dense, report = tfopt.sparsity_report(model), tfopt.sparsity_report(tfopt.prune(model, 0.9, include="a"))
+    first, second = report.weights
+    assert (first.name, first.layer_class, first.shape, first.parameters) == ("a/kernel", "Dense", (64, 64), 4096)
+    assert first.zeros == 4096 - round(4096 * 0.1) and second.zeros == 3 * 64 and second.zero_outputs == 3
+    assert report.sparsity == (first.zeros + second.zeros) / (4096 + 512)
+    assert report.parameters == model.count_params()
+    assert report.int8_bytes == dense.int8_bytes == 4096 + 512  # zeros are stored
+    assert report.int8_gzip_bytes < 0.45 * dense.int8_gzip_bytes
+    text = str(report)
+    assert "a/kernel" in text and "89.99%" in text and "none of these zeros makes it faster" in text
+    assert "3 output channels are zero as a whole" in text
+
+
+def test_gzip_is_of_the_int8_values():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, use_bias=False)])
+    model.layers[0].kernel.assign([[1, 0], [0.5, -2], [0, 1], [-1, 0]])
+    expected = np.array([[127, 0], [64, -127], [0, 64], [-127, 0]], "int8").tobytes()
+    assert tfopt.sparsity_report(model).int8_gzip_bytes == len(gzip.compress(expected, mtime=0))

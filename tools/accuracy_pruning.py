@@ -1,0 +1,233 @@
+"""Trains a small ResNet on Fashion-MNIST dense, at 80 % and at 90 % sparsity, with tfopt on Keras 3 and with tfmot on tf_keras.
+
+    python tools/accuracy_pruning.py [--work FOLDER] [--data FOLDER] [--epochs 6] [--seeds 3] [--threads N] [--jobs N]
+
+The data are those of Debian's package `dataset-fashion-mnist` (`--data`: a folder with the four idx files in gzip). All six
+configurations of a seed start from the same weights, see the same batches in the same order and train for the same number of
+epochs, without augmentation, with Adam and a cosine decay. Pruning begins with the first step and ends after three quarters of
+them; the kernels of all layers but the output layer are pruned, by tfmot at the same steps as by tfopt. The accuracy is that on the
+10,000 test images after the last epoch; no epoch is chosen.
+
+The work goes on where it stopped: FOLDER/results.jsonl has a line for each run, and a run that is there is not repeated. The table
+is printed at the end: mean, minimum and maximum over the seeds, and the drop against the dense model of the same seed and Keras,
+in points. `--table` prints what is there and trains nothing.
+"""
+
+import argparse
+import concurrent.futures
+import gzip
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+SPARSITIES = {"dense": None, "80 %": 0.8, "90 %": 0.9}
+KERASES = ("Keras 3", "tf_keras")
+BATCH = 128
+LEARNING_RATE = 2e-3
+END = 0.75  # of the steps; the default of tfopt.PolynomialDecay
+UPDATES = 50  # of the masks; the default of tfopt.PruningCallback
+PACKAGE = "dataset-fashion-mnist"
+
+
+def find_data():
+    """The folder of Debian's package."""
+    try:
+        listed = subprocess.run(["dpkg", "-L", PACKAGE], capture_output=True, text=True)
+    except FileNotFoundError:  # not a Debian
+        listed = None
+    found = [line for line in listed.stdout.splitlines() if line.endswith("train-images-idx3-ubyte.gz")] if listed else []
+    if not found:
+        sys.exit(f"Fashion-MNIST is not here: apt-get install {PACKAGE}, or give the folder of its four .gz files with --data.")
+    return pathlib.Path(found[0]).parent
+
+
+def read_idx(path):
+    """The uint8 array of an idx file in gzip."""
+    import numpy as np
+
+    if not path.exists():
+        sys.exit(f"{path} is missing: --data must be a folder with the four .gz files of Fashion-MNIST.")
+    content = gzip.decompress(path.read_bytes())
+    rank = content[3]
+    shape = np.frombuffer(content, ">i4", rank, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
+
+
+def load(folder):
+    """(x_train, y_train), (x_test, y_test); images float32 in [0, 1], (count, 28, 28, 1)."""
+    pairs = []
+    for part in ("train", "t10k"):
+        images, labels = read_idx(folder / f"{part}-images-idx3-ubyte.gz"), read_idx(folder / f"{part}-labels-idx1-ubyte.gz")
+        pairs.append(((images[..., None] / 255).astype("float32"), labels.astype("int32")))
+    return pairs
+
+
+def make_model(keras):
+    """A small ResNet of either Keras: a block each of 16, 32 and 64 channels, on 14 x 14, 7 x 7 and 4 x 4 positions."""
+    layers = keras.layers
+
+    def convolve(x, channels, size, strides, name):
+        x = layers.Conv2D(channels, size, strides, padding="same", use_bias=False, name=name)(x)
+        return layers.BatchNormalization(name=f"{name}_norm")(x)
+
+    image = keras.Input((28, 28, 1), name="image")
+    x = layers.ReLU(name="stem_relu")(convolve(image, 16, 3, 2, "stem"))
+    for channels, strides in ((16, 1), (32, 2), (64, 2)):
+        name = f"block{channels}"
+        trunk = x if strides == 1 else convolve(x, channels, 1, strides, f"{name}_shortcut")
+        x = layers.ReLU(name=f"{name}_relu1")(convolve(x, channels, 3, strides, f"{name}_conv1"))
+        x = convolve(x, channels, 3, 1, f"{name}_conv2")
+        x = layers.ReLU(name=f"{name}_relu2")(layers.Add(name=f"{name}_add")([x, trunk]))
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(image, layers.Dense(10, name="class")(x))
+
+
+def train_one(kind, sparsity, seed, arguments):
+    """Trains one configuration in this process and returns its result, a dict."""
+    import keras
+    import tensorflow as tf
+
+    if arguments.threads:
+        tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    (x_train, y_train), (x_test, y_test) = load(arguments.data)
+    keras.utils.set_random_seed(seed)
+    model = make_model(keras)
+    epochs = arguments.epochs
+    steps = epochs * -(-len(x_train) // BATCH)
+    callbacks = []
+    if kind == "Keras 3":
+        used = keras
+        if sparsity:
+            import tfopt
+
+            callbacks = [tfopt.PruningCallback(tfopt.PolynomialDecay(sparsity))]
+    else:
+        import tf_keras as used
+
+        twin = make_model(used)
+        for layer in model.layers:
+            twin.get_layer(layer.name).set_weights(layer.get_weights())
+        model = twin
+        if sparsity:
+            from bench_pruning import import_tfmot, prune_with_tfmot
+
+            end = round(END * steps)
+            model = prune_with_tfmot(model, sparsity, end, end // UPDATES)
+            callbacks = [import_tfmot().sparsity.keras.UpdatePruningStep()]
+    images, labels = tf.constant(x_train), tf.constant(y_train)
+    order = tf.data.Dataset.range(len(x_train)).shuffle(len(x_train), seed=seed)  # a new order each epoch, the same for all
+    batches = order.batch(BATCH).map(lambda chosen: (tf.gather(images, chosen), tf.gather(labels, chosen))).prefetch(2)
+    model.compile(
+        used.optimizers.Adam(used.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)),
+        used.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    start = time.perf_counter()
+    history = model.fit(batches, epochs=epochs, verbose=0, shuffle=False, callbacks=callbacks).history  # shuffled above
+    seconds = time.perf_counter() - start
+    if kind == "tf_keras" and sparsity:
+        model = import_tfmot().sparsity.keras.strip_pruning(model)
+        model.compile(loss=used.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    loss, accuracy = model.evaluate(x_test, y_test, batch_size=500, verbose=0)
+    kernels = [layer.get_weights()[0] for layer in model.layers if layer.weights and "norm" not in layer.name][:-1]
+    return {
+        "accuracy": accuracy,
+        "loss": loss,
+        "training_accuracy": history["accuracy"][-1],
+        "sparsity": 1 - sum(int((kernel != 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels),
+        "parameters": int(model.count_params()),
+        "seconds": round(seconds, 1),
+    }
+
+
+def print_table(results):
+    """Prints mean, minimum and maximum of each configuration, and its drop against the dense model of the same seed."""
+    accuracies = {(result["keras"], result["sparsity_wanted"], result["seed"]): 100 * result["accuracy"] for result in results}
+    print("| keras | sparsity | seeds | zeros in the kernels | accuracy, mean | min..max | drop, mean | min..max |")
+    print("|" + " --- |" * 8)
+    drops = {}
+    for kind in KERASES:
+        for name in SPARSITIES:
+            own = {seed: value for (*key, seed), value in accuracies.items() if key == [kind, name]}
+            if not own:
+                continue
+            zeros = [each["sparsity"] for each in results if (each["keras"], each["sparsity_wanted"]) == (kind, name)]
+            pairs = [accuracies[kind, "dense", seed] - value for seed, value in own.items() if (kind, "dense", seed) in accuracies]
+            cells = [kind, name, len(own), f"{100 * statistics.mean(zeros):.2f} %"]
+            cells += [f"{statistics.mean(own.values()):.2f} %", f"{min(own.values()):.2f}..{max(own.values()):.2f}"]
+            if pairs and name != "dense":
+                drops[kind, name] = statistics.mean(pairs)
+                cells += [f"{drops[kind, name]:+.2f}", f"{min(pairs):+.2f}..{max(pairs):+.2f}"]
+            print(f"| {' | '.join(map(str, [*cells, '', ''][:8]))} |")
+    for name, limit in (("80 %", 0.5), ("90 %", 1.0)):
+        if (KERASES[0], name) in drops:
+            ours = drops[KERASES[0], name]
+            print(f"{name}: a drop of {ours:.2f} points, at most {limit} allowed: {'ok' if ours <= limit else 'MISSED'}")
+            shared = [
+                accuracies[KERASES[1], name, seed] - accuracies[KERASES[0], name, seed]
+                for seed in {seed for *_, seed in accuracies}
+                if all((kind, name, seed) in accuracies for kind in KERASES)
+            ]
+            if shared:
+                worse = statistics.mean(shared)
+                print(f"{name}: {worse:+.2f} points below tfmot, at most 0.2 allowed: {'ok' if worse <= 0.2 else 'MISSED'}")
+
+
+def main():
+    """Trains what is missing and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("accuracy_pruning"))
+    parser.add_argument("--data", type=pathlib.Path, help=f"default: where Debian's {PACKAGE} put them")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="of TensorFlow, in one op; default: its own")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--table", action="store_true", help="print the table of the runs that are there")
+    parser.add_argument("--one", nargs=3, metavar=("KERAS", "SPARSITY", "SEED"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    arguments.data = arguments.data or find_data()
+    if arguments.one:
+        kind, name, seed = arguments.one
+        print(json.dumps(train_one(kind, SPARSITIES[name], int(seed), arguments)))
+        return
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    path = arguments.work / "results.jsonl"
+    results = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    results = [result for result in results if result["epochs"] == arguments.epochs and result["seed"] < arguments.seeds]
+    wanted = [(kind, name, seed) for seed in range(arguments.seeds) for kind in KERASES for name in SPARSITIES]
+    there = {(result["keras"], result["sparsity_wanted"], result["seed"]) for result in results}
+    missing = [] if arguments.table else [run for run in wanted if run not in there]
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        for future in concurrent.futures.as_completed(pool.submit(run_child, *run, arguments) for run in missing):
+            result = future.result()
+            with path.open("a") as file:
+                file.write(json.dumps(result) + "\n")
+            results.append(result)
+            print(
+                f"{result['keras']}, {result['sparsity_wanted']}, seed {result['seed']}: "
+                f"accuracy {100 * result['accuracy']:.2f} %, zeros {100 * result['sparsity']:.2f} %, {result['seconds']:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+    print_table(results)
+
+
+def run_child(kind, name, seed, arguments):
+    """The result of one configuration, trained in a process of its own: tfmot changes the process that imports it."""
+    command = [sys.executable, __file__, "--data", arguments.data, "--epochs", arguments.epochs, "--one", kind, name, seed]
+    command += ["--threads", arguments.threads] if arguments.threads else []
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    finished = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
+    if finished.returncode:
+        raise SystemExit(f"{kind}, {name}, seed {seed} failed:\n{finished.stderr[-3000:]}")
+    run = {"keras": kind, "sparsity_wanted": name, "seed": seed, "epochs": arguments.epochs}
+    return run | json.loads(finished.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    main()
