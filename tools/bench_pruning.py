@@ -27,28 +27,13 @@ UPDATES = 50  # of the masks; the default of tfopt.PruningCallback
 LIMIT = 1.05
 
 
-def import_tfmot():
-    """tensorflow-model-optimization, imported so that `tf.keras` and the environment stay what they were."""
-    import keras  # noqa: F401
-    import tensorflow as tf
-
-    # tfmot sets the variable, and `tf.keras` is resolved at its first use: the use must come before.
-    tf.keras.Model  # noqa: B018
-    before = os.environ.get("TF_USE_LEGACY_KERAS")
-    import tensorflow_model_optimization
-
-    if before is None:
-        os.environ.pop("TF_USE_LEGACY_KERAS", None)
-    else:
-        os.environ["TF_USE_LEGACY_KERAS"] = before
-    return tensorflow_model_optimization
-
-
 def prune_with_tfmot(model, sparsity, end, frequency):
     """A copy of a tf_keras model whose convolutions and dense layers, but not its last layer, are wrapped for pruning."""
     import tf_keras
 
-    tfmot_keras = import_tfmot().sparsity.keras
+    import tfopt
+
+    tfmot_keras = tfopt.legacy.tfmot().sparsity.keras
     schedule = tfmot_keras.PolynomialDecay(0.0, sparsity, begin_step=0, end_step=end, frequency=frequency)
 
     def wrap(layer):
@@ -136,7 +121,7 @@ def make_sides(steps):
 
     import tfopt
 
-    tfmot = import_tfmot()
+    tfmot = tfopt.legacy.tfmot()
     end = round(END * steps)
     frequency = max(1, end // UPDATES)
     keras.utils.set_random_seed(0)
