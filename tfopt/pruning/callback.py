@@ -59,7 +59,6 @@ class PruningCallback(MaskingCallback):
         self.frequency = frequency
         self.skipped = {}
         self._run = None  # the schedule in optimizer steps, once the run's place is known
-        self._waiting = []
 
     def on_train_begin(self, logs=None):
         """Selects the weights and puts masks on them."""
