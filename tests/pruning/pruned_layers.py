@@ -35,7 +35,6 @@ CASES = {
     "EinsumDense": ((8, 8), lambda: layers.EinsumDense("abc,cde->abde", (8, 4, 8)), ["kernel"], None),
     "Conv1D": ((8, 8), lambda: layers.Conv1D(8, 3), ["kernel"], None),
     "Conv2D": ((6, 6, 8), lambda: layers.Conv2D(8, 3), ["kernel"], None),
-    "Conv2D-groups": ((6, 6, 8), lambda: layers.Conv2D(8, 2, groups=2), ["kernel"], None),
     "Conv3D": ((4, 4, 4, 4), lambda: layers.Conv3D(8, 2), ["kernel"], None),
     "Conv1DTranspose": ((8, 8), lambda: layers.Conv1DTranspose(8, 3), ["kernel"], None),
     "Conv2DTranspose": ((4, 4, 8), lambda: layers.Conv2DTranspose(4, 3), ["kernel"], None),
