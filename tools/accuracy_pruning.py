@@ -205,6 +205,7 @@ def main():
     results = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     results = [result for result in results if result["epochs"] == arguments.epochs and result["seed"] < arguments.seeds]
     wanted = [(kind, name, seed) for seed in range(arguments.seeds) for kind in KERASES for name in SPARSITIES]
+    wanted.sort(key=lambda run: run[:2] == ("tf_keras", "dense"))  # least needed, so last
     there = {(result["keras"], result["sparsity_wanted"], result["seed"]) for result in results}
     missing = [] if arguments.table else [run for run in wanted if run not in there]
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:

@@ -129,7 +129,7 @@ class MaskingCallback(keras.callbacks.Callback):
     def verify(self):
         """Raises if a variable is not zero where its mask says so."""
         for target, mask, count in zip(self.targets, self._masks, self._masked, strict=True):
-            if count and np.count_nonzero(target.variable.numpy()[~mask.numpy()]):
+            if count and np.any((target.variable.numpy() != 0) > mask.numpy()):
                 raise errors.PruningError(
                     f"zeros must stay zero while the model trains. Received: {target.name}, whose pruned weights changed. Only "
                     "updates that go through `optimizer.apply` keep them: a custom `train_step`, or a callback, must not assign "

@@ -144,7 +144,9 @@ def remove_lowest(scores, count):
     """
     kept = np.ones(len(scores), bool)
     if count:
-        threshold = np.partition(scores, count - 1)[count - 1]
+        alive = scores[scores > 0]  # fewer from update to update, and selecting among equals is slow
+        gone = len(scores) - len(alive)
+        threshold = np.partition(alive, count - gone - 1)[count - gone - 1] if count > gone else 0
         kept = scores > threshold
         ties = np.flatnonzero(scores == threshold)
         surplus = len(scores) - int(kept.sum()) - count
