@@ -418,3 +418,44 @@ def test_preserve_sparsity_leaves_a_tensor_of_zeros_alone(data):
     model.get_layer("second").kernel.assign(np.eye(16))
     fit(compiled(model), data, tfopt.PreserveSparsity())
     assert zeros(model)[0] < 0.5 and zeros(model)[1] == pytest.approx(15 / 16)
+
+
+def test_initial_epoch_of_a_new_optimizer(data):
+    history = fit(compiled(), data, tfopt.PruningCallback(tfopt.PolynomialDecay(0.75)), initial_epoch=4, epochs=10)
+    assert 0 < history.history["sparsity"][0] < 0.5 and history.history["sparsity"][-1] == 0.75
+
+
+def test_resumed_after_steps_that_the_loss_scale_left_out(data, tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 3:
+                raise KeyboardInterrupt
+
+    def run(*more):
+        optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01), initial_scale=2.0**24)
+        model = compiled(build(dtype="mixed_float16"), optimizer)
+        backup = keras.callbacks.BackupAndRestore(str(tmp_path / "backup"))
+        fit(model, data, tfopt.PruningCallback(tfopt.PolynomialDecay(0.75, end=0.5)), backup, *more)
+        return model
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Interrupt())
+    assert reached(run())
+
+
+@pytest.mark.parametrize("epochs", [True, False], ids=["epochs", "batches alone"])
+def test_a_loop_of_ones_own(data, epochs):
+    model = compiled()
+    callbacks = keras.callbacks.CallbackList([tfopt.PruningCallback(tfopt.PolynomialDecay(0.75, begin=0, end=6))], model=model)
+    callbacks.on_train_begin()
+    for epoch in range(2):
+        if epochs:
+            callbacks.on_epoch_begin(epoch)
+        for batch in range(4):
+            callbacks.on_train_batch_begin(batch)
+            model.train_on_batch(*data)
+            callbacks.on_train_batch_end(batch)
+        if epochs:
+            callbacks.on_epoch_end(epoch, {})
+    callbacks.on_train_end()
+    assert reached(model) and all(variable.constraint is None for variable in model.trainable_variables)

@@ -83,6 +83,8 @@ class PruningCallback(MaskingCallback):
 
     def on_train_batch_begin(self, batch, logs=None):
         """Updates the masks, if that is due."""
+        if self._run is None:
+            self._place(0)  # a loop of one's own that has no epochs
         if self._calls_to_skip > 0:  # no look at the device, which would have to wait for its last step
             self._calls_to_skip -= 1
             return
@@ -126,13 +128,11 @@ class PruningCallback(MaskingCallback):
         return targets
 
     def _place(self, epoch):
-        steps, epochs = self.params.get("steps"), self.params.get("epochs")
-        start, total = self._step(), None
-        if steps is not None and epochs is not None:
-            optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-            batches = optimizer.gradient_accumulation_steps or 1  # of one optimizer step
-            start, total = start - epoch * steps // batches, epochs * steps // batches
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        batches = optimizer.gradient_accumulation_steps or 1  # of one optimizer step
+        params = self.params or {}  # none in a loop of one's own
         try:
+            start, total = options.span(self._step(), epoch, params.get("epochs"), params.get("steps"), batches)
             self._run, self._frequency = options.place(self.schedule, self.frequency, start, total)
         except errors.TfoptError:
             super().close()
