@@ -1,5 +1,6 @@
 """`PruningCallback` and `PreserveSparsity` in all the ways that models are trained, and what is refused at the beginning."""
 
+import itertools
 import pathlib
 import subprocess
 import sys
@@ -211,6 +212,34 @@ def test_several_fits_never_fall_behind(data):
     assert history.history["sparsity"] == pytest.approx([0.75] * 6) and reached(model)
     history = fit(model, data, tfopt.PruningCallback(tfopt.PolynomialDecay(0.875, initial_sparsity=0.75)))
     assert history.history["sparsity"][0] >= 0.75 and reached(model, 0.875)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_zeros_of_the_beginning_stay_before_the_schedule_begins(data, scope):
+    model = compiled(tfopt.prune(build(), 0.75))
+    watch = Zeros()
+    fit(model, data, watch, tfopt.PruningCallback(tfopt.PolynomialDecay(0.875, begin=0.5, end=0.9), scope=scope))
+    assert np.mean(watch.seen, axis=1).min() >= 0.75 and np.mean(zeros(model)) == pytest.approx(0.875, abs=0.02)
+
+
+@pytest.mark.parametrize("pattern", [tfopt.Unstructured(), tfopt.NByM(2, 4)], ids=["unstructured", "2:4"])
+def test_a_pruned_weight_does_not_come_back_in_the_place_of_another_zero(data, pattern):
+    class Grow(keras.callbacks.Callback):
+        """Makes weights zero that no mask holds yet, the first of them at the front."""
+
+        def on_train_batch_end(self, batch, logs=None):
+            mask = pruning._masks[0].numpy()
+            held.append(~mask)
+            value = model.get_layer("first").kernel.numpy()
+            value[tuple(np.argwhere(mask)[0])] = 0
+            model.get_layer("first").kernel.assign(value)
+
+    held, model = [], compiled(optimizer=keras.optimizers.SGD(0.0))
+    pruning = tfopt.PruningCallback(tfopt.PolynomialDecay(0.5), pattern=pattern, frequency=1)
+    fit(model, data, pruning, Grow())
+    for before, after in itertools.pairwise(held):
+        assert after[before].all()
+    assert held[-1].mean() == 0.5
 
 
 def test_steps_are_the_optimizers(data):
