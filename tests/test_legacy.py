@@ -284,6 +284,8 @@ def test_zeros_stay_in_a_second_fit_and_in_a_model_that_has_some():
     shares = train(again).history["sparsity"]
     assert shares[0] >= 0.5
     assert shares[-1] == 0.75
+    later = legacy.prune(legacy.strip(again), tfopt.PolynomialDecay(0.875, begin=0.7, end=1.0))
+    assert train(later).history["sparsity"] == [0.75, 0.75, 0.875]
 
 
 def test_a_run_that_stops_early_misses_its_target():

@@ -376,11 +376,8 @@ def _sparsity_callback():
             """Places the schedules: only now other callbacks have restored an interrupted run."""
             if self.placed:
                 return
-            steps, epochs = self.params.get("steps"), self.params.get("epochs")
             now = self._step()
-            start, total = now, None
-            if steps is not None and epochs is not None:
-                start, total = now - epoch * steps, epochs * steps
+            start, total = options.span(now, epoch, self.params.get("epochs"), self.params.get("steps"))
             for wrapper in self.wrappers:
                 own = wrapper.pruning_schedule
                 own.run = keras2.place(own.schedule, own.frequency, start, total, now, keras2.least_sparsity(wrapper))

@@ -1,5 +1,6 @@
 """`PruningCallback` and `PreserveSparsity` in all the ways that models are trained, and what is refused at the beginning."""
 
+import itertools
 import pathlib
 import subprocess
 import sys
@@ -213,6 +214,34 @@ def test_several_fits_never_fall_behind(data):
     assert history.history["sparsity"][0] >= 0.75 and reached(model, 0.875)
 
 
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_zeros_of_the_beginning_stay_before_the_schedule_begins(data, scope):
+    model = compiled(tfopt.prune(build(), 0.75))
+    watch = Zeros()
+    fit(model, data, watch, tfopt.PruningCallback(tfopt.PolynomialDecay(0.875, begin=0.5, end=0.9), scope=scope))
+    assert np.mean(watch.seen, axis=1).min() >= 0.75 and np.mean(zeros(model)) == pytest.approx(0.875, abs=0.02)
+
+
+@pytest.mark.parametrize("pattern", [tfopt.Unstructured(), tfopt.NByM(2, 4)], ids=["unstructured", "2:4"])
+def test_a_pruned_weight_does_not_come_back_in_the_place_of_another_zero(data, pattern):
+    class Grow(keras.callbacks.Callback):
+        """Makes weights zero that no mask holds yet, the first of them at the front."""
+
+        def on_train_batch_end(self, batch, logs=None):
+            mask = pruning._masks[0].numpy()
+            held.append(~mask)
+            value = model.get_layer("first").kernel.numpy()
+            value[tuple(np.argwhere(mask)[0])] = 0
+            model.get_layer("first").kernel.assign(value)
+
+    held, model = [], compiled(optimizer=keras.optimizers.SGD(0.0))
+    pruning = tfopt.PruningCallback(tfopt.PolynomialDecay(0.5), pattern=pattern, frequency=1)
+    fit(model, data, pruning, Grow())
+    for before, after in itertools.pairwise(held):
+        assert after[before].all()
+    assert held[-1].mean() == 0.5
+
+
 def test_steps_are_the_optimizers(data):
     pruning = tfopt.PruningCallback(tfopt.PolynomialDecay(0.75, begin=8, end=16), frequency=4)
     history = fit(compiled(), data, pruning)  # 4 steps an epoch
@@ -418,3 +447,44 @@ def test_preserve_sparsity_leaves_a_tensor_of_zeros_alone(data):
     model.get_layer("second").kernel.assign(np.eye(16))
     fit(compiled(model), data, tfopt.PreserveSparsity())
     assert zeros(model)[0] < 0.5 and zeros(model)[1] == pytest.approx(15 / 16)
+
+
+def test_initial_epoch_of_a_new_optimizer(data):
+    history = fit(compiled(), data, tfopt.PruningCallback(tfopt.PolynomialDecay(0.75)), initial_epoch=4, epochs=10)
+    assert 0 < history.history["sparsity"][0] < 0.5 and history.history["sparsity"][-1] == 0.75
+
+
+def test_resumed_after_steps_that_the_loss_scale_left_out(data, tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 3:
+                raise KeyboardInterrupt
+
+    def run(*more):
+        optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01), initial_scale=2.0**24)
+        model = compiled(build(dtype="mixed_float16"), optimizer)
+        backup = keras.callbacks.BackupAndRestore(str(tmp_path / "backup"))
+        fit(model, data, tfopt.PruningCallback(tfopt.PolynomialDecay(0.75, end=0.5)), backup, *more)
+        return model
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Interrupt())
+    assert reached(run())
+
+
+@pytest.mark.parametrize("epochs", [True, False], ids=["epochs", "batches alone"])
+def test_a_loop_of_ones_own(data, epochs):
+    model = compiled()
+    callbacks = keras.callbacks.CallbackList([tfopt.PruningCallback(tfopt.PolynomialDecay(0.75, begin=0, end=6))], model=model)
+    callbacks.on_train_begin()
+    for epoch in range(2):
+        if epochs:
+            callbacks.on_epoch_begin(epoch)
+        for batch in range(4):
+            callbacks.on_train_batch_begin(batch)
+            model.train_on_batch(*data)
+            callbacks.on_train_batch_end(batch)
+        if epochs:
+            callbacks.on_epoch_end(epoch, {})
+    callbacks.on_train_end()
+    assert reached(model) and all(variable.constraint is None for variable in model.trainable_variables)

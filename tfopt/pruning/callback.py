@@ -67,7 +67,8 @@ class PruningCallback(MaskingCallback):
                 "the model must be compiled with an optimizer, whose steps place the schedule. Received: none."
             )
         self._run = None
-        self._done = None  # step of the last update
+        self._done = None  # step of the schedule that the masks are of
+        self._since = 0  # the optimizer's step when they were made
         self._units = None
         self._calls_to_skip = 0
         self._tried = False  # whether zeros were seen to hold after a step
@@ -82,10 +83,12 @@ class PruningCallback(MaskingCallback):
 
     def on_train_batch_begin(self, batch, logs=None):
         """Updates the masks, if that is due."""
+        if self._run is None:
+            self._place(0)  # a loop of one's own that has no epochs
         if self._calls_to_skip > 0:  # no look at the device, which would have to wait for its last step
             self._calls_to_skip -= 1
             return
-        if not self._tried and any(self._masked) and self._step() > self._done:
+        if not self._tried and any(self._masked) and self._step() > self._since:
             self.verify()
             self._tried = True
         step = self._update()
@@ -125,13 +128,11 @@ class PruningCallback(MaskingCallback):
         return targets
 
     def _place(self, epoch):
-        steps, epochs = self.params.get("steps"), self.params.get("epochs")
-        start, total = self._step(), None
-        if steps is not None and epochs is not None:
-            optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-            batches = optimizer.gradient_accumulation_steps or 1  # of one optimizer step
-            start, total = start - epoch * steps // batches, epochs * steps // batches
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        batches = optimizer.gradient_accumulation_steps or 1  # of one optimizer step
+        params = self.params or {}  # none in a loop of one's own
         try:
+            start, total = options.span(self._step(), epoch, params.get("epochs"), params.get("steps"), batches)
             self._run, self._frequency = options.place(self.schedule, self.frequency, start, total)
         except errors.TfoptError:
             super().close()
@@ -157,7 +158,8 @@ class PruningCallback(MaskingCallback):
             # Zeros that are there stay; but a tensor of zeros alone has just not been trained.
             lowest = [int(np.count_nonzero(self.pattern.scores(target.matrix()) == 0)) for target in self.targets]
             self._floors = [0 if count == units else count for count, units in zip(lowest, self._units, strict=True)]
-            self._counts_done = self._wanted(None)
+            self._counts_done = 0 if self.scope == "global" else [0] * len(self.targets)
+            self._make_masks(None)
         if self._units and step >= begin:
             due = end if step >= end else begin + (step - begin) // self._frequency * self._frequency
             if due != self._done:
@@ -180,9 +182,14 @@ class PruningCallback(MaskingCallback):
         if any(self._masked):
             self.verify()
         matrices = [target.matrix() for target in self.targets]
+        if any(self._masked):  # zeros that no mask holds come after those that one holds, which stay
+            for target, mask, matrix in zip(self.targets, self._masks, matrices, strict=True):
+                kept = masks.to_matrix(mask.numpy(), target.inputs)
+                matrix[kept & (matrix == 0)] = np.finfo("float32").tiny
         made = masks.make_masks(matrices, self.pattern, wanted)
         self.set_masks([target.unmatrix(mask) for target, mask in zip(self.targets, made, strict=True)])
         self._counts_done = wanted
+        self._since = self._step()
         empty = [target.name for target, count in zip(self.targets, self._masked, strict=True) if count == target.size]
         if empty:
             warn(f"pruning removed every weight of {', '.join(empty)}. Exclude them, or choose scope='layer' or a lower sparsity.")
@@ -191,11 +198,11 @@ class PruningCallback(MaskingCallback):
         """Units to remove at a step: of each target, or of all together. None: before pruning."""
         if self.scope == "global":
             sparsity = 0.0 if step is None else self._run(step)
-            return max(masks.count_zeros(sum(self._units), sparsity), sum(self._floors) if step is not None else 0)
+            return max(masks.count_zeros(sum(self._units), sparsity), sum(self._floors))
         wanted = []
         for target, units, floor in zip(self.targets, self._units, self._floors, strict=True):
             sparsity = 0.0 if step is None else self._run.of(target.layer_name)(step)
-            wanted.append(max(masks.count_zeros(units, sparsity), floor if step is not None else 0))
+            wanted.append(max(masks.count_zeros(units, sparsity), floor))
         return wanted
 
     def _check_target(self, step):

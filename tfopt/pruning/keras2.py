@@ -104,6 +104,8 @@ def place(schedule, frequency, start, total, now, lowest):
     run, stride = options.place(schedule, frequency, start, total)
     # Of updates that lie behind, the last one is due at once.
     table = {max(step, now): max(run(step), lowest) for step in (*range(run.begin, run.end, stride), run.end)}
+    if lowest and now < run.begin:
+        table = {now: lowest, **table}  # zeros stay before the schedule begins too
     return Run(run, tuple(table), tuple(table.values()))
 
 

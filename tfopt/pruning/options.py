@@ -39,6 +39,27 @@ def check_schedule(schedule, pattern, scope, frequency):
         )
 
 
+def span(step, epoch, epochs, steps, batches=1):
+    """Where a run is that has come to the beginning of an epoch.
+
+    Args:
+        step: int, the optimizer's step.
+        epoch, epochs: int, this epoch and those of the run.
+        steps: None or int, batches of an epoch.
+        batches: int, batches of an optimizer step.
+
+    Returns:
+        (int, the optimizer step at which the run began; None or int, its steps). A run that was interrupted began with epoch 0;
+        with an optimizer that has made no step yet, it begins here.
+    """
+    if steps is None or epochs is None:
+        return step, None
+    if step == 0:
+        return 0, (epochs - epoch) * steps // batches
+    # Below zero where steps were left out, as a loss scale does that grew too large.
+    return max(0, step - epoch * steps // batches), epochs * steps // batches
+
+
 def place(schedule, frequency, start, total):
     """A schedule in the steps of a run.
 
