@@ -488,3 +488,53 @@ def test_a_loop_of_ones_own(data, epochs):
             callbacks.on_epoch_end(epoch, {})
     callbacks.on_train_end()
     assert reached(model) and all(variable.constraint is None for variable in model.trainable_variables)
+
+
+@pytest.mark.parametrize("first", ["pruning", "preserve"])
+@pytest.mark.parametrize("include", [None, "second"], ids=["the same layers", "other layers"])
+def test_pruning_and_preserving_together(data, first, include):
+    norm = keras.constraints.MaxNorm(2.0)
+    model = compiled(tfopt.prune(build(kernel_constraint=norm), 0.5, include=["first", "second"]))
+    before = model.get_layer("first").kernel.numpy() == 0
+    watch, pruning = Zeros(), tfopt.PruningCallback(tfopt.PolynomialDecay(0.75, begin=0.2), include=include)
+    both = [pruning, tfopt.PreserveSparsity()] if first == "pruning" else [tfopt.PreserveSparsity(), pruning]
+    history = fit(model, data, watch, *both)
+    assert np.min(watch.seen) >= 0.5 and not model.get_layer("first").kernel.numpy()[before].any()
+    assert zeros(model) == pytest.approx([0.5 if include else 0.75, 0.75]) and history.history["sparsity"][-1] == 0.75
+    constraint = model.get_layer("first").kernel.constraint
+    assert isinstance(constraint, keras.constraints.MaxNorm) and model.get_layer("second").kernel.constraint is None
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_schedules_for_different_layers(data, order):
+    pruning = [
+        tfopt.PruningCallback(tfopt.PolynomialDecay(0.75, end=0.2), include="first"),
+        tfopt.PruningCallback(tfopt.PolynomialDecay(0.5), include="second"),
+    ]
+    stopping = keras.callbacks.EarlyStopping(monitor="loss", mode="max", patience=1, restore_best_weights=True)
+    model = compiled()
+    history = fit(model, data, *pruning[::order], stopping, epochs=12)
+    assert zeros(model) == pytest.approx([0.75, 0.5]) and stopping.best_epoch >= 8
+    assert history.history["sparsity"][-1] == pytest.approx((0.75 * 12 + 0.5 * 16) / 28)
+    assert all(variable.constraint is None for variable in model.trainable_variables)
+
+
+def test_two_schedules_for_one_layer_are_refused(data):
+    norm = keras.constraints.MaxNorm(2.0)
+    model = compiled(build(kernel_constraint=norm))
+    two = [tfopt.PruningCallback(tfopt.PolynomialDecay(0.75), include=include) for include in ("first", "*")]
+    with pytest.raises(tfopt.ArgumentError, match=r"by one PruningCallback. Received: two for first/kernel\."):
+        fit(model, data, *two)
+    assert model.get_layer("first").kernel.constraint is norm
+
+
+def test_the_users_list_of_callbacks_is_given_back(data):
+    own = [
+        keras.callbacks.EarlyStopping(monitor="loss"),
+        tfopt.PruningCallback(tfopt.ConstantSparsity(0.75)),
+        keras.callbacks.History(),
+    ]
+    model = compiled()
+    callbacks = keras.callbacks.CallbackList(own, model=model, epochs=2, steps=4, verbose=0)
+    model.fit(*data, batch_size=16, epochs=2, verbose=0, callbacks=callbacks)
+    assert reached(model) and set(callbacks.callbacks) == set(own)

@@ -107,7 +107,9 @@ class PruningCallback(MaskingCallback):
         step = self._update()
         super().on_epoch_end(epoch, logs)
         if logs is not None:
-            logs["sparsity"] = sum(self.zeros()) / sum(target.size for target in self.targets)
+            every = [self, *self.others(PruningCallback)]
+            zeros = sum(sum(callback.zeros()) for callback in every)
+            logs["sparsity"] = zeros / sum(target.size for callback in every for target in callback.targets)
         if step >= self._run.end and not self._finished:
             self._finished = True
             for checkpoint, best in self._checkpoints:
@@ -118,6 +120,9 @@ class PruningCallback(MaskingCallback):
         try:
             step = self._update() if self._run is not None else 0
         finally:
+            for waiting in self.others(_Waiting):
+                waiting.prunings = [each for each in waiting.prunings if each is not self]
+            self.replace_others(_Waiting, lambda waiting: waiting if waiting.prunings else waiting.callback)
             super().close()
         if self._run is not None:
             self._check_target(step)
@@ -126,6 +131,13 @@ class PruningCallback(MaskingCallback):
         targets, self.skipped = find_targets(
             self.model, self.pattern, self.include, self.exclude, plan=options.as_plan(self.schedule.final), frozen=False
         )
+        for other in filter(self.runs_with, self.others(PruningCallback)):
+            both = {target.name for target in targets if any(target.variable is each.variable for each in other.targets)}
+            if both:
+                raise errors.ArgumentError(
+                    f"a weight must be pruned by one PruningCallback. Received: two for {', '.join(sorted(both))}. Divide the "
+                    "layers between them with include and exclude; to prune layers by different shares, give one schedule a plan."
+                )
         return targets
 
     def _place(self, epoch):
@@ -136,10 +148,12 @@ class PruningCallback(MaskingCallback):
             start, total = options.span(self._step(), epoch, params.get("epochs"), params.get("steps"), batches)
             self._run, self._frequency = options.place(self.schedule, self.frequency, start, total)
         except errors.TfoptError:
-            super().close()
+            self.refuse()
             raise
         self._finished = self._step() >= self._run.end
         self._checkpoints = [(each, each.best) for each in self.others(keras.callbacks.ModelCheckpoint) if each.save_best_only]
+        for waiting in self.others(_Waiting):
+            waiting.prunings.append(self)
         self.replace_others(keras.callbacks.EarlyStopping, lambda callback: _Waiting(callback, self))
 
     @property
@@ -261,7 +275,7 @@ class PreserveSparsity(MaskingCallback):
             self.set_masks([value | (not value.any()) for value in values])
             self._begun = True
             if not any(self._masked):
-                self.close()
+                self.refuse()
                 raise errors.ArgumentError(
                     "the model must have weights with zeros to keep. Received: a dense model. Prune it first, with "
                     "tfopt.PruningCallback or tfopt.prune."
@@ -276,7 +290,7 @@ class PreserveSparsity(MaskingCallback):
     def on_epoch_end(self, epoch, logs=None):
         """Adds the sparsity to the logs."""
         super().on_epoch_end(epoch, logs)
-        if logs is not None:
+        if logs is not None and not self.others(PruningCallback):  # which tell theirs
             logs["sparsity"] = sum(self._masked) / sum(target.size for target in self.targets)
 
     def _find_targets(self):
@@ -292,9 +306,9 @@ class _Waiting(keras.callbacks.Callback):
         for name in dir(callback):
             if name.startswith("on_") and name != "on_epoch_end":
                 setattr(self, name, getattr(callback, name))
-        self._callback = callback
-        self._pruning = pruning
+        self.callback = callback
+        self.prunings = [pruning]
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._pruning.finished:
-            self._callback.on_epoch_end(epoch, logs)
+        if all(pruning.finished for pruning in self.prunings):
+            self.callback.on_epoch_end(epoch, logs)
