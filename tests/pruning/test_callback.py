@@ -397,13 +397,14 @@ def test_weights_that_another_callback_restores_are_masked(data):
     "make, words",
     [
         (lambda: tfopt.PruningCallback(0.8), r"tfopt.ConstantSparsity\(0.8\)"),
+        (lambda: tfopt.PruningCallback(tfopt.ConstantSparsity), r"schedule must be .*Received: schedule=<class"),
         (lambda: tfopt.PruningCallback(tfopt.ConstantSparsity(0.8), scope="model"), "scope must be"),
         (lambda: tfopt.PruningCallback(tfopt.ConstantSparsity(0.8), pattern="2:4"), "pattern must be"),
         (lambda: tfopt.PruningCallback(tfopt.ConstantSparsity(0.8), pattern=tfopt.NByM(2, 4)), "sparsity of 0.5 and no other"),
         (lambda: tfopt.PruningCallback(tfopt.ConstantSparsity(0.8), frequency=0), "frequency must be"),
         (lambda: tfopt.PruningCallback(tfopt.ConstantSparsity({"first": 0.5}), scope="global"), "scope must be 'layer'"),
     ],
-    ids=["no schedule", "scope", "pattern", "2:4 at 80 %", "frequency", "plan and global"],
+    ids=["no schedule", "class", "scope", "pattern", "2:4 at 80 %", "frequency", "plan and global"],
 )
 def test_wrong_arguments(make, words):
     with pytest.raises(tfopt.ArgumentError, match=words):

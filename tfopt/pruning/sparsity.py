@@ -72,6 +72,7 @@ def sparsity_report(model):
     Returns:
         A `SparsityReport`; `str()` of it is a table.
     """
+    surgery.require_built(model)
     rows, stored = [], []
     for weight in surgery.walk_weights(model):
         if len(weight.variable.shape) < 2:
