@@ -443,6 +443,48 @@ def test_preserve_sparsity(data):
         fit(compiled(), data, tfopt.PreserveSparsity())
 
 
+def test_lora_is_left_as_it_would_fill_the_zeros_in_files(data):
+    model = build()
+    model.get_layer("first").enable_lora(2)
+    for include in (None, "*"):
+        pruning = tfopt.PruningCallback(tfopt.PolynomialDecay(0.75), include=include)
+        fit(compiled(model), data, pruning)
+        assert "first" not in {target.layer_name for target in pruning.targets} and "LoRA" in pruning.skipped["first/kernel"]
+    assert zeros(tfopt.prune(model, 0.5)) == [0, 0.75]
+    model = tfopt.prune(build(), 0.5)
+    model.get_layer("first").enable_lora(2)
+    with pytest.raises(tfopt.ArgumentError, match="first/kernel under LoRA"):
+        fit(compiled(model), data, tfopt.PreserveSparsity())
+
+
+def test_an_optimizer_that_makes_no_steps_is_noticed_in_the_first_epoch(data):
+    class Two(keras.Model):
+        def compile(self, **options):
+            super().compile(**options)
+            self.own = keras.optimizers.Adam(0.01)
+
+        def train_step(self, batch):
+            import tensorflow as tf
+
+            x, y = batch
+            with tf.GradientTape() as tape:
+                loss = self.compute_loss(x, y, self(x, training=True))
+            self.own.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+            return {"loss": loss}
+
+    model = build()
+    model = Two(model.inputs, model.outputs)
+    model.compile(loss="sparse_categorical_crossentropy")
+    watch = Zeros()
+    with pytest.raises(tfopt.PruningError, match="made no step in an epoch"):
+        fit(model, data, watch, tfopt.PruningCallback(tfopt.PolynomialDecay(0.75)))
+    assert len(watch.seen) == 4 and all(variable.constraint is None for variable in model.trainable_variables)
+    model = Two(model.inputs, model.outputs)
+    model.compile(loss="sparse_categorical_crossentropy")
+    fit(model, data, tfopt.PruningCallback(tfopt.ConstantSparsity(0.75)))
+    assert np.mean([layer.kernel.numpy() == 0 for layer in model.layers if layer.name == "second"]) == pytest.approx(0.75)
+
+
 def test_preserve_sparsity_leaves_a_tensor_of_zeros_alone(data):
     model = build(kernel_initializer="zeros", bias_initializer="ones")
     model.get_layer("second").kernel.assign(np.eye(16))

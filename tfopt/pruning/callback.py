@@ -105,6 +105,13 @@ class PruningCallback(MaskingCallback):
     def on_epoch_end(self, epoch, logs=None):
         """Adds the sparsity to the logs."""
         step = self._update()
+        if step == self._stuck_at and step < self._run.end:
+            self.refuse()
+            raise errors.PruningError(
+                "the schedule counts the steps of `model.optimizer`. Received: "
+                f"{self.model.optimizer.name}, which made no step in an epoch. Give compile() the optimizer that trains the pruned "
+                "layers, or use tfopt.ConstantSparsity(sparsity, begin=0), which needs no steps."
+            )
         super().on_epoch_end(epoch, logs)
         if logs is not None:
             every = [self, *self.others(PruningCallback)]
@@ -143,6 +150,8 @@ class PruningCallback(MaskingCallback):
     def _place(self, epoch):
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         batches = optimizer.gradient_accumulation_steps or 1  # of one optimizer step
+        # After an epoch the step is another one, unless batches are collected, or left out by a loss scale.
+        self._stuck_at = self._step() if batches == 1 and optimizer is self.model.optimizer else None
         params = self.params or {}  # none in a loop of one's own
         try:
             start, total = options.span(self._step(), epoch, params.get("epochs"), params.get("steps"), batches)
@@ -295,7 +304,19 @@ class PreserveSparsity(MaskingCallback):
 
     def _find_targets(self):
         weights = [weight for weight in surgery.walk_weights(self.model) if len(weight.variable.shape) >= 2]
-        return [Target(weight) for weight in weights if weight.variable.trainable]
+        targets = [Target(weight) for weight in weights if weight.variable.trainable]
+        filled = [weight.name for weight in weights if getattr(weight.layers[-1], "lora_enabled", False) and _is_sparse(weight)]
+        if filled:
+            raise errors.ArgumentError(
+                f"zeros must stay zero in files too. Received: {', '.join(filled)} under LoRA, which fills them when the model is "
+                "saved. Train these layers themselves."
+            )
+        return targets
+
+
+def _is_sparse(weight):
+    value = weight.variable.numpy()
+    return 0 < np.count_nonzero(value) < value.size
 
 
 class _Waiting(keras.callbacks.Callback):
