@@ -25,9 +25,11 @@ class PruningCallback(MaskingCallback):
 
     `logs["sparsity"]` is the share of zeros in the pruned weights at the end of each epoch: in History, TensorBoard, CSVLogger.
     `EarlyStopping` and a `ModelCheckpoint` that keeps the best model wait until the final sparsity is reached.
+    A run that an exception or Ctrl-C breaks off leaves the zeros held, until the next `fit` with such a callback.
 
     Args:
-        schedule: `ConstantSparsity` or `PolynomialDecay`. Steps are `optimizer.iterations`, so a resumed run goes on where it was.
+        schedule: `ConstantSparsity` or `PolynomialDecay`. Steps are `optimizer.iterations`, so a resumed run goes on where it was;
+            with `initial_epoch`, too, the run counts as one that began with epoch 0, unless the optimizer has made no step yet.
         pattern: `Unstructured()`, `Block((rows, columns))` or `NByM(n, m)`. Weights that it does not fit are left out, and listed
             in `skipped`; if they were asked for, that is an error.
         scope: "layer": each tensor reaches the sparsity. "global": all together do, by one threshold for all.
