@@ -155,7 +155,7 @@ def _matches(argument, pattern, layers):
     if isinstance(pattern, str):
         names = [layer.name for layer in layers]
         paths = ["/".join(names[: end + 1]) for end in range(len(names))]
-        return any(fnmatch.fnmatchcase(name, pattern) for name in (*names, *paths))
+        return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in (*names, *paths))
     if isinstance(pattern, type):
         return any(isinstance(layer, pattern) for layer in layers)
     if callable(pattern):
@@ -238,6 +238,20 @@ def copy_model(model):
         )
     copy.set_weights(values)
     return copy
+
+
+def require_built(model):
+    """Raises unless `model` is a Keras model, of either generation, that has its weights."""
+    if not hasattr(type(model), "weights") or not hasattr(model, "built"):
+        raise errors.ArgumentError(
+            "the model must be a Keras model; tfopt.load(path) reads one from a file. "
+            f"Received: {type(model).__name__} {model!r:.60}."
+        )
+    if not model.built:
+        raise errors.ArgumentError(
+            f"the model must be built, so that it has weights. Received: {describe(model)}, which is not. Give it an Input, or "
+            "call it on a batch."
+        )
 
 
 @contextlib.contextmanager

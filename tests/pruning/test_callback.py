@@ -397,13 +397,14 @@ def test_weights_that_another_callback_restores_are_masked(data):
     "make, words",
     [
         (lambda: tfopt.PruningCallback(0.8), r"tfopt.ConstantSparsity\(0.8\)"),
+        (lambda: tfopt.PruningCallback(tfopt.ConstantSparsity), r"schedule must be .*Received: schedule=<class"),
         (lambda: tfopt.PruningCallback(tfopt.ConstantSparsity(0.8), scope="model"), "scope must be"),
         (lambda: tfopt.PruningCallback(tfopt.ConstantSparsity(0.8), pattern="2:4"), "pattern must be"),
         (lambda: tfopt.PruningCallback(tfopt.ConstantSparsity(0.8), pattern=tfopt.NByM(2, 4)), "sparsity of 0.5 and no other"),
         (lambda: tfopt.PruningCallback(tfopt.ConstantSparsity(0.8), frequency=0), "frequency must be"),
         (lambda: tfopt.PruningCallback(tfopt.ConstantSparsity({"first": 0.5}), scope="global"), "scope must be 'layer'"),
     ],
-    ids=["no schedule", "scope", "pattern", "2:4 at 80 %", "frequency", "plan and global"],
+    ids=["no schedule", "class", "scope", "pattern", "2:4 at 80 %", "frequency", "plan and global"],
 )
 def test_wrong_arguments(make, words):
     with pytest.raises(tfopt.ArgumentError, match=words):
@@ -440,6 +441,48 @@ def test_preserve_sparsity(data):
     assert history.history["sparsity"] == pytest.approx([0.5] * 6)
     with pytest.raises(tfopt.ArgumentError, match="must have weights with zeros to keep"):
         fit(compiled(), data, tfopt.PreserveSparsity())
+
+
+def test_lora_is_left_as_it_would_fill_the_zeros_in_files(data):
+    model = build()
+    model.get_layer("first").enable_lora(2)
+    for include in (None, "*"):
+        pruning = tfopt.PruningCallback(tfopt.PolynomialDecay(0.75), include=include)
+        fit(compiled(model), data, pruning)
+        assert "first" not in {target.layer_name for target in pruning.targets} and "LoRA" in pruning.skipped["first/kernel"]
+    assert zeros(tfopt.prune(model, 0.5)) == [0, 0.75]
+    model = tfopt.prune(build(), 0.5)
+    model.get_layer("first").enable_lora(2)
+    with pytest.raises(tfopt.ArgumentError, match="first/kernel under LoRA"):
+        fit(compiled(model), data, tfopt.PreserveSparsity())
+
+
+def test_an_optimizer_that_makes_no_steps_is_noticed_in_the_first_epoch(data):
+    class Two(keras.Model):
+        def compile(self, **options):
+            super().compile(**options)
+            self.own = keras.optimizers.Adam(0.01)
+
+        def train_step(self, batch):
+            import tensorflow as tf
+
+            x, y = batch
+            with tf.GradientTape() as tape:
+                loss = self.compute_loss(x, y, self(x, training=True))
+            self.own.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+            return {"loss": loss}
+
+    model = build()
+    model = Two(model.inputs, model.outputs)
+    model.compile(loss="sparse_categorical_crossentropy")
+    watch = Zeros()
+    with pytest.raises(tfopt.PruningError, match="made no step in an epoch"):
+        fit(model, data, watch, tfopt.PruningCallback(tfopt.PolynomialDecay(0.75)))
+    assert len(watch.seen) == 4 and all(variable.constraint is None for variable in model.trainable_variables)
+    model = Two(model.inputs, model.outputs)
+    model.compile(loss="sparse_categorical_crossentropy")
+    fit(model, data, tfopt.PruningCallback(tfopt.ConstantSparsity(0.75)))
+    assert np.mean([layer.kernel.numpy() == 0 for layer in model.layers if layer.name == "second"]) == pytest.approx(0.75)
 
 
 def test_preserve_sparsity_leaves_a_tensor_of_zeros_alone(data):
@@ -488,3 +531,53 @@ def test_a_loop_of_ones_own(data, epochs):
             callbacks.on_epoch_end(epoch, {})
     callbacks.on_train_end()
     assert reached(model) and all(variable.constraint is None for variable in model.trainable_variables)
+
+
+@pytest.mark.parametrize("first", ["pruning", "preserve"])
+@pytest.mark.parametrize("include", [None, "second"], ids=["the same layers", "other layers"])
+def test_pruning_and_preserving_together(data, first, include):
+    norm = keras.constraints.MaxNorm(2.0)
+    model = compiled(tfopt.prune(build(kernel_constraint=norm), 0.5, include=["first", "second"]))
+    before = model.get_layer("first").kernel.numpy() == 0
+    watch, pruning = Zeros(), tfopt.PruningCallback(tfopt.PolynomialDecay(0.75, begin=0.2), include=include)
+    both = [pruning, tfopt.PreserveSparsity()] if first == "pruning" else [tfopt.PreserveSparsity(), pruning]
+    history = fit(model, data, watch, *both)
+    assert np.min(watch.seen) >= 0.5 and not model.get_layer("first").kernel.numpy()[before].any()
+    assert zeros(model) == pytest.approx([0.5 if include else 0.75, 0.75]) and history.history["sparsity"][-1] == 0.75
+    constraint = model.get_layer("first").kernel.constraint
+    assert isinstance(constraint, keras.constraints.MaxNorm) and model.get_layer("second").kernel.constraint is None
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_schedules_for_different_layers(data, order):
+    pruning = [
+        tfopt.PruningCallback(tfopt.PolynomialDecay(0.75, end=0.2), include="first"),
+        tfopt.PruningCallback(tfopt.PolynomialDecay(0.5), include="second"),
+    ]
+    stopping = keras.callbacks.EarlyStopping(monitor="loss", mode="max", patience=1, restore_best_weights=True)
+    model = compiled()
+    history = fit(model, data, *pruning[::order], stopping, epochs=12)
+    assert zeros(model) == pytest.approx([0.75, 0.5]) and stopping.best_epoch >= 8
+    assert history.history["sparsity"][-1] == pytest.approx((0.75 * 12 + 0.5 * 16) / 28)
+    assert all(variable.constraint is None for variable in model.trainable_variables)
+
+
+def test_two_schedules_for_one_layer_are_refused(data):
+    norm = keras.constraints.MaxNorm(2.0)
+    model = compiled(build(kernel_constraint=norm))
+    two = [tfopt.PruningCallback(tfopt.PolynomialDecay(0.75), include=include) for include in ("first", "*")]
+    with pytest.raises(tfopt.ArgumentError, match=r"by one PruningCallback. Received: two for first/kernel\."):
+        fit(model, data, *two)
+    assert model.get_layer("first").kernel.constraint is norm
+
+
+def test_the_users_list_of_callbacks_is_given_back(data):
+    own = [
+        keras.callbacks.EarlyStopping(monitor="loss"),
+        tfopt.PruningCallback(tfopt.ConstantSparsity(0.75)),
+        keras.callbacks.History(),
+    ]
+    model = compiled()
+    callbacks = keras.callbacks.CallbackList(own, model=model, epochs=2, steps=4, verbose=0)
+    model.fit(*data, batch_size=16, epochs=2, verbose=0, callbacks=callbacks)
+    assert reached(model) and set(callbacks.callbacks) == set(own)

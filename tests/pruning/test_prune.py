@@ -120,6 +120,7 @@ def test_subclassed_and_custom_layers():
         ({"threshold": -1}, "threshold must be a number of 0 or more"),
         ({"threshold": float("nan")}, "threshold must be"),
         ({"threshold": "small"}, "threshold must be"),
+        ({"threshold": [0.1]}, "threshold must be"),
         ({"threshold": 0.1, "pattern": tfopt.Block((2, 2))}, "with pattern=tfopt.Unstructured"),
         ({"sparsity": 0.8, "pattern": tfopt.NByM(2, 4)}, "sparsity of 0.5 and no other"),
         ({"sparsity": 0.5, "include": "nothing"}, "matches none"),
@@ -132,6 +133,23 @@ def test_subclassed_and_custom_layers():
 def test_wrong_arguments(options, words):
     with pytest.raises(tfopt.ArgumentError, match=words):
         tfopt.prune(build(), **options)
+
+
+@pytest.mark.parametrize(
+    "function", [lambda model: tfopt.prune(model, 0.5), tfopt.sparsity_report], ids=["prune", "sparsity_report"]
+)
+def test_what_is_no_model_or_not_built(function):
+    with pytest.raises(tfopt.ArgumentError, match=r"tfopt.load\(path\).*Received: str 'model.keras'\."):
+        function("model.keras")
+    for kind in (keras, tf_keras):
+        with pytest.raises(tfopt.ArgumentError, match=r"must be built.*\(Sequential\), which is not"):
+            function(kind.Sequential([kind.layers.Dense(3)]))
+
+
+def test_a_name_with_the_signs_of_a_glob():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(8, name="block[0]"), layers.Dense(8, name="block[1]")])
+    pruned = tfopt.prune(model, 0.5, include="block[0]")
+    assert [weight.sparsity for weight in tfopt.sparsity_report(pruned).weights] == [0.5, 0]
 
 
 def test_weights_that_are_no_numbers():

@@ -68,10 +68,12 @@ def test_accuracy_of_one_output_and_of_one_hot():
         ({"metric": "f1"}, "metric must be 'accuracy' or a function"),
         ({"metric": "accuracy", "sparsities": ()}, "sparsities must be fractions"),
         ({"metric": "accuracy", "sparsities": (0.5, 1.0)}, "sparsities must be fractions"),
+        ({"metric": "accuracy", "sparsities": 0.5}, "sparsities must be fractions.*Received: 0.5"),
+        ({"metric": "accuracy", "sparsities": ("half",)}, "sparsities must be fractions"),
         ({"metric": "accuracy", "include": "nix"}, "matches none"),
         ({"metric": lambda y, found: float("nan")}, "Received: NaN"),
     ],
-    ids=["metric", "empty", "1", "include", "NaN"],
+    ids=["metric", "empty", "1", "one number", "words", "include", "NaN"],
 )
 def test_wrong_arguments(case, options, words):
     model, x, y = case

@@ -32,3 +32,16 @@ def test_gzip_is_of_the_int8_values():
     model.layers[0].kernel.assign([[1, 0], [0.5, -2], [0, 1], [-1, 0]])
     expected = np.array([[127, 0], [64, -127], [0, 64], [-127, 0]], "int8").tobytes()
     assert tfopt.sparsity_report(model).int8_gzip_bytes == len(gzip.compress(expected, mtime=0))
+
+
+def test_output_channels_that_are_zero():
+    model = keras.Sequential([keras.Input((4, 4, 3)), layers.Conv2DTranspose(5, 3), layers.DepthwiseConv2D(2), layers.Conv2D(4, 2)])
+    for layer, channels in zip(model.layers, [np.s_[:, :, 0], np.s_[:, :, 1:3], np.s_[..., 0:3]], strict=True):
+        value = layer.kernel.numpy()
+        value[channels] = 0
+        layer.kernel.assign(value)
+    assert [weight.zero_outputs for weight in tfopt.sparsity_report(model).weights] == [1, 2, 3]
+    heads = layers.MultiHeadAttention(2, 4, name="heads")
+    heads.build((None, 3, 8), (None, 3, 8))
+    heads._query_dense.kernel.assign(np.concatenate([np.zeros((8, 1, 4)), np.ones((8, 1, 4))], axis=1))
+    assert tfopt.sparsity_report(heads).weights[0].zero_outputs == 4  # one head of two

@@ -25,9 +25,11 @@ class PruningCallback(MaskingCallback):
 
     `logs["sparsity"]` is the share of zeros in the pruned weights at the end of each epoch: in History, TensorBoard, CSVLogger.
     `EarlyStopping` and a `ModelCheckpoint` that keeps the best model wait until the final sparsity is reached.
+    A run that an exception or Ctrl-C breaks off leaves the zeros held, until the next `fit` with such a callback.
 
     Args:
-        schedule: `ConstantSparsity` or `PolynomialDecay`. Steps are `optimizer.iterations`, so a resumed run goes on where it was.
+        schedule: `ConstantSparsity` or `PolynomialDecay`. Steps are `optimizer.iterations`, so a resumed run goes on where it was;
+            with `initial_epoch`, too, the run counts as one that began with epoch 0, unless the optimizer has made no step yet.
         pattern: `Unstructured()`, `Block((rows, columns))` or `NByM(n, m)`. Weights that it does not fit are left out, and listed
             in `skipped`; if they were asked for, that is an error.
         scope: "layer": each tensor reaches the sparsity. "global": all together do, by one threshold for all.
@@ -104,9 +106,18 @@ class PruningCallback(MaskingCallback):
     def on_epoch_end(self, epoch, logs=None):
         """Adds the sparsity to the logs."""
         step = self._update()
+        if step == self._stuck_at and step < self._run.end:
+            self.refuse()
+            raise errors.PruningError(
+                "the schedule counts the steps of `model.optimizer`. Received: "
+                f"{self.model.optimizer.name}, which made no step in an epoch. Give compile() the optimizer that trains the pruned "
+                "layers, or use tfopt.ConstantSparsity(sparsity, begin=0), which needs no steps."
+            )
         super().on_epoch_end(epoch, logs)
         if logs is not None:
-            logs["sparsity"] = sum(self.zeros()) / sum(target.size for target in self.targets)
+            every = [self, *self.others(PruningCallback)]
+            zeros = sum(sum(callback.zeros()) for callback in every)
+            logs["sparsity"] = zeros / sum(target.size for callback in every for target in callback.targets)
         if step >= self._run.end and not self._finished:
             self._finished = True
             for checkpoint, best in self._checkpoints:
@@ -117,6 +128,9 @@ class PruningCallback(MaskingCallback):
         try:
             step = self._update() if self._run is not None else 0
         finally:
+            for waiting in self.others(_Waiting):
+                waiting.prunings = [each for each in waiting.prunings if each is not self]
+            self.replace_others(_Waiting, lambda waiting: waiting if waiting.prunings else waiting.callback)
             super().close()
         if self._run is not None:
             self._check_target(step)
@@ -125,20 +139,31 @@ class PruningCallback(MaskingCallback):
         targets, self.skipped = find_targets(
             self.model, self.pattern, self.include, self.exclude, plan=options.as_plan(self.schedule.final), frozen=False
         )
+        for other in filter(self.runs_with, self.others(PruningCallback)):
+            both = {target.name for target in targets if any(target.variable is each.variable for each in other.targets)}
+            if both:
+                raise errors.ArgumentError(
+                    f"a weight must be pruned by one PruningCallback. Received: two for {', '.join(sorted(both))}. Divide the "
+                    "layers between them with include and exclude; to prune layers by different shares, give one schedule a plan."
+                )
         return targets
 
     def _place(self, epoch):
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         batches = optimizer.gradient_accumulation_steps or 1  # of one optimizer step
+        # After an epoch the step is another one, unless batches are collected, or left out by a loss scale.
+        self._stuck_at = self._step() if batches == 1 and optimizer is self.model.optimizer else None
         params = self.params or {}  # none in a loop of one's own
         try:
             start, total = options.span(self._step(), epoch, params.get("epochs"), params.get("steps"), batches)
             self._run, self._frequency = options.place(self.schedule, self.frequency, start, total)
         except errors.TfoptError:
-            super().close()
+            self.refuse()
             raise
         self._finished = self._step() >= self._run.end
         self._checkpoints = [(each, each.best) for each in self.others(keras.callbacks.ModelCheckpoint) if each.save_best_only]
+        for waiting in self.others(_Waiting):
+            waiting.prunings.append(self)
         self.replace_others(keras.callbacks.EarlyStopping, lambda callback: _Waiting(callback, self))
 
     @property
@@ -260,7 +285,7 @@ class PreserveSparsity(MaskingCallback):
             self.set_masks([value | (not value.any()) for value in values])
             self._begun = True
             if not any(self._masked):
-                self.close()
+                self.refuse()
                 raise errors.ArgumentError(
                     "the model must have weights with zeros to keep. Received: a dense model. Prune it first, with "
                     "tfopt.PruningCallback or tfopt.prune."
@@ -275,12 +300,24 @@ class PreserveSparsity(MaskingCallback):
     def on_epoch_end(self, epoch, logs=None):
         """Adds the sparsity to the logs."""
         super().on_epoch_end(epoch, logs)
-        if logs is not None:
+        if logs is not None and not self.others(PruningCallback):  # which tell theirs
             logs["sparsity"] = sum(self._masked) / sum(target.size for target in self.targets)
 
     def _find_targets(self):
         weights = [weight for weight in surgery.walk_weights(self.model) if len(weight.variable.shape) >= 2]
-        return [Target(weight) for weight in weights if weight.variable.trainable]
+        targets = [Target(weight) for weight in weights if weight.variable.trainable]
+        filled = [weight.name for weight in weights if getattr(weight.layers[-1], "lora_enabled", False) and _is_sparse(weight)]
+        if filled:
+            raise errors.ArgumentError(
+                f"zeros must stay zero in files too. Received: {', '.join(filled)} under LoRA, which fills them when the model is "
+                "saved. Train these layers themselves."
+            )
+        return targets
+
+
+def _is_sparse(weight):
+    value = weight.variable.numpy()
+    return 0 < np.count_nonzero(value) < value.size
 
 
 class _Waiting(keras.callbacks.Callback):
@@ -291,9 +328,9 @@ class _Waiting(keras.callbacks.Callback):
         for name in dir(callback):
             if name.startswith("on_") and name != "on_epoch_end":
                 setattr(self, name, getattr(callback, name))
-        self._callback = callback
-        self._pruning = pruning
+        self.callback = callback
+        self.prunings = [pruning]
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._pruning.finished:
-            self._callback.on_epoch_end(epoch, logs)
+        if all(pruning.finished for pruning in self.prunings):
+            self.callback.on_epoch_end(epoch, logs)

@@ -15,11 +15,23 @@ class MaskConstraint(keras.constraints.Constraint):
     Args:
         mask: bool `keras.Variable` of the constrained variable's shape.
         inner: None or the constraint that comes first.
+        owner: the callback whose mask it is.
     """
 
-    def __init__(self, mask, inner=None):
+    def __init__(self, mask, inner=None, owner=None):
         self.mask = mask
         self.inner = inner
+        self.owner = owner
+
+    @staticmethod
+    def without(constraint, unwanted):
+        """What is left of a constraint when the masks go for which `unwanted(MaskConstraint)` is true."""
+        if not isinstance(constraint, MaskConstraint):
+            return constraint
+        inner = MaskConstraint.without(constraint.inner, unwanted)
+        if unwanted(constraint):
+            return inner
+        return constraint if inner is constraint.inner else MaskConstraint(constraint.mask, inner, constraint.owner)
 
     def __call__(self, w):
         """The value with its zeros. `where`, as a product would keep NaN, and -0.0 of negative weights."""
@@ -58,7 +70,11 @@ class MaskingCallback(keras.callbacks.Callback):
         if self._callback_list is not None:
             others = [callback for callback in self._callback_list.callbacks if callback is not self]
             self._callback_list.callbacks = [self, *others, _Close(self)]
-        self.install()
+        try:
+            self.install()
+        except errors.TfoptError:
+            self.refuse()
+            raise
 
     def install(self):
         """Puts masks on the variables unless that is done; a subclassed model has none before its first step.
@@ -74,10 +90,9 @@ class MaskingCallback(keras.callbacks.Callback):
                 shape = tuple(target.variable.shape)
                 self._masks.append(keras.Variable(np.ones(shape, bool), trainable=False, dtype="bool", name="mask"))
         for target, mask in zip(self.targets, self._masks, strict=True):
-            before = target.variable.constraint
-            if isinstance(before, MaskConstraint):  # of a run that was broken off
-                before = before.inner
-            target.variable.constraint = MaskConstraint(mask, before)
+            # Masks of a run that was broken off go, those of the other callbacks of this run stay.
+            before = MaskConstraint.without(target.variable.constraint, lambda each: not self.runs_with(each.owner))
+            target.variable.constraint = MaskConstraint(mask, before, self)
         self._masked = [0] * len(self.targets)
         self.model.make_train_function(force=True)  # one traced before knows no constraint
         return True
@@ -94,10 +109,10 @@ class MaskingCallback(keras.callbacks.Callback):
     def close(self):
         """Applies the masks to what stands in the variables now, and gives the variables their own constraints back."""
         for target, mask in zip(self.targets, self._masks, strict=True):
-            constraint = target.variable.constraint
-            if isinstance(constraint, MaskConstraint) and constraint.mask is mask:
+            before = target.variable.constraint
+            target.variable.constraint = MaskConstraint.without(before, lambda each, mask=mask: each.mask is mask)
+            if target.variable.constraint is not before:
                 self.apply(target, mask)
-                target.variable.constraint = constraint.inner
         self.model.make_train_function(force=True)
         if self._callback_list is not None:
             self._callback_list.callbacks = [
@@ -106,6 +121,15 @@ class MaskingCallback(keras.callbacks.Callback):
                 if not (isinstance(callback, _Close) and callback.owner is self)
             ]
             self._callback_list = None
+
+    def refuse(self):
+        """Leaves the model as it was, for this callback and for the others of the run, which will not take place."""
+        for callback in [self, *filter(self.runs_with, self.others(MaskingCallback))]:
+            MaskingCallback.close(callback)
+
+    def runs_with(self, other):
+        """Whether another callback is at work in the same run."""
+        return other is not self and self._callback_list is not None and other._callback_list is self._callback_list
 
     def set_masks(self, values):
         """Gives the masks new values and zeroes what they hide.
@@ -139,7 +163,7 @@ class MaskingCallback(keras.callbacks.Callback):
     def others(self, kind):
         """The other callbacks of this run of a class."""
         callbacks = self._callback_list.callbacks if self._callback_list is not None else []
-        return [callback for callback in callbacks if isinstance(callback, kind)]
+        return [callback for callback in callbacks if callback is not self and isinstance(callback, kind)]
 
     def replace_others(self, kind, make):
         """Puts what `make` returns in the place of the other callbacks of a class, for this run."""

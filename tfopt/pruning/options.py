@@ -1,6 +1,7 @@
 """What the callback and the one-shot function check alike."""
 
 import collections.abc
+import numbers
 
 from tfopt import errors
 from tfopt.pruning import masks
@@ -27,13 +28,13 @@ def check_options(pattern, scope):
 def check_schedule(schedule, pattern, scope, frequency):
     """Raises unless these arguments of a pruning that takes time go together."""
     check_options(pattern, scope)
-    if not callable(getattr(schedule, "resolve", None)):
+    if isinstance(schedule, type) or not callable(getattr(schedule, "resolve", None)):
         raise errors.ArgumentError(
             f"schedule must be tfopt.ConstantSparsity or tfopt.PolynomialDecay. Received: schedule={schedule!r}. "
             "For a constant share of zeros: tfopt.ConstantSparsity(0.8)."
         )
     check_final(schedule.final, pattern, scope)
-    if frequency is not None and (isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1):
+    if frequency is not None and (isinstance(frequency, bool) or not isinstance(frequency, numbers.Integral) or frequency < 1):
         raise errors.ArgumentError(
             f"frequency must be None or an int above 0, in optimizer steps. Received: frequency={frequency!r}."
         )

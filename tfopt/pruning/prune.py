@@ -1,6 +1,7 @@
 """`prune()`: zeros in one shot, without training."""
 
 import collections.abc
+import numbers
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def prune(model, sparsity=None, *, threshold=None, pattern=masks.Unstructured(),
     if threshold is None:
         schedules.check_sparsity("sparsity", sparsity)
         check_final(sparsity, pattern, scope)
-    elif pattern != masks.Unstructured() or not np.isreal(threshold) or not 0 <= threshold < np.inf:
+    elif pattern != masks.Unstructured() or not isinstance(threshold, numbers.Real) or not 0 <= threshold < np.inf:
         raise errors.ArgumentError(
             "threshold must be a number of 0 or more, with pattern=tfopt.Unstructured(). "
             f"Received: threshold={threshold!r}, {pattern}."
@@ -80,4 +81,5 @@ def copy_model(model):
     """A second model with the same layers and weights, of either Keras generation; not compiled."""
     import keras
 
+    surgery.require_built(model)
     return surgery.copy_model(model) if isinstance(model, keras.Model) else legacy.copy_model(model)

@@ -1,11 +1,13 @@
 """`prune_sensitivity()`: what each layer costs in accuracy when it alone is pruned, and a plan from it."""
 
+import collections.abc
 import dataclasses
+import numbers
 
 import numpy as np
 
 from tfopt import errors
-from tfopt.pruning import masks, schedules
+from tfopt.pruning import masks
 from tfopt.pruning.options import check_options
 from tfopt.pruning.prune import copy_model
 from tfopt.pruning.targets import find_targets
@@ -116,11 +118,10 @@ def prune_sensitivity(
     check_options(pattern, "layer")
     if isinstance(pattern, masks.NByM):
         sparsities = (pattern.sparsity,)
-    sparsities = sorted(set(sparsities))
-    if not sparsities or not 0 < sparsities[0] <= sparsities[-1] < 1:
-        raise errors.ArgumentError(f"sparsities must be fractions in (0, 1). Received: sparsities={tuple(sparsities)!r}.")
-    for sparsity in sparsities:
-        schedules.check_sparsity("sparsities", sparsity, plan=False)
+    several = list(sparsities) if isinstance(sparsities, collections.abc.Iterable) else []
+    if not several or not all(isinstance(sparsity, numbers.Real) and 0 < sparsity < 1 for sparsity in several):
+        raise errors.ArgumentError(f"sparsities must be fractions in (0, 1), one or more in a tuple. Received: {sparsities!r}.")
+    sparsities = sorted(set(several))
     measure = _measure_of(metric, data)
     copy = copy_model(model)
     targets, _ = find_targets(copy, pattern, include, exclude)

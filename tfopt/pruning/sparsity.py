@@ -6,6 +6,8 @@ import gzip
 import numpy as np
 
 from tfopt import surgery
+from tfopt.pruning import masks
+from tfopt.pruning.targets import Target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +74,14 @@ def sparsity_report(model):
     Returns:
         A `SparsityReport`; `str()` of it is a table.
     """
+    surgery.require_built(model)
     rows, stored = [], []
     for weight in surgery.walk_weights(model):
         if len(weight.variable.shape) < 2:
             continue
         value = np.asarray(weight.variable.numpy())
-        columns = value.reshape(-1, value.shape[-1]).astype("float32")
+        inputs = Target(weight).inputs
+        columns = masks.to_matrix(value.astype("float32"), inputs)
         rows.append(
             WeightSparsity(
                 name=weight.name,
@@ -90,7 +94,7 @@ def sparsity_report(model):
         )
         largest = np.abs(columns).max(axis=0, initial=0)
         scale = np.where(largest > 0, largest / 127, 1)
-        stored.append(np.round(columns / scale).astype("int8").tobytes())
+        stored.append(masks.from_matrix(np.round(columns / scale).astype("int8"), value.shape, inputs).tobytes())
     content = b"".join(stored)
     return SparsityReport(
         weights=tuple(rows),

@@ -103,6 +103,8 @@ def find_targets(model, pattern, include=None, exclude=None, plan=None, frozen=T
             reason = "excluded"
         elif "float" not in _dtype(weight.variable):
             reason = f"its dtype is {_dtype(weight.variable)}"
+        elif getattr(weight.layers[-1], "lora_enabled", False):
+            reason = "LoRA fills its zeros when the model is saved"
         elif plan is not None and weight.layer_name not in plan:
             reason = "not in the plan"
         elif include is not None and id(weight) not in included:
