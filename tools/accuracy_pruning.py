@@ -108,7 +108,7 @@ def train_one(kind, sparsity, seed, arguments):
         if sparsity:
             import tfopt
 
-            callbacks = [tfopt.PruningCallback(tfopt.PolynomialDecay(sparsity, end=END))]
+            callbacks = [tfopt.PruningCallback(tfopt.PolynomialDecay(sparsity, end=END), scope="global")]
     else:
         import tf_keras as used
 

@@ -23,6 +23,7 @@ import sys
 import time
 
 LARGE = {"ConvNeXtLarge": 198, "ConvNeXtXLarge": 350, "VGG16": 138, "VGG19": 144}  # millions of parameters
+DAMPED = {"EfficientNetV2": "project", "ResNet152": "_3_conv"}  # deep residual models -> last convolutions of their branches
 IN_PIXELS = ("ConvNeXt", "EfficientNet", "MobileNetV3")  # scale their inputs themselves
 
 
@@ -61,8 +62,8 @@ def make_model(name, **options):
                 # Keras counts all channels as inputs of a depthwise kernel, which then fades out layer by layer.
                 depthwise = "depthwise" in kind or "Depthwise" in type(layer).__name__
                 fan_in = np.prod(weight.shape[: 2 if depthwise else -1])
-                # The last convolution of a residual branch adds to the trunk, which would grow 500-fold in EfficientNetV2.
-                damping = 0.3 if name.startswith("EfficientNetV2") and "project" in layer.name else 1.0
+                # The last convolution of a residual branch adds to the trunk, which would grow from block to block.
+                damping = 0.3 if any(name.startswith(deep) and part in layer.name for deep, part in DAMPED.items()) else 1.0
                 weight.assign(weight / np.std(weight) * np.sqrt(2 / fan_in) * damping)
             if kind == "gamma" and type(layer).__name__ == "LayerScale":
                 weight.assign(0.3 + 0 * np.asarray(weight))  # 1e-6 would switch the block off
@@ -120,7 +121,7 @@ def plain_recipe(model, images):
     return converter.convert()
 
 
-def time_one(name, folder, rounds=15):
+def time_one(name, folder, rounds):
     """Median latencies in ms of the files of one model, run in turn."""
     import tfopt
 
@@ -177,16 +178,18 @@ def main():
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--time", action="store_true")
+    parser.add_argument("--rounds", type=int, default=15, help="of --time")
     parser.add_argument("--one", choices=["convert", "time"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder = arguments.work
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.one:
-        work = time_one if arguments.one == "time" else functools.partial(convert_one, plain=arguments.plain)
+        timing = functools.partial(time_one, rounds=arguments.rounds)
+        work = timing if arguments.one == "time" else functools.partial(convert_one, plain=arguments.plain)
         work(arguments.models[0], folder)
         return
     chosen = arguments.models or [name for name in names() if arguments.all or name not in LARGE]
-    options = ["--work", str(folder), *(["--plain"] if arguments.plain else [])]
+    options = ["--work", str(folder), *(["--plain"] if arguments.plain else []), "--rounds", str(arguments.rounds)]
     # A process for each model: memory that the converter took comes back.
     for name in chosen:
         path = folder / f"{name}.json"
