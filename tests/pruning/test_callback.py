@@ -381,6 +381,7 @@ def test_updates_past_the_optimizer_are_noticed_at_once(data):
     with pytest.raises(tfopt.PruningError, match="zeros must stay zero.*first/kernel"):
         fit(model, data, watch, tfopt.PruningCallback(tfopt.ConstantSparsity(0.5)))
     assert len(watch.seen) == 1
+    assert all(variable.constraint is None for variable in model.trainable_variables)
 
 
 def test_weights_that_another_callback_restores_are_masked(data):

@@ -154,6 +154,7 @@ class MaskingCallback(keras.callbacks.Callback):
         """Raises if a variable is not zero where its mask says so."""
         for target, mask, count in zip(self.targets, self._masks, self._masked, strict=True):
             if count and np.any((target.variable.numpy() != 0) > mask.numpy()):
+                self.refuse()
                 raise errors.PruningError(
                     f"zeros must stay zero while the model trains. Received: {target.name}, whose pruned weights changed. Only "
                     "updates that go through `optimizer.apply` keep them: a custom `train_step`, or a callback, must not assign "
