@@ -5,8 +5,9 @@
 The data are those of Debian's package `dataset-fashion-mnist` (`--data`: a folder with the four idx files in gzip). All six
 configurations of a seed start from the same weights, see the same batches in the same order and train for the same number of
 epochs on the first 20,000 training images, without augmentation, with Adam and a cosine decay. Pruning begins with the first step
-and ends after half of them; the kernels of all layers but the output layer are pruned, by tfmot at the same steps as by tfopt. The
-accuracy is that on the 10,000 test images after the last epoch; no epoch is chosen.
+and ends after half of them; the kernels of all layers but the output layer are pruned, by tfmot at the same steps as by tfopt;
+tfopt with one threshold for all of them (`scope="global"`), tfmot each by itself, as it knows no other
+way. The accuracy is that on the 10,000 test images after the last epoch; no epoch is chosen.
 
 The work goes on where it stopped: FOLDER/results.jsonl has a line for each run, and a run that is there is not repeated. The table
 is printed at the end: mean, minimum and maximum over the seeds, and the drop against the dense model of the same seed and Keras,

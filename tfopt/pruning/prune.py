@@ -14,8 +14,8 @@ from tfopt.pruning.targets import find_targets
 def prune(model, sparsity=None, *, threshold=None, pattern=masks.Unstructured(), scope="layer", include=None, exclude=None):
     """A copy of a model whose weights of least magnitude are zero; nothing is trained.
 
-    With `sparsity`, the `round(size x sparsity)` smallest of each tensor (or of all together) become zero; with `threshold`,
-    every weight with `|w| <= threshold`. Train the copy with `tfopt.PreserveSparsity()` to win accuracy back.
+    With `sparsity`, the `size - max(1, round(size (1 - sparsity)))` smallest of each tensor (or of all together) become
+    zero; with `threshold`, every weight with `|w| <= threshold`. Train the copy with `tfopt.PreserveSparsity()` to win accuracy back.
 
     Example:
 
