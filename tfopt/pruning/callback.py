@@ -13,7 +13,8 @@ class PruningCallback(MaskingCallback):
     """Prunes a Keras 3 model while it trains: the weights of least magnitude become zero, and stay zero.
 
     At each update, `size - max(1, round(size (1 - sparsity)))` weights of every tensor (or of all together) are zero,
-    and the optimizer holds them there in its compiled step. The model needs no wrapper and no strip: it stays the Keras model that it was, and so do its files.
+    and the optimizer holds them there in its compiled step. The model needs no wrapper and no strip: it stays the Keras model that
+    it was, and so do its files.
     Zeros that are there at the beginning stay as well, so that a second `fit` never falls behind the first.
 
     Example:

@@ -15,7 +15,8 @@ def prune(model, sparsity=None, *, threshold=None, pattern=masks.Unstructured(),
     """A copy of a model whose weights of least magnitude are zero; nothing is trained.
 
     With `sparsity`, the `size - max(1, round(size (1 - sparsity)))` smallest of each tensor (or of all together) become
-    zero; with `threshold`, every weight with `|w| <= threshold`. Train the copy with `tfopt.PreserveSparsity()` to win accuracy back.
+    zero; with `threshold`, every weight with `|w| <= threshold`. Train the copy with `tfopt.PreserveSparsity()` to win accuracy
+    back.
 
     Example:
 
