@@ -32,6 +32,19 @@ FLOORS = {
     "tfopt.pruning.prune": 2.1,
     "tfopt.pruning.sensitivity": 2.2,
     "tfopt.pruning.sparsity": 2.0,
+    "tfopt.quantization": 0,
+    "tfopt.quantization.affine": 0.1,
+    "tfopt.quantization.weights": 2.0,
+    "tfopt.quantization.simulate": 2.0,
+    "tfopt.quantization.fake_quantize": 2.0,
+    "tfopt.quantization.replay": 2.0,
+    "tfopt.quantization.wrapper": 2.1,
+    "tfopt.quantization.bake": 2.2,
+    "tfopt.quantization.model": 2.15,
+    "tfopt.quantization.placement": 2.2,
+    "tfopt.quantization.quantize_aware": 2.3,
+    "tfopt.quantization.calibrate": 2.4,
+    "tfopt.quantization.report": 2.4,
     "tfopt.conversion.environment": 3.0,
     "tfopt.conversion.isolation": 3.0,
     "tfopt.conversion.signature": 3.0,
@@ -77,6 +90,7 @@ FLOORS = {
     "tfopt.conversion.layer_match": 3.6,
     "tfopt.conversion.layer_numbers": 3.65,
     "tfopt.conversion.layers": 3.66,
+    "tfopt.conversion.trained": 3.7,
     "tfopt.conversion.check": 3.7,
     "tfopt.conversion.inspect": 3.4,
     "tfopt.conversion.result": 3.8,
@@ -141,7 +155,7 @@ def test_doors(file):
             assert name == "tfopt.legacy" and not at_top, "Keras 2 has one door, inside functions"
         assert not imported.startswith(("keras.src", "tensorflow.python")), "private modules"
         assert not imported.startswith("tensorflow.lite") or name == "tfopt.conversion.quantizer", "the quantizer has one door"
-        if (FLOORS[name] < 1 and not name.startswith("tfopt.pruning")) or FLOORS[name] >= 4:
+        if (FLOORS[name] < 1 and not name.startswith(("tfopt.pruning", "tfopt.quantization"))) or FLOORS[name] >= 4:
             assert not (at_top and imported.startswith(LIGHT)), f"{name} must stay light"
         assert root != "tensorflow" or not at_top, "TensorFlow is imported where it is needed"
 

@@ -1,6 +1,7 @@
 """Compress Keras models and ship them as verified int8 TFLite files."""
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -15,6 +16,7 @@ _MODULES = {
     "ConversionError": "tfopt.errors",
     "ConversionResult": "tfopt.conversion.result",
     "DataError": "tfopt.errors",
+    "FakeQuantize": "tfopt.quantization.fake_quantize",
     "Interpreter": "tfopt.conversion.interpreter",
     "LoadError": "tfopt.errors",
     "NByM": "tfopt.pruning.masks",
@@ -23,12 +25,15 @@ _MODULES = {
     "PreserveSparsity": "tfopt.pruning.callback",
     "PruningCallback": "tfopt.pruning.callback",
     "PruningError": "tfopt.errors",
+    "QuantizationReport": "tfopt.quantization.report",
+    "QuantizeWrapper": "tfopt.quantization.wrapper",
     "Sensitivity": "tfopt.pruning.sensitivity",
     "SparsityReport": "tfopt.pruning.sparsity",
     "TfoptError": "tfopt.errors",
     "UnsafeModelError": "tfopt.errors",
     "Unstructured": "tfopt.pruning.masks",
     "benchmark": "tfopt.conversion.benchmark",
+    "calibrate": "tfopt.quantization.calibrate",
     "check": "tfopt.conversion.check",
     "convert": "tfopt.conversion.convert",
     "inspect": "tfopt.conversion.inspect",
@@ -36,7 +41,10 @@ _MODULES = {
     "load": "tfopt.conversion.load",
     "prune": "tfopt.pruning.prune",
     "prune_sensitivity": "tfopt.pruning.sensitivity",
+    "quantization_report": "tfopt.quantization.report",
+    "quantize_aware": "tfopt.quantization.quantize_aware",
     "sparsity_report": "tfopt.pruning.sparsity",
+    "strip_quantization": "tfopt.quantization.quantize_aware",
 }
 
 if TYPE_CHECKING:
@@ -64,6 +72,11 @@ if TYPE_CHECKING:
     from tfopt.pruning.schedules import ConstantSparsity, PolynomialDecay
     from tfopt.pruning.sensitivity import Sensitivity, prune_sensitivity
     from tfopt.pruning.sparsity import SparsityReport, sparsity_report
+    from tfopt.quantization.calibrate import calibrate
+    from tfopt.quantization.fake_quantize import FakeQuantize
+    from tfopt.quantization.quantize_aware import quantize_aware, strip_quantization
+    from tfopt.quantization.report import QuantizationReport, quantization_report
+    from tfopt.quantization.wrapper import QuantizeWrapper
 
 __all__ = [
     "ArgumentError",
@@ -74,6 +87,7 @@ __all__ = [
     "ConversionError",
     "ConversionResult",
     "DataError",
+    "FakeQuantize",
     "Interpreter",
     "LoadError",
     "NByM",
@@ -82,12 +96,15 @@ __all__ = [
     "PreserveSparsity",
     "PruningCallback",
     "PruningError",
+    "QuantizationReport",
+    "QuantizeWrapper",
     "Sensitivity",
     "SparsityReport",
     "TfoptError",
     "UnsafeModelError",
     "Unstructured",
     "benchmark",
+    "calibrate",
     "check",
     "convert",
     "inspect",
@@ -95,7 +112,10 @@ __all__ = [
     "load",
     "prune",
     "prune_sensitivity",
+    "quantization_report",
+    "quantize_aware",
     "sparsity_report",
+    "strip_quantization",
 ]
 
 
@@ -108,3 +128,7 @@ def __getattr__(name):
 
 def __dir__():
     return sorted({*globals(), *_MODULES})
+
+
+if "keras" in sys.modules:  # then `keras.saving.load_model` knows what `quantize_aware` adds to a model
+    importlib.import_module("tfopt.quantization.wrapper")

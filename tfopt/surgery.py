@@ -87,7 +87,7 @@ def walk_weights(model):
         if id(layer) in seen:
             return
         seen.add(id(layer))
-        children = _sublayers(layer)
+        children = sublayers(layer)
         inner = {id(variable) for child in children for variable in child.weights}
         for child in children:
             yield from walk(child, (*around, child))
@@ -99,7 +99,12 @@ def walk_weights(model):
     yield from walk(model, ())
 
 
-def _sublayers(layer):
+def sublayers(layer):
+    """The layers that `layer` holds in its attributes, or in lists and dicts there, each once.
+
+    Args:
+        layer: a Keras 3 or Keras 2 layer or model.
+    """
     found = {}
 
     def look(value):

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import functools
+import itertools
 import pathlib
 import tempfile
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from tfopt import files, surgery
 from tfopt.conversion import benchmark as timing
-from tfopt.conversion import calibrate, check, export, float32, isolation, lower, signature
+from tfopt.conversion import calibrate, check, export, float32, isolation, lower, signature, trained
 from tfopt.conversion import samples as reading
 from tfopt.conversion.interpreter import Interpreter
 from tfopt.conversion.load import load_with_steps
@@ -24,6 +25,7 @@ def convert(
     *,
     representative_data=None,
     validation_data=None,
+    float_model=None,
     quantization="int8",
     io="int8",
     ptq="default",
@@ -61,6 +63,8 @@ def convert(
             `samples.open_samples` takes, such as an array (n, ...), a `tf.data.Dataset` or a path; labels in it are dropped.
             "synthetic" stands for random numbers, and the report then says that the file is uncalibrated.
         validation_data: what the check runs on: as above, or (data, labels). Without, the representative data.
+        float_model: None or, for a quantization-aware model, the Keras model that it was made of: the check then tells the
+            distance to it as well. The file answers for the quantization-aware model.
         quantization: "int8" (weights and activations), "int16x8" (int16 activations, int8 weights), "dynamic" (int8 weights
             only), "float16" (weights only), "float32".
         io: "int8", "uint8" or "float32", the dtype of the file's inputs and outputs (int16 instead of int8 for int16x8; float32
@@ -98,7 +102,7 @@ def convert(
     with isolation.Child(preload="tensorflow") as child:
         return _convert(
             model_or_path, representative_data, validation_data, settings, custom_objects, architecture, allow_unsafe,
-            functools.partial(_export_in_child, child, timeout),
+            functools.partial(_export_in_child, child, timeout), float_model=float_model,
         )  # fmt: skip
 
 
@@ -131,7 +135,16 @@ def convert_file(request, progress):
 
 
 def _convert(
-    model, representative_data, validation_data, settings, custom_objects, architecture, allow_unsafe, exporter, progress=None
+    model,
+    representative_data,
+    validation_data,
+    settings,
+    custom_objects,
+    architecture,
+    allow_unsafe,
+    exporter,
+    progress=None,
+    float_model=None,
 ):
     progress = progress or (lambda report: None)
     source, steps = {"name": "a model in memory", "sha256": None}, ()
@@ -143,39 +156,47 @@ def _convert(
         raise ArgumentError(f"A Keras model or the path of one is required. Received: {type(model).__name__}.")
     elif float32.low_precision_layers(model):
         model, steps = float32.as_float32(model), ("the model was rebuilt under float32: layers computed in float16 or bfloat16",)
-    layers = list(surgery.walk_layers(model))
-    lowering = lower.plan(model, skip=settings.skip_lowering)
+    served, twin = trained.forms(model, settings, float_model, has_data=representative_data is not None)
+    layers = list(surgery.walk_layers(served))
+    lowering = lower.plan(served, skip=settings.skip_lowering)
     own = specs = signature.input_specs(model, settings.input_shapes)
     if "input_scaling" in lowering.touched and settings.quantization in ("int8", "int16x8"):
         specs = lower.float_inputs(model, specs)
 
     progress({"stage": "draw representative data", "suspects": surgery.suspects(layers)})
     validation = _open_validation(validation_data, specs, settings)
-    specs, drawn = _draw(representative_data, validation, specs, settings)
+    specs, drawn = _draw(representative_data, validation, specs, settings, is_trained=served is not model)
     notes = [*steps, *(drawn.notes if drawn else ())]
     if drawn and drawn.calibrated:
         notes += calibrate.scaling_notes(surgery.input_scaling(model), drawn.arrays)
 
     progress({"stage": "trace"})
-    traced = export.trace(model, specs, lowering)
+    traced = export.trace(served, specs, lowering)
     ids = export.float_ids(traced)
     if ids:
         specs = [dataclasses.replace(spec, dtype="int32") if spec.name in ids else spec for spec in specs]
         drawn = drawn and dataclasses.replace(
             drawn, arrays=drawn.arrays | {name: drawn.arrays[name].astype("int32") for name in ids}
         )
-        traced = export.trace(model, specs, lowering)
+        traced = export.trace(served, specs, lowering)
         notes.append(f"the model takes input {', '.join(map(repr, ids))} as integers, so does the file")
-    reference = traced
-    if lowering.touched:  # the file answers for the model as it was
-        reference = export.trace(model, [dataclasses.replace(spec, dtype=was.dtype) for spec, was in zip(specs, own, strict=True)])
-    wanted = {"float32": ("float32", "float32", "default"), "converted": (settings.quantization, settings.io, settings.ptq)}
-    if settings.quantization == "float32":
-        del wanted["float32"]
+    as_given = [dataclasses.replace(spec, dtype=was.dtype) for spec, was in zip(specs, own, strict=True)]
+    # The file answers for the model as it was.
+    reference = export.trace(model, as_given) if lowering.touched or served is not model else traced
+    wanted = {"converted": (settings.quantization, settings.io, settings.ptq)}
+    if settings.quantization != "float32":
+        wanted = {"float32": ("float32", "float32", "default"), **wanted}
+    jobs = [(traced, wanted)]
+    if twin is not served:
+        jobs = [
+            (export.trace(twin, specs, lower.plan(twin, skip=settings.skip_lowering)), {"float32": wanted.pop("float32")}),
+            *jobs,
+        ]
     converted, packed = {}, {}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         rewritten = {}
-        for name, content, made in exporter(traced, wanted, drawn, settings.skip_lowering, surgery.suspects(layers), progress):
+        made_files = (exporter(*job, drawn, settings.skip_lowering, surgery.suspects(layers), progress) for job in jobs)
+        for name, content, made in itertools.chain.from_iterable(made_files):
             converted[name] = content
             notes += made["notes"]
             if name == "converted":
@@ -184,11 +205,17 @@ def _convert(
             packed[content] = pool.submit(timing.packed_size, content)
         progress({"stage": "check"})
         on, described = _check_data(validation, drawn, specs)
-        verdict = check.compare(
-            Interpreter(converted["converted"], threads=settings.threads), reference, on, data=described,
-            layer_names=[layer.name for layer in layers], max_accuracy_drop=settings.max_accuracy_drop,
-            min_sqnr=settings.min_sqnr, quantization=settings.quantization, allow_float=settings.allow_float, progress=progress,
+        interpreter = Interpreter(converted["converted"], threads=settings.threads)
+        names = [layer.name for layer in layers]
+        if drawn is None and served is not model and not settings.allow_float:
+            trained.require_covered(interpreter, names)
+        compare = functools.partial(
+            check.compare, interpreter, samples=on, data=described, layer_names=names, min_sqnr=settings.min_sqnr,
+            max_accuracy_drop=settings.max_accuracy_drop, quantization=settings.quantization,
+            allow_float=settings.allow_float, progress=progress,
         )  # fmt: skip
+        verdict = compare(reference)
+        float_verdict = None if float_model is None else compare(export.trace(float_model, as_given))
         progress({"stage": "benchmark"})
         measured = timing.benchmark(
             converted["converted"], against=converted.get("float32"), threads=settings.threads, runs=settings.runs,
@@ -202,8 +229,9 @@ def _convert(
         )
     origin = f"{drawn.count} samples from {drawn.source}, seed {settings.seed}" if drawn else "none was needed"
     return ConversionResult(
-        converted["converted"], verdict, measured, settings, source, origin, lowering.touched, rewritten, tuple(notes)
-    )
+        converted["converted"], verdict, measured, settings, source, origin, lowering.touched, rewritten, tuple(notes),
+        float_verdict,
+    )  # fmt: skip
 
 
 def _check_data(validation, drawn, specs):
@@ -225,9 +253,9 @@ def _open_validation(data, specs, settings):
     return reading.open_samples(data, specs, labels=labels, scale=settings.scale)
 
 
-def _draw(data, validation, specs, settings):
+def _draw(data, validation, specs, settings, *, is_trained):
     """(specs without open sizes, `Representative` or None). Data are optional where nothing is to be calibrated."""
-    needed = settings.quantization in ("int8", "int16x8")
+    needed = settings.quantization in ("int8", "int16x8") and not is_trained
     if data is None and needed:
         raise DataError(
             f"{settings.quantization} needs representative data, a few hundred samples like those of training. Received: none. "

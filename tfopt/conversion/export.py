@@ -126,7 +126,7 @@ def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", s
         quantization: one of `QUANTIZATIONS`.
         io: "int8", "uint8" or "float32": dtype of the inputs and outputs of an int8 file. int16x8 has int16 instead of the
             first; the other kinds always have float32. Integer inputs such as token ids keep their dtype.
-        samples: dict of input name -> array (n, ...) to calibrate with; needed for int8 and int16x8.
+        samples: dict of input name -> array (n, ...) to calibrate with; needed for int8 and int16x8, unless the model has ranges.
         ptq: one of `post_training.MODES`; "best" chooses among several int8 files by measurement: see `post_training.best`.
         skip_lowering: names of edits of `rewrite` that are left out.
         progress: None or a function that is called with {"stage", "done", "total"}.
@@ -167,8 +167,9 @@ def _converter(traced, quantization, io, samples):
         integer = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
         if quantization == "int16x8":
             integer = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-        converter.target_spec.supported_ops = [integer, tf.lite.OpsSet.TFLITE_BUILTINS]
-        converter.representative_dataset = lambda: _batches(traced.inputs, samples, by_name=traced.keeps_functions)
+        if samples is not None:
+            converter.target_spec.supported_ops = [integer, tf.lite.OpsSet.TFLITE_BUILTINS]
+            converter.representative_dataset = lambda: _batches(traced.inputs, samples, by_name=traced.keeps_functions)
         converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io_dtype(quantization, io))
     return converter
 

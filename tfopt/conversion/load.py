@@ -182,6 +182,8 @@ def _registered_names(found):
         return legacy.registered_names()
     import keras
 
+    from tfopt.quantization import wrapper  # noqa: F401 - what `quantize_aware` adds to a model registers itself
+
     return set(keras.saving.get_custom_objects())
 
 

@@ -22,6 +22,7 @@ class OutputNumbers:
         cosine: float, `r.y / (|r| |y|)`.
         max_error, mean_error: float, of `|r - y|`.
         max_error_lsb, mean_error_lsb: float, the same in steps of the output's scale; None where the output has none.
+        most_error_lsb: float, what 99.9 % of the output's values do not exceed, to half a step.
         agreement: float in [0, 1], share of samples with the same argmax; None where the output is no row of classes.
     """
 
@@ -33,7 +34,11 @@ class OutputNumbers:
     mean_error: float
     max_error_lsb: float | None
     mean_error_lsb: float | None
+    most_error_lsb: float | None
     agreement: float | None
+
+
+_HALF_STEPS = 512  # an int8 output has no error of more
 
 
 class Tally:
@@ -45,6 +50,7 @@ class Tally:
         self._means = [(0, 0.0)] * len(self._scales)  # (rows so far, mean of each element over them)
         self._in_unit = True  # whether a single value looks like a probability, deciding at 0.5, or like a logit, at 0
         self._sums = [dict.fromkeys(("rr", "yy", "ry", "ee", "abs", "max", "size", "same", "variation"), 0.0) for _ in self._scales]
+        self._steps = [np.zeros(_HALF_STEPS + 1, np.int64) for _ in self._scales]  # how many errors round to 0, 1/2, 1, ... steps
         self._not_finite = set()
         self._has_classes = [False] * len(self._scales)
         self._right = {"file": np.zeros(2, int), "reference": np.zeros(2, int)}  # at the thresholds 0 and 0.5
@@ -84,6 +90,9 @@ class Tally:
         sums["abs"] += float(error.sum())
         sums["max"] = max(sums["max"], float(error.max(initial=0.0)))
         sums["size"] += error.size
+        if self._scales[index]:
+            steps = np.nan_to_num(np.round(2 * error / self._scales[index]), nan=_HALF_STEPS).clip(0, _HALF_STEPS).astype(int)
+            self._steps[index] += np.bincount(steps.ravel(), minlength=_HALF_STEPS + 1)
         # Chan, Golub and LeVeque's update of a sum of squares about the mean by a batch.
         values, (seen, mean) = np.atleast_1d(wanted), self._means[index]
         total, own = seen + len(values), values.mean(axis=0)
@@ -118,7 +127,7 @@ class Tally:
             return ()
         numbers = []
         names = self._interpreter.output_names
-        for name, sums, scale, classes in zip(names, self._sums, self._scales, self._has_classes, strict=True):
+        for name, sums, scale, steps, classes in zip(names, self._sums, self._scales, self._steps, self._has_classes, strict=True):
             noise, signal, product = sums["ee"], sums["rr"], math.sqrt(sums["rr"] * sums["yy"])
             mean = sums["abs"] / sums["size"]
             numbers.append(
@@ -132,6 +141,7 @@ class Tally:
                     mean_error=mean,
                     max_error_lsb=sums["max"] / scale if scale else None,
                     mean_error_lsb=mean / scale if scale else None,
+                    most_error_lsb=int(np.searchsorted(np.cumsum(steps), 0.999 * steps.sum())) / 2 if scale else None,
                     agreement=sums["same"] / self.count if classes else None,
                 )
             )

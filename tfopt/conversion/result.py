@@ -26,6 +26,8 @@ class ConversionResult:
         lowered: dict of rule (`lower.RULES`) -> tuple of the layers that it rewrote.
         rewritten: dict of edit (`rewrite.EDITS`) -> int, ops of the file that it rewrote.
         notes: tuple of str.
+        float_check: `CheckResult` against the float model that a quantization-aware one was made of; None if it was not given. The
+            verdict is that of `check`.
     """
 
     tflite: bytes = dataclasses.field(repr=False)
@@ -37,9 +39,11 @@ class ConversionResult:
     lowered: dict
     rewritten: dict
     notes: tuple
+    float_check: CheckResult | None = None
 
     def report(self, name="model.tflite"):
         """All but the bytes, as a dict of JSON types; `name` is what the file will be called."""
+        checks = {"check": self.check, "float_check": self.float_check}
         return {
             "schema_version": report.SCHEMA_VERSION,
             "tflite": {"name": name, "bytes": len(self.tflite), "sha256": hashlib.sha256(self.tflite).hexdigest()},
@@ -50,7 +54,7 @@ class ConversionResult:
             "lowered": report.to_dict(self.lowered),
             "rewritten": self.rewritten,
             "notes": list(self.notes),
-            "check": report.to_dict(self.check) | {"accuracy_drop": self.check.accuracy_drop},
+            **{name: each and report.to_dict(each) | {"accuracy_drop": each.accuracy_drop} for name, each in checks.items()},
             "benchmark": report.to_dict(self.benchmark),
         }
 

@@ -1,0 +1,125 @@
+"""Which tensors are rounded: those that leave an op of the int8 file, found on the graph of the model."""
+
+import collections
+
+import keras
+
+from tfopt.quantization import simulate, weights
+from tfopt.quantization.fake_quantize import FakeQuantize
+from tfopt.quantization.model import QuantizedModel
+from tfopt.quantization.replay import Graph, is_functional
+from tfopt.quantization.wrapper import QuantizeWrapper
+
+# The converter multiplies a BatchNormalization into the weights of these.
+_FOLDING = {
+    "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Dense", "DepthwiseConv1D", "DepthwiseConv2D",
+    "EinsumDense", "SeparableConv1D", "SeparableConv2D",
+}  # fmt: skip
+# The file has one bias for these, of int32.
+_WITH_BIAS = {"Conv1D", "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv1D", "DepthwiseConv2D"}
+# It computes a ReLU together with these.
+_CLAMPING = _FOLDING | {"Add", "BatchNormalization", "Multiply", "Subtract"}
+
+
+class Placement:
+    """How a model is made into one that rounds; `rebuild` does it.
+
+    Args:
+        options: dict with "weight_bits", "activation_bits" and "ranges".
+        is_excluded: function from a layer of the caller's model to bool.
+        freeze_batch_normalization: bool, whether the statistics stay.
+    """
+
+    def __init__(self, options, is_excluded, freeze_batch_normalization):
+        self._options, self._is_excluded, self._freeze = options, is_excluded, freeze_batch_normalization
+
+    def rebuild(self, model, *, is_outermost=True):
+        """A new model that rounds, with the weights of `model`.
+
+        Args:
+            model: a Functional or Sequential model.
+            is_outermost: bool, whether its inputs still have to be rounded.
+        """
+        graph, numbers = Graph(model), collections.Counter()
+        rounded = {}  # id of a rounded tensor -> name of the layer that rounded it, "" where it is another model's
+
+        def begin(tensor, name):
+            if is_outermost and "float" in tensor.dtype:
+                tensor = self._quantizer(f"{name}_quantize", None)(tensor)
+            rounded[id(tensor)] = f"{name}_quantize" if is_outermost else ""
+            return tensor
+
+        def make(layer):
+            origin = graph.origins[id(layer)]
+            if is_functional(layer):
+                return self._nested(origin)
+            if self._is_excluded(origin) or not needs_wrapper(layer):
+                return None
+            return QuantizeWrapper(layer, **self._options)
+
+        def call(each, layer, args, kwargs):
+            done = isinstance(layer, keras.Model)
+            if isinstance(layer, QuantizeWrapper) and not layer.quantizers:
+                done = layer.find_quantizers(*args, **kwargs)
+            if self._freeze and type(layer).__name__ == "BatchNormalization":
+                kwargs = {**kwargs, "training": False}
+            outputs = layer(*args, **kwargs)
+            sources = [rounded.get(id(value)) for value in keras.tree.flatten((args, kwargs)) if _is_float_tensor(value)]
+            if isinstance(layer, QuantizeWrapper) and type(each.layer).__name__ in _WITH_BIAS and sources[0]:
+                layer.neighbours = (sources[0], self._normalization(graph, each))
+            if done or (simulate.keeps_scale(each.layer) and None not in sources):
+                rounded.update((id(tensor), "" if done else sources[0]) for tensor in keras.tree.flatten(outputs))
+                return outputs
+            if self._is_excluded(graph.origins[id(each.layer)]):
+                return outputs
+            flat = []
+            for tensor, old in zip(keras.tree.flatten(outputs), keras.tree.flatten(each.outputs), strict=True):
+                if _is_float_tensor(tensor) and not is_fused(graph, each.layer, old):
+                    quantizer = self._after(each.layer, numbers)
+                    tensor = quantizer(tensor)
+                    rounded[id(tensor)] = quantizer.name
+                flat.append(tensor)
+            return keras.tree.pack_sequence_as(outputs, flat)
+
+        return graph.replay(make, begin=begin, call=call, model_class=QuantizedModel)
+
+    def _nested(self, model):
+        return self.rebuild(model, is_outermost=False)
+
+    def _normalization(self, graph, call):
+        """Name of the BatchNormalization that is going to be multiplied into the weights of the layer called."""
+        following = graph.sole_consumer(call.outputs, simulate.DROPPED)
+        fused = following is not None and is_fused(graph, call.layer, call.outputs)
+        return following.layer.name if fused and type(following.layer).__name__ == "BatchNormalization" else None
+
+    def _after(self, layer, numbers):
+        name = f"{layer.name}_quantize"
+        numbers[name] += 1
+        return self._quantizer(f"{name}_{numbers[name]}" if numbers[name] > 1 else name, simulate.fixed_range(layer))
+
+    def _quantizer(self, name, fixed):
+        return FakeQuantize(self._options["activation_bits"], fixed or self._options["ranges"], name=name)
+
+
+def is_fused(graph, layer, tensor):
+    """Whether the file computes the layer that takes `tensor` together with `layer`, which makes it."""
+    following = graph.sole_consumer(tensor, simulate.DROPPED)
+    name = type(layer).__name__
+    if following is None or simulate.has_activation(layer):
+        return False
+    if type(following.layer).__name__ == "BatchNormalization":
+        return name in _FOLDING and following.layer.axis in (-1, len(tensor.shape) - 1)
+    return simulate.is_fused_activation(following.layer) and name in _CLAMPING
+
+
+def needs_wrapper(layer):
+    """Whether a layer has weights to be rounded, or tensors inside."""
+    if not isinstance(layer, keras.layers.Layer):
+        return False
+    if any(isinstance(grid, weights.Grid) for _, grid in weights.grids(layer)):
+        return True
+    return simulate.is_composite(layer) or simulate.rounds_inside(layer)
+
+
+def _is_float_tensor(value):
+    return isinstance(value, keras.KerasTensor) and "float" in value.dtype

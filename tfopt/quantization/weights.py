@@ -1,0 +1,88 @@
+"""Which weights of a layer become integers, and along which axes their scales differ: the table of layer classes."""
+
+import dataclasses
+
+from tfopt import surgery
+
+# (layer class, own name of the weight) -> axes along which scales differ, counted from the end: the output channels.
+_AXES = {
+    ("Conv1DTranspose", "kernel"): (-2,),
+    ("Conv2DTranspose", "kernel"): (-2,),
+    ("Conv3DTranspose", "kernel"): (-2,),
+    ("DepthwiseConv1D", "kernel"): (-2, -1),
+    ("DepthwiseConv2D", "kernel"): (-2, -1),
+    ("SeparableConv1D", "depthwise_kernel"): (-2, -1),
+    ("SeparableConv2D", "depthwise_kernel"): (-2, -1),
+    ("PReLU", "alpha"): (),
+}
+# Layers that TFLite computes with 4-bit weights.
+_FOUR_BITS = ("Conv1D", "Conv2D", "Dense", "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D")
+OF_RANK_1 = "a vector: in the file it is int32, or multiplied into the weights before it"
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """How a weight is rounded: symmetric, without the lowest integer, so that 0 stays 0.
+
+    Attributes:
+        axes: tuple of int below 0, the axes along which scales differ; empty for one scale.
+        groups: int, equal parts of the last axis with one scale each; 1 unless these are the gates of an LSTM.
+        has_four_bits: bool, whether TFLite has a kernel for it with 4 bits.
+    """
+
+    axes: tuple
+    groups: int = 1
+    has_four_bits: bool = False
+
+    def __str__(self):
+        if self.groups > 1:
+            return f"{self.groups} gates"
+        return f"per channel, axis {', '.join(map(str, self.axes))}" if self.axes else "per tensor"
+
+
+def grids(layer):
+    """Each weight of `layer` with its `Grid`, or the reason why it stays float.
+
+    Args:
+        layer: a built Keras 3 layer; those inside it count as well.
+
+    Returns:
+        list of (`surgery.Weight`, `Grid` or str).
+    """
+    found = []
+    for weight in surgery.walk_weights(layer):
+        owner = weight.layers[-1]
+        found.append((weight, _grid(owner, weight.kind, weight.variable)))
+    return found
+
+
+def _grid(owner, kind, variable):
+    name = type(owner).__name__
+    if "float" not in str(variable.dtype):
+        return "it is no float"
+    if name == "Embedding":
+        return "a lookup has the scale of its output"
+    if kind in ("bias", "forward_bias") or (len(variable.shape) < 2 and (name, kind) not in _AXES):
+        return OF_RANK_1
+    if _is_normalization(owner):
+        return "part of a normalization"
+    if not variable.trainable and kind not in ("kernel", "depthwise_kernel", "pointwise_kernel", "recurrent_kernel"):
+        return "a state, not a weight"
+    if (name, kind) in _AXES:
+        return Grid(_AXES[name, kind], has_four_bits=name in _FOUR_BITS)
+    if name == "EinsumDense" and kind == "kernel":
+        return Grid(_kept_axes(owner.equation))
+    if name == "LSTMCell":
+        return Grid((), groups=4)
+    return Grid((-1,), has_four_bits=name in _FOUR_BITS)
+
+
+def _is_normalization(layer):
+    return type(layer).__name__.endswith("Normalization")
+
+
+def _kept_axes(equation):
+    """Axes of the kernel of an `EinsumDense` that its output keeps: `abc,cde->abde` has d and e."""
+    inputs, _, output = equation.replace(" ", "").partition("->")
+    kernel = inputs.partition(",")[2]
+    return tuple(index - len(kernel) for index, label in enumerate(kernel) if label in output)
