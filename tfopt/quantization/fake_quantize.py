@@ -57,6 +57,7 @@ class FakeQuantize(keras.layers.Layer):
         self.bits, self.momentum = bits, momentum
         self.ranges = tuple(float(end) for end in ranges) if isinstance(ranges, list | tuple) else ranges
         self.supports_masking = True
+        self._is_open = False
         self._constant = self.ranges if isinstance(self.ranges, tuple) else None
         if self._constant is None:
             if ranges not in RANGES:
@@ -88,12 +89,16 @@ class FakeQuantize(keras.layers.Layer):
     def bake(self):
         """The range becomes a constant of what is traced from now on: the form in which a model is exported."""
         self._constant = self.range
-        self._is_open = self._constant is None
+        self._is_open = self._is_open or self._constant is None
+
+    def open(self):
+        """What passes stays as it is from now on."""
+        self._is_open = True
 
     def call(self, inputs, training=False):
         import tensorflow as tf
 
-        if not inputs.dtype.is_floating or getattr(self, "_is_open", False):
+        if not inputs.dtype.is_floating or self._is_open:
             return inputs
         x = tf.cast(inputs, "float32")
         if self._constant is not None:

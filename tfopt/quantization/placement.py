@@ -15,8 +15,8 @@ _FOLDING = {
     "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Dense", "DepthwiseConv1D", "DepthwiseConv2D",
     "EinsumDense", "SeparableConv1D", "SeparableConv2D",
 }  # fmt: skip
-# The file has one bias for these, of int32.
-_WITH_BIAS = {"Conv1D", "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv1D", "DepthwiseConv2D"}
+# Wrapped, these know what stands before and behind them.
+_MEETING = weights.WITH_BIAS | {"Bidirectional", "LSTM"}
 # It computes a ReLU together with these.
 _CLAMPING = _FOLDING | {"Add", "BatchNormalization", "Multiply", "Subtract"}
 
@@ -41,11 +41,13 @@ class Placement:
             is_outermost: bool, whether its inputs still have to be rounded.
         """
         graph, numbers = Graph(model), collections.Counter()
+        quantizers = {}  # name -> layer
         rounded = {}  # id of a rounded tensor -> name of the layer that rounded it, "" where it is another model's
 
         def begin(tensor, name):
             if is_outermost and "float" in tensor.dtype:
-                tensor = self._quantizer(f"{name}_quantize", None)(tensor)
+                quantizers[f"{name}_quantize"] = self._quantizer(f"{name}_quantize", None)
+                tensor = quantizers[f"{name}_quantize"](tensor)
             rounded[id(tensor)] = f"{name}_quantize" if is_outermost else ""
             return tensor
 
@@ -65,7 +67,7 @@ class Placement:
                 kwargs = {**kwargs, "training": False}
             outputs = layer(*args, **kwargs)
             sources = [rounded.get(id(value)) for value in keras.tree.flatten((args, kwargs)) if _is_float_tensor(value)]
-            if isinstance(layer, QuantizeWrapper) and type(each.layer).__name__ in _WITH_BIAS and sources[0]:
+            if isinstance(layer, QuantizeWrapper) and type(each.layer).__name__ in _MEETING and sources[0]:
                 layer.neighbours = (sources[0], self._normalization(graph, each))
             if done or (simulate.keeps_scale(each.layer) and None not in sources):
                 rounded.update((id(tensor), "" if done else sources[0]) for tensor in keras.tree.flatten(outputs))
@@ -75,8 +77,12 @@ class Placement:
             flat = []
             for tensor, old in zip(keras.tree.flatten(outputs), keras.tree.flatten(each.outputs), strict=True):
                 if _is_float_tensor(tensor) and not is_fused(graph, each.layer, old):
-                    quantizer = self._after(each.layer, numbers)
-                    tensor = quantizer(tensor)
+                    if simulate.rounds_as_before(each.layer) and sources[0]:
+                        quantizer, options = quantizers[sources[0]], {"training": False}  # what it averages moves no range
+                    else:
+                        quantizer, options = self._after(each.layer, numbers), {}
+                        quantizers[quantizer.name] = quantizer
+                    tensor = quantizer(tensor, **options)
                     rounded[id(tensor)] = quantizer.name
                 flat.append(tensor)
             return keras.tree.pack_sequence_as(outputs, flat)
@@ -105,7 +111,11 @@ def is_fused(graph, layer, tensor):
     """Whether the file computes the layer that takes `tensor` together with `layer`, which makes it."""
     following = graph.sole_consumer(tensor, simulate.DROPPED)
     name = type(layer).__name__
-    if following is None or simulate.has_activation(layer):
+    if following is None:
+        return False
+    if type(following.layer).__name__ == "Concatenate" and isinstance(following.layer, keras.layers.Layer):
+        return simulate.fixed_range(layer) is None  # it rounds all that it joins
+    if simulate.has_activation(layer):
         return False
     if type(following.layer).__name__ == "BatchNormalization":
         return name in _FOLDING and following.layer.axis in (-1, len(tensor.shape) - 1)

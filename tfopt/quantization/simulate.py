@@ -5,6 +5,7 @@ import inspect
 import itertools
 
 import keras
+import numpy as np
 
 from tfopt import surgery
 from tfopt.quantization.affine import FIXED_RANGES
@@ -21,6 +22,8 @@ DROPPED = {
     "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Identity", "SpatialDropout1D",
     "SpatialDropout2D", "SpatialDropout3D",
 }  # fmt: skip
+# Computed with the scale of what goes in, to whose integers the results are rounded.
+ROUNDS_AS_BEFORE = {"AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "Resizing", "UpSampling2D"}
 # Layers whose inner layers run in a loop, or whose inner calls are none of the file's.
 _LOOPS = ("RNN", "TimeDistributed")
 
@@ -30,6 +33,11 @@ def keeps_scale(layer):
     name = type(layer).__name__
     nearest = name.startswith("UpSampling") and getattr(layer, "interpolation", "nearest") == "nearest"
     return (name in KEEPS_SCALE or nearest) and _is_keras(layer)
+
+
+def rounds_as_before(layer):
+    """Whether what comes out of `layer` is rounded to the grid of what goes in."""
+    return type(layer).__name__ in ROUNDS_AS_BEFORE and _is_keras(layer) and not keeps_scale(layer)
 
 
 def is_fused_activation(layer):
@@ -73,10 +81,11 @@ class Simulation:
 
     Args:
         quantize: function of (key, tensor, fixed range or None) that returns the rounded tensor.
+        is_baked: bool, whether ranges are constants, so that rounding twice is rounding once.
     """
 
-    def __init__(self, quantize):
-        self._quantize = quantize
+    def __init__(self, quantize, is_baked=False):
+        self._quantize, self._is_baked = quantize, is_baked
         self._rounded = {}  # id -> tensor, as ids are only unique among the living
 
     def mark(self, tensors):
@@ -148,9 +157,19 @@ class Simulation:
                 found["activation"] = compute
         elif has_activation(layer) and kind not in ("relu", "relu6"):
             found["activation"] = lambda x: compute(quantize("before_activation", x))
+        if type(layer).__name__ in _CALLS:
+            found["call"] = functools.partial(_CALLS[type(layer).__name__], layer, quantize)
+        if type(layer).__name__ == "Concatenate":
+            found["call"] = functools.partial(self._concatenate, layer, f"{path}/joined" if path else "joined")
         if type(layer).__name__ in ("SeparableConv1D", "SeparableConv2D"):
             found["call"] = functools.partial(_separable, layer, quantize, found.pop("activation", function))
         return found
+
+    def _concatenate(self, layer, key, inputs):
+        # The file joins integers of one scale. Rounded only once they are joined, the converter would take the first one's.
+        if self._is_baked:
+            inputs = [self._round(key, each, None) for each in inputs]
+        return self._round(key, type(layer).call(layer, inputs), None)
 
 
 def _leaves(layer, path):
@@ -201,6 +220,20 @@ def _hard_sigmoid(quantize, x):
 _INNER = {
     "silu": _silu, "swish": _silu, "hard_silu": _hard_silu, "hard_swish": _hard_silu, "hard_sigmoid": _hard_sigmoid,
 }  # fmt: skip
+
+
+def _average(layer, quantize, inputs):
+    return quantize("sum", functools.reduce(keras.ops.add, inputs)) * (1.0 / len(inputs))
+
+
+def _rescaling(layer, quantize, inputs):
+    scale, offset = (keras.ops.cast(value, layer.compute_dtype) for value in (layer.scale, layer.offset))
+    scaled = keras.ops.cast(inputs, layer.compute_dtype) * scale
+    return quantize("scaled", scaled) + offset if np.any(np.asarray(layer.offset)) else scaled
+
+
+# Layer class -> the same from the ops that the file has for it, each rounded.
+_CALLS = {"Average": _average, "Rescaling": _rescaling}
 
 
 def _separable(layer, quantize, activation, inputs):

@@ -17,6 +17,8 @@ _AXES = {
 }
 # Layers that TFLite computes with 4-bit weights.
 _FOUR_BITS = ("Conv1D", "Conv2D", "Dense", "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D")
+# Layers with a bias of int32 in the file.
+WITH_BIAS = {"Conv1D", "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv1D", "DepthwiseConv2D"}
 OF_RANK_1 = "a vector: in the file it is int32, or multiplied into the weights before it"
 
 

@@ -28,7 +28,8 @@ class QuantizeWrapper(keras.layers.Layer):
         quantizers: list of (key, fixed range or None), the inner tensors that are rounded, as `find_quantizers` finds them.
         neighbours: None or a pair of names: of the `FakeQuantize` layer that rounds what comes in, and of the BatchNormalization
             behind, or None. In the file the bias, with the normalization in it, is an int32 in steps of the scale of the input
-            times that of the weights; with both known it is rounded to these, outside of training.
+            times that of the weights; with both known it is rounded to these, outside of training. An LSTM leaves the range of
+            what comes in to representative data in the file, as the converter demands.
 
     Call arguments:
         as those of `layer`.
@@ -51,10 +52,10 @@ class QuantizeWrapper(keras.layers.Layer):
         mapping, shift = [], None
         if not self._is_baked:
             mapping = self._rounded()
-            if not training and self._met:
+            if not training and self._met and type(self.layer).__name__ in weights.WITH_BIAS:
                 mapping, shift = self._with_bias(mapping)
         given = {id(variable) for variable, _ in mapping}
-        simulation = simulate.Simulation(self._quantize)
+        simulation = simulate.Simulation(self._quantize, self._is_baked)
         simulation.mark((args, kwargs))
         scope = keras.StatelessScope(state_mapping=mapping, collect_losses=True)
         with scope, surgery.replaced(simulation.replacements(self.layer)):
@@ -95,6 +96,8 @@ class QuantizeWrapper(keras.layers.Layer):
 
     def bake(self):
         """Writes the rounded weights into the layer's own, which are not rounded again from now on."""
+        if self._met and type(self.layer).__name__ not in weights.WITH_BIAS:
+            self._met[0].open()
         for variable, value in self._rounded():
             variable.assign(value)
         self._is_baked = True
