@@ -41,7 +41,7 @@ def two(merge):
     return (6, 6, 4), lambda x: merge([layers.Conv2D(8, 3)(x), layers.Conv2D(8, 3, activation="relu")(x)])
 
 
-IMAGE, SEQUENCE, VOLUME = (6, 6, 4), (6, 8), (4, 4, 4, 2)
+IMAGE, SEQUENCE, SHORT, VOLUME = (6, 6, 4), (6, 8), (4, 8), (4, 4, 4, 2)
 
 # name -> (input shape, function from the input to the layer's output)
 CASES = {
@@ -61,10 +61,10 @@ CASES = {
     "MultiHeadAttention": (SEQUENCE, lambda x: layers.MultiHeadAttention(2, 4)(x, x)),
     "GroupedQueryAttention": (SEQUENCE, lambda x: layers.GroupQueryAttention(4, 4, 2)(x, x)),
     "Attention": (SEQUENCE, lambda x: layers.Attention()([x, layers.Dense(8)(x)])),
-    "LSTM": (SEQUENCE, lambda x: layers.LSTM(8)(x)),
-    "GRU": (SEQUENCE, lambda x: layers.GRU(8)(x)),
-    "SimpleRNN": (SEQUENCE, lambda x: layers.SimpleRNN(8)(x)),
-    "Bidirectional": (SEQUENCE, lambda x: layers.Bidirectional(layers.LSTM(4, return_sequences=True))(x)),
+    "LSTM": (SHORT, lambda x: layers.LSTM(8)(x)),
+    "GRU": (SHORT, lambda x: layers.GRU(8)(x)),
+    "SimpleRNN": (SHORT, lambda x: layers.SimpleRNN(8)(x)),
+    "Bidirectional": (SHORT, lambda x: layers.Bidirectional(layers.LSTM(4, return_sequences=True))(x)),
     "ConvLSTM1D": ((3, 5, 2), lambda x: layers.ConvLSTM1D(4, 3)(x)),
     "TimeDistributed": (SEQUENCE, lambda x: layers.TimeDistributed(layers.Dense(4))(x)),
     "PReLU": (IMAGE, lambda x: layers.PReLU(shared_axes=[1, 2])(layers.Conv2D(8, 3)(x))),
@@ -95,7 +95,7 @@ CASES = {
     "AveragePooling2D": (IMAGE, lambda x: layers.AveragePooling2D(2)(layers.Conv2D(8, 3)(x))),
     "GlobalMaxPooling1D": (SEQUENCE, lambda x: layers.GlobalMaxPooling1D()(x)),
     "GlobalMaxPooling2D": (IMAGE, lambda x: layers.GlobalMaxPooling2D()(x)),
-    "GlobalAveragePooling1D": (SEQUENCE, lambda x: layers.GlobalAveragePooling1D(2)(x)),
+    "GlobalAveragePooling1D": (SEQUENCE, lambda x: layers.GlobalAveragePooling1D()(x)),
     "GlobalAveragePooling2D": (IMAGE, lambda x: layers.GlobalAveragePooling2D()(x)),
     "Reshape": (SEQUENCE, lambda x: layers.Reshape((4, 12))(x)),
     "Permute": (SEQUENCE, lambda x: layers.Permute((2, 1))(x)),
@@ -132,10 +132,10 @@ def build(name):
     return keras.Model(inputs, outputs), x, rng.normal(size=(200, 3)).astype("float32")
 
 
-def trained(model, x, y, *, epochs=2, rate=1e-2, loss="mse", **options):
+def trained(model, x, y, *, epochs=2, rate=1e-2, loss="mse", run_eagerly=False, **options):
     """The quantization-aware model of `model`, trained for a moment."""
     qat = quantize_aware(model, **options)
-    qat.compile(keras.optimizers.Adam(rate), loss)
+    qat.compile(keras.optimizers.Adam(rate), loss, run_eagerly=run_eagerly)
     qat.fit(x, y, batch_size=50, epochs=epochs, verbose=0)
     return qat
 
@@ -152,7 +152,8 @@ def to_int8(qat, calibration=None):
 
 def named(specs, data):
     """`data`, an array or a list of them, by the names of the inputs."""
-    return {spec.name: array for spec, array in zip(specs, data if isinstance(data, list) else [data], strict=True)}
+    arrays = zip(specs, data if isinstance(data, list) else [data], strict=True)
+    return {spec.name: array.astype(spec.dtype) for spec, array in arrays}
 
 
 def parity(qat, interpreter, data):
@@ -160,7 +161,7 @@ def parity(qat, interpreter, data):
     specs = signature.fix_sizes(signature.input_specs(qat), 1)
     arrays = named(specs, data)
     tally = Tally(interpreter, compared=True)
-    wanted = keras.tree.flatten(qat.predict(data, verbose=0))
+    wanted = [np.asarray(output) for output in keras.tree.flatten(qat(data, training=False))]
     for row in range(len(wanted[0])):
         batch = {name: array[row : row + 1] for name, array in arrays.items()}
         tally.add(batch, lambda batch, row=row: [output[row : row + 1] for output in wanted], [None])
