@@ -95,6 +95,7 @@ FLOORS = {
     "tfopt.conversion.inspect": 3.4,
     "tfopt.conversion.result": 3.8,
     "tfopt.conversion.convert": 3.9,
+    "tfopt.conversion.evaluation": 3.95,
     "tfopt.demo": 4,
     "tfopt.terminal": 4,
     "tfopt.pipeline": 4.1,

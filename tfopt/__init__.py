@@ -17,6 +17,7 @@ _MODULES = {
     "ConversionResult": "tfopt.conversion.result",
     "DataError": "tfopt.errors",
     "FakeQuantize": "tfopt.quantization.fake_quantize",
+    "Int8Evaluation": "tfopt.conversion.evaluation",
     "Interpreter": "tfopt.conversion.interpreter",
     "LoadError": "tfopt.errors",
     "NByM": "tfopt.pruning.masks",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from tfopt.conversion.benchmark import BenchmarkResult, benchmark
     from tfopt.conversion.check import CheckResult, check
     from tfopt.conversion.convert import convert
+    from tfopt.conversion.evaluation import Int8Evaluation
     from tfopt.conversion.inspect import inspect
     from tfopt.conversion.interpreter import Interpreter
     from tfopt.conversion.load import load
@@ -88,6 +90,7 @@ __all__ = [
     "ConversionResult",
     "DataError",
     "FakeQuantize",
+    "Int8Evaluation",
     "Interpreter",
     "LoadError",
     "NByM",

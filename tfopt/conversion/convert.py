@@ -102,7 +102,7 @@ def convert(
     with isolation.Child(preload="tensorflow") as child:
         return _convert(
             model_or_path, representative_data, validation_data, settings, custom_objects, architecture, allow_unsafe,
-            functools.partial(_export_in_child, child, timeout), float_model=float_model,
+            functools.partial(export_in_child, child, timeout), float_model=float_model,
         )  # fmt: skip
 
 
@@ -156,31 +156,11 @@ def _convert(
         raise ArgumentError(f"A Keras model or the path of one is required. Received: {type(model).__name__}.")
     elif float32.low_precision_layers(model):
         model, steps = float32.as_float32(model), ("the model was rebuilt under float32: layers computed in float16 or bfloat16",)
-    served, twin = trained.forms(model, settings, float_model, has_data=representative_data is not None)
-    layers = list(surgery.walk_layers(served))
-    lowering = lower.plan(served, skip=settings.skip_lowering)
-    own = specs = signature.input_specs(model, settings.input_shapes)
-    if "input_scaling" in lowering.touched and settings.quantization in ("int8", "int16x8"):
-        specs = lower.float_inputs(model, specs)
-
-    progress({"stage": "draw representative data", "suspects": surgery.suspects(layers)})
-    validation = _open_validation(validation_data, specs, settings)
-    specs, drawn = _draw(representative_data, validation, specs, settings, is_trained=served is not model)
-    notes = [*steps, *(drawn.notes if drawn else ())]
-    if drawn and drawn.calibrated:
-        notes += calibrate.scaling_notes(surgery.input_scaling(model), drawn.arrays)
-
-    progress({"stage": "trace"})
-    traced = export.trace(served, specs, lowering)
-    ids = export.float_ids(traced)
-    if ids:
-        specs = [dataclasses.replace(spec, dtype="int32") if spec.name in ids else spec for spec in specs]
-        drawn = drawn and dataclasses.replace(
-            drawn, arrays=drawn.arrays | {name: drawn.arrays[name].astype("int32") for name in ids}
-        )
-        traced = export.trace(served, specs, lowering)
-        notes.append(f"the model takes input {', '.join(map(repr, ids))} as integers, so does the file")
-    as_given = [dataclasses.replace(spec, dtype=was.dtype) for spec, was in zip(specs, own, strict=True)]
+    prepared = prepare(model, representative_data, validation_data, settings, float_model, progress)
+    served, twin, layers, lowering = prepared.served, prepared.twin, prepared.layers, prepared.lowering
+    specs, validation, drawn, traced = prepared.specs, prepared.validation, prepared.drawn, prepared.traced
+    notes = [*steps, *prepared.notes]
+    as_given = [dataclasses.replace(spec, dtype=was.dtype) for spec, was in zip(specs, prepared.own_specs, strict=True)]
     # The file answers for the model as it was.
     reference = export.trace(model, as_given) if lowering.touched or served is not model else traced
     wanted = {"converted": (settings.quantization, settings.io, settings.ptq)}
@@ -234,6 +214,72 @@ def _convert(
     )  # fmt: skip
 
 
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A model that is ready for the converter.
+
+    Attributes:
+        served, twin: the models that become the file and its float32 twin: see `trained.forms`.
+        layers: list of the layers of `served`.
+        lowering: `lower.Lowering`.
+        own_specs, specs: lists of `signature.TensorSpec`, the inputs of the model and those of the file.
+        validation: None or `samples.Samples`.
+        drawn: None or `calibrate.Representative`.
+        traced: `export.Traced`.
+        notes: list of str.
+    """
+
+    served: object
+    twin: object
+    layers: list
+    lowering: lower.Lowering
+    own_specs: list
+    specs: list
+    validation: object
+    drawn: object
+    traced: export.Traced
+    notes: list
+
+
+def prepare(model, representative_data, validation_data, settings, float_model=None, progress=lambda report: None):
+    """Opens the data, draws the representative ones and traces the model.
+
+    Args:
+        model: Keras model of either generation, in float32.
+        representative_data, validation_data, float_model: as for `convert`.
+        settings: `Settings`.
+        progress: called with {"stage", "suspects"}.
+
+    Returns:
+        A `Prepared`.
+    """
+    served, twin = trained.forms(model, settings, float_model, has_data=representative_data is not None)
+    layers = list(surgery.walk_layers(served))
+    lowering = lower.plan(served, skip=settings.skip_lowering)
+    own = specs = signature.input_specs(model, settings.input_shapes)
+    if "input_scaling" in lowering.touched and settings.quantization in ("int8", "int16x8"):
+        specs = lower.float_inputs(model, specs)
+
+    progress({"stage": "draw representative data", "suspects": surgery.suspects(layers)})
+    validation = _open_validation(validation_data, specs, settings)
+    specs, drawn = _draw(representative_data, validation, specs, settings, is_trained=served is not model)
+    notes = list(drawn.notes) if drawn else []
+    if drawn and drawn.calibrated:
+        notes += calibrate.scaling_notes(surgery.input_scaling(model), drawn.arrays)
+
+    progress({"stage": "trace"})
+    traced = export.trace(served, specs, lowering)
+    ids = export.float_ids(traced)
+    if ids:
+        specs = [dataclasses.replace(spec, dtype="int32") if spec.name in ids else spec for spec in specs]
+        drawn = drawn and dataclasses.replace(
+            drawn, arrays=drawn.arrays | {name: drawn.arrays[name].astype("int32") for name in ids}
+        )
+        traced = export.trace(served, specs, lowering)
+        notes.append(f"the model takes input {', '.join(map(repr, ids))} as integers, so does the file")
+    return Prepared(served, twin, layers, lowering, own, specs, validation, drawn, traced, notes)
+
+
 def _check_data(validation, drawn, specs):
     """(samples or None, what they are): validation data where there are some, else what was calibrated with."""
     if validation is not None:
@@ -285,7 +331,7 @@ def _export_here(traced, wanted, drawn, skip_lowering, suspects, progress):
         yield name, exported.content, {"edits": exported.edits, "notes": exported.notes}
 
 
-def _export_in_child(child, timeout, traced, wanted, drawn, skip_lowering, suspects, progress):
+def export_in_child(child, timeout, traced, wanted, drawn, skip_lowering, suspects, progress):
     """The same, made in a child process."""
     with tempfile.TemporaryDirectory(prefix="tfopt-") as folder:
         folder = pathlib.Path(folder)

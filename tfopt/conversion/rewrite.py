@@ -219,7 +219,38 @@ def hard_swish(editor):
     return count
 
 
+def four_bit_weights(editor):
+    """Weights that lie on 15 levels, as training with 4 bits leaves them, become these levels: int8 has 127 / 7 steps for each.
+
+    The bias, in steps of the weights' scale, goes with them. Nothing is lost, and the file packs better.
+    """
+    count, done = 0, set()
+    for operator in editor.graph.operators:
+        if editor.name(operator) not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            continue
+        weights = editor.tensor(operator.inputs[1])
+        if weights.type != _INT8 or operator.inputs[1] in done or not _is_constant(editor, weights):
+            continue
+        buffer = editor.model.buffers[weights.buffer]
+        integers = np.frombuffer(bytes(buffer.data), np.int8)
+        levels = np.round(integers * (7 / 127)).astype(np.int8)
+        if len(np.unique(levels)) < 4 or not np.array_equal(np.round(levels * (127 / 7)), integers):
+            continue
+        done.add(operator.inputs[1])
+        buffer.data = np.frombuffer(levels.tobytes(), np.uint8)
+        weights.quantization.scale = np.asarray(weights.quantization.scale) * np.float32(127 / 7)
+        if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
+            bias = editor.tensor(operator.inputs[2])
+            buffer = editor.model.buffers[bias.buffer]
+            coarse = np.round(np.frombuffer(bytes(buffer.data), np.int32) * (7 / 127)).astype(np.int32)
+            buffer.data = np.frombuffer(coarse.tobytes(), np.uint8)
+            bias.quantization.scale = np.asarray(bias.quantization.scale) * np.float32(127 / 7)
+        count += 1
+    return count
+
+
 EDITS = {
+    "four_bit_weights": four_bit_weights,
     "cell_range": cell_range,
     "requantize": requantize,
     "reset_state": reset_state,

@@ -61,12 +61,17 @@ class Placement:
 
         def call(each, layer, args, kwargs):
             done = isinstance(layer, keras.Model)
-            if isinstance(layer, QuantizeWrapper) and not layer.quantizers:
-                done = layer.find_quantizers(*args, **kwargs)
+            flat = keras.tree.flatten((args, kwargs))
+            sources = [rounded.get(id(value)) for value in flat if _is_float_tensor(value)]
+            if isinstance(layer, QuantizeWrapper):
+                if not layer.quantizers:
+                    unrounded = [index for index, value in enumerate(flat) if _is_float_tensor(value) and id(value) not in rounded]
+                    layer.unrounded = tuple(unrounded)
+                    layer.find_quantizers(*args, **kwargs)
+                done = layer.rounds_outputs
             if self._freeze and type(layer).__name__ == "BatchNormalization":
                 kwargs = {**kwargs, "training": False}
             outputs = layer(*args, **kwargs)
-            sources = [rounded.get(id(value)) for value in keras.tree.flatten((args, kwargs)) if _is_float_tensor(value)]
             if isinstance(layer, QuantizeWrapper) and type(each.layer).__name__ in _MEETING and sources[0]:
                 layer.neighbours = (sources[0], self._normalization(graph, each))
             if done or (simulate.keeps_scale(each.layer) and None not in sources):
@@ -74,7 +79,7 @@ class Placement:
                 return outputs
             if self._is_excluded(graph.origins[id(each.layer)]):
                 return outputs
-            flat = []
+            following = []
             for tensor, old in zip(keras.tree.flatten(outputs), keras.tree.flatten(each.outputs), strict=True):
                 if _is_float_tensor(tensor) and not is_fused(graph, each.layer, old):
                     if simulate.rounds_as_before(each.layer) and sources[0]:
@@ -84,8 +89,8 @@ class Placement:
                         quantizers[quantizer.name] = quantizer
                     tensor = quantizer(tensor, **options)
                     rounded[id(tensor)] = quantizer.name
-                flat.append(tensor)
-            return keras.tree.pack_sequence_as(outputs, flat)
+                following.append(tensor)
+            return keras.tree.pack_sequence_as(outputs, following)
 
         return graph.replay(make, begin=begin, call=call, model_class=QuantizedModel)
 

@@ -166,9 +166,11 @@ class Simulation:
         return found
 
     def _concatenate(self, layer, key, inputs):
-        # The file joins integers of one scale. Rounded only once they are joined, the converter would take the first one's.
+        # The file joins integers of one scale. Rounded only once they are joined, the converter would take the first one's. It
+        # refuses to round what is rounded, but for an operation in between, and drops one that does nothing (2.21).
         if self._is_baked:
-            inputs = [self._round(key, each, None) for each in inputs]
+            almost_one = 1.0 + 2.0**-20
+            inputs = [self._round(key, each * almost_one if self.is_rounded(each) else each, None) for each in inputs]
         return self._round(key, type(layer).call(layer, inputs), None)
 
 

@@ -30,12 +30,23 @@ class QuantizeWrapper(keras.layers.Layer):
             behind, or None. In the file the bias, with the normalization in it, is an int32 in steps of the scale of the input
             times that of the weights; with both known it is rounded to these, outside of training. An LSTM leaves the range of
             what comes in to representative data in the file, as the converter demands.
+        unrounded: which of the tensors that come in, counted from 0, were not rounded before.
 
     Call arguments:
         as those of `layer`.
     """
 
-    def __init__(self, layer, weight_bits=8, activation_bits=8, ranges="moving_average", quantizers=(), neighbours=None, **kwargs):
+    def __init__(
+        self,
+        layer,
+        weight_bits=8,
+        activation_bits=8,
+        ranges="moving_average",
+        quantizers=(),
+        neighbours=None,
+        unrounded=(),
+        **kwargs,
+    ):
         super().__init__(**{"name": layer.name, "dtype": layer.dtype_policy, **kwargs})
         self.layer = layer
         self.weight_bits, self.activation_bits, self.ranges = weight_bits, activation_bits, ranges
@@ -43,7 +54,9 @@ class QuantizeWrapper(keras.layers.Layer):
         self.quantizers = {}
         self._add_quantizers(quantizers)
         self.neighbours = neighbours and tuple(neighbours)
+        self.unrounded = tuple(unrounded)
         self._found = None
+        self.rounds_outputs = False
         self._is_baked = False
         self._met = None
         self.built = True  # the layer inside builds itself when it is called
@@ -56,14 +69,15 @@ class QuantizeWrapper(keras.layers.Layer):
                 mapping, shift = self._with_bias(mapping)
         given = {id(variable) for variable, _ in mapping}
         simulation = simulate.Simulation(self._quantize, self._is_baked)
-        simulation.mark((args, kwargs))
+        incoming = enumerate(keras.tree.flatten((args, kwargs)))
+        simulation.mark([tensor for index, tensor in incoming if index not in self.unrounded])
         scope = keras.StatelessScope(state_mapping=mapping, collect_losses=True)
         with scope, surgery.replaced(simulation.replacements(self.layer)):
             outputs = self.layer(*args, **kwargs)
         if shift is not None:
             outputs += keras.ops.cast(shift, outputs.dtype)
         if self._found is not None:
-            self._is_rounded = simulation.is_rounded(outputs)
+            self.rounds_outputs = simulation.is_rounded(outputs)
         # Statistics, seeds and ranges that the call moved: here, as replicas may meet at an assignment.
         for variable in self.variables:
             value = scope.get_current_value(variable)
@@ -86,7 +100,7 @@ class QuantizeWrapper(keras.layers.Layer):
         self.compute_output_spec(*args, **kwargs)
         self._add_quantizers(self._found.items())
         self._found = None
-        return self._is_rounded
+        return self.rounds_outputs
 
     def meet(self, layers):
         """Finds the neighbours among `layers`, a dict by name."""
@@ -110,6 +124,7 @@ class QuantizeWrapper(keras.layers.Layer):
             "activation_bits": self.activation_bits,
             "ranges": self.ranges,
             "neighbours": self.neighbours,
+            "unrounded": self.unrounded,
             "quantizers": [[key, quantizer.ranges if isinstance(quantizer.ranges, tuple) else None]
                            for key, quantizer in self.quantizers.items()],
         }  # fmt: skip
