@@ -234,8 +234,25 @@ def _rescaling(layer, quantize, inputs):
     return quantize("scaled", scaled) + offset if np.any(np.asarray(layer.offset)) else scaled
 
 
+def _layer_normalization(layer, quantize, inputs, **_):
+    # As `conversion.lower_layers` has it, without the negation that has no int8 kernel.
+    axes = [axis % len(inputs.shape) for axis in (layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis])]
+    shape = [size if axis in axes else 1 for axis, size in enumerate(inputs.shape)]
+    centered = quantize("centered", inputs - quantize("mean", keras.ops.mean(inputs, axes, keepdims=True)))
+    variance = quantize("variance", keras.ops.mean(quantize("square", centered * centered), axes, keepdims=True))
+    inverse = quantize("inverse", keras.ops.rsqrt(quantize("shifted", variance + layer.epsilon)))
+    outputs = centered * inverse
+    if layer.scale:
+        gamma = quantize("gamma", keras.ops.cast(layer.gamma, outputs.dtype))
+        outputs = quantize("normalized", outputs) * keras.ops.reshape(gamma, shape)
+    if layer.center:
+        beta = quantize("beta", keras.ops.cast(layer.beta, outputs.dtype))
+        outputs = quantize("scaled", outputs) + keras.ops.reshape(beta, shape)
+    return outputs
+
+
 # Layer class -> the same from the ops that the file has for it, each rounded.
-_CALLS = {"Average": _average, "Rescaling": _rescaling}
+_CALLS = {"Average": _average, "LayerNormalization": _layer_normalization, "Rescaling": _rescaling}
 
 
 def _separable(layer, quantize, activation, inputs):
