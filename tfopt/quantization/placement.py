@@ -15,8 +15,6 @@ _FOLDING = {
     "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Dense", "DepthwiseConv1D", "DepthwiseConv2D",
     "EinsumDense", "SeparableConv1D", "SeparableConv2D",
 }  # fmt: skip
-# Wrapped, these know what stands before and behind them.
-_MEETING = weights.WITH_BIAS | {"Bidirectional", "LSTM"}
 # It computes a ReLU together with these.
 _CLAMPING = _FOLDING | {"Add", "BatchNormalization", "Multiply", "Subtract"}
 
@@ -72,7 +70,8 @@ class Placement:
             if self._freeze and type(layer).__name__ == "BatchNormalization":
                 kwargs = {**kwargs, "training": False}
             outputs = layer(*args, **kwargs)
-            if isinstance(layer, QuantizeWrapper) and type(each.layer).__name__ in _MEETING and sources[0]:
+            meets = type(each.layer).__name__ in weights.WITH_BIAS or simulate.is_recurrent(each.layer)
+            if isinstance(layer, QuantizeWrapper) and meets and sources[0]:
                 layer.neighbours = (sources[0], self._normalization(graph, each))
             if done or (simulate.keeps_scale(each.layer) and None not in sources):
                 rounded.update((id(tensor), "" if done else sources[0]) for tensor in keras.tree.flatten(outputs))

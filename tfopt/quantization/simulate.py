@@ -71,6 +71,11 @@ def rounds_inside(layer):
     return bool(Simulation(lambda key, tensor, fixed: tensor).inside(layer))
 
 
+def is_recurrent(layer):
+    """Whether `layer` computes step by step."""
+    return type(layer).__name__ == "Bidirectional" or any(kind.__name__ == "RNN" for kind in type(layer).__mro__)
+
+
 def is_composite(layer):
     """Whether `layer` is made of others that it calls, each once in a forward pass and not in a loop."""
     return not _is_loop(layer) and bool(surgery.sublayers(layer))

@@ -28,8 +28,9 @@ class QuantizeWrapper(keras.layers.Layer):
         quantizers: list of (key, fixed range or None), the inner tensors that are rounded, as `find_quantizers` finds them.
         neighbours: None or a pair of names: of the `FakeQuantize` layer that rounds what comes in, and of the BatchNormalization
             behind, or None. In the file the bias, with the normalization in it, is an int32 in steps of the scale of the input
-            times that of the weights; with both known it is rounded to these, outside of training. An LSTM leaves the range of
-            what comes in to representative data in the file, as the converter demands.
+            times that of the weights; with both known it is rounded to these, outside of training. A recurrent
+            layer leaves the range of what comes in to representative data: the converter fails on an LSTM behind a given range,
+            and gives the steps of others wrong ones.
         unrounded: which of the tensors that come in, counted from 0, were not rounded before.
 
     Call arguments:
