@@ -1,0 +1,38 @@
+"""What you trained is what you ship: the int8 file against the quantization-aware model, on 1,000 inputs."""
+
+import keras
+import numpy as np
+import pytest
+from quantized_layers import float_ops, parity, to_int8
+from whole_nets import APPROXIMATE, NETS, SEQUENCES, build
+
+import tfopt
+
+
+@pytest.fixture(scope="module")
+def enlarged():
+    """Digits with a border and a little noise, (1797, 12, 12, 1) in [0, 1.05], and their labels."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    generator = np.random.default_rng(0)
+    order = generator.permutation(len(images))
+    images = np.pad(images[order].reshape(-1, 8, 8) / 16, ((0, 0), (2, 2), (2, 2)))
+    return (images + 0.05 * generator.random(images.shape)).astype("float32")[..., None], labels[order]
+
+
+@pytest.mark.parametrize(("name", "end"), [*((name, None) for name in NETS), ("plain", "softmax"), ("efficientnet", "softmax")])
+def test_file_agrees_with_the_model_that_was_trained(enlarged, name, end):
+    images, labels = enlarged
+    images = images[..., 0] if name in SEQUENCES else images
+    qat = tfopt.quantize_aware(build(name, end))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=end is None)
+    qat.compile(keras.optimizers.Adam(5e-3), loss, jit_compile=False)
+    qat.fit(images[:797], labels[:797], batch_size=64, epochs=14, verbose=0)
+    interpreter = to_int8(qat, images[:200] if name in APPROXIMATE else None)
+    assert not float_ops(interpreter)
+    numbers = parity(qat, interpreter, images[797:])[0]
+    if name in APPROXIMATE:
+        assert numbers.sqnr >= 30 and numbers.agreement >= 0.98, numbers
+    else:
+        assert numbers.most_error_lsb <= 2 and numbers.agreement >= 0.995, numbers
