@@ -141,13 +141,17 @@ def trained(model, x, y, *, epochs=2, rate=1e-2, loss="mse", run_eagerly=False, 
 
 
 def to_int8(qat, calibration=None):
-    """The int8 file of a quantization-aware model, converted in this process: an `Interpreter`."""
+    """An `Interpreter` of the int8 file of a quantization-aware model."""
+    return Interpreter(to_bytes(qat, calibration))
+
+
+def to_bytes(qat, calibration=None):
+    """The int8 file of a quantization-aware model, converted in this process."""
     form = baked(qat)
     specs = signature.fix_sizes(signature.input_specs(form), 1)
     lowering = lower.plan(form)
     samples = None if calibration is None else named(specs, calibration)
-    exported = export.to_tflite(export.trace(form, specs, lowering), "int8", samples=samples)
-    return Interpreter(exported.content)
+    return export.to_tflite(export.trace(form, specs, lowering), "int8", samples=samples).content
 
 
 def named(specs, data):

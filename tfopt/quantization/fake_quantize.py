@@ -44,6 +44,7 @@ class FakeQuantize(keras.layers.Layer):
             first batch's; "learned": the ends are weights, trained by gradient (LSQ+, Bhalgat et al., arXiv:2004.09576), beginning
             with the first batch's; or a pair of floats, which stays.
         momentum: float in [0, 1).
+        is_input: bool, whether NaN or infinity in training is an error (XLA leaves such tests out); elsewhere they move no range.
 
     Call arguments:
         inputs: float tensor of any shape; other dtypes pass as they are.
@@ -52,9 +53,9 @@ class FakeQuantize(keras.layers.Layer):
     Source: Jacob et al., arXiv:1712.05877; straight-through gradient: Bengio et al., arXiv:1308.3432.
     """
 
-    def __init__(self, bits=8, ranges="moving_average", momentum=0.99, **kwargs):
+    def __init__(self, bits=8, ranges="moving_average", momentum=0.99, is_input=False, **kwargs):
         super().__init__(**{"autocast": False, **kwargs, "dtype": "float32"})
-        self.bits, self.momentum = bits, momentum
+        self.bits, self.momentum, self.is_input = bits, momentum, is_input
         self.ranges = tuple(float(end) for end in ranges) if isinstance(ranges, list | tuple) else ranges
         self.supports_masking = True
         self._is_open = False
@@ -107,6 +108,9 @@ class FakeQuantize(keras.layers.Layer):
             self._widen(x)
             return inputs
         elif training and self.trainable:
+            if self.is_input:
+                name = self.name.removesuffix("_quantize")
+                x = tf.debugging.check_numerics(x, f"NaN or infinite values in the input {name!r}: find them with np.isfinite")
             outputs = self._learn(x) if self.ranges == "learned" else self._follow(x)
         else:
             outputs = tf.cond(tf.equal(self.seen.value, 0.0), lambda: x, lambda: self._round(x, self.minimum, self.maximum))
@@ -120,7 +124,13 @@ class FakeQuantize(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "bits": self.bits, "ranges": self.ranges, "momentum": self.momentum}
+        return {
+            **super().get_config(),
+            "bits": self.bits,
+            "ranges": self.ranges,
+            "momentum": self.momentum,
+            "is_input": self.is_input,
+        }
 
     def _follow(self, x):
         import tensorflow as tf

@@ -44,7 +44,7 @@ class Placement:
 
         def begin(tensor, name):
             if is_outermost and "float" in tensor.dtype:
-                quantizers[f"{name}_quantize"] = self._quantizer(f"{name}_quantize", None)
+                quantizers[f"{name}_quantize"] = self._quantizer(f"{name}_quantize", None, is_input=True)
                 tensor = quantizers[f"{name}_quantize"](tensor)
             rounded[id(tensor)] = f"{name}_quantize" if is_outermost else ""
             return tensor
@@ -107,8 +107,8 @@ class Placement:
         numbers[name] += 1
         return self._quantizer(f"{name}_{numbers[name]}" if numbers[name] > 1 else name, simulate.fixed_range(layer))
 
-    def _quantizer(self, name, fixed):
-        return FakeQuantize(self._options["activation_bits"], fixed or self._options["ranges"], name=name)
+    def _quantizer(self, name, fixed, *, is_input=False):
+        return FakeQuantize(self._options["activation_bits"], fixed or self._options["ranges"], is_input=is_input, name=name)
 
 
 def is_fused(graph, layer, tensor):
