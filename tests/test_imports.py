@@ -37,6 +37,7 @@ FLOORS = {
     "tfopt.quantization.weights": 2.0,
     "tfopt.quantization.simulate": 2.0,
     "tfopt.quantization.fake_quantize": 2.0,
+    "tfopt.quantization.frozen": 2.0,
     "tfopt.quantization.replay": 2.0,
     "tfopt.quantization.wrapper": 2.1,
     "tfopt.quantization.bake": 2.2,

@@ -134,4 +134,4 @@ def __dir__():
 
 
 if "keras" in sys.modules:  # then `keras.saving.load_model` knows what `quantize_aware` adds to a model
-    importlib.import_module("tfopt.quantization.wrapper")
+    importlib.import_module("tfopt.quantization.model")

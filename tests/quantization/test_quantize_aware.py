@@ -76,7 +76,7 @@ def test_odd_nets_keep_parity(name):
     model = make()
     targets = RNG.random((128, *model.output.shape[1:])).astype("float32")
     qat = trained(model, IMAGES, targets, epochs=2, run_eagerly=True)
-    interpreter = to_int8(qat, IMAGES if "alone" in name or "before" in name else None)
+    interpreter = to_int8(qat, IMAGES if "Normalization" in name or "shared tensor" in name else None)
     assert not float_ops(interpreter)
     numbers = parity(qat, interpreter, IMAGES)[0]
     assert numbers.most_error_lsb <= limit, numbers
@@ -92,7 +92,7 @@ def classifier(*, bias=True):
 
 def compiled(model, **options):
     model.compile(
-        keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"], **options
+        keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"], **options
     )
     return model
 
@@ -132,7 +132,7 @@ def test_calibrated_ranges_are_those_of_the_data():
     np.testing.assert_allclose(qat(IMAGES), model(IMAGES), atol=0.1)
     assert tfopt.calibrate(qat, IMAGES) is qat
     activations = keras.Model(model.input, model.layers[3].output)(IMAGES).numpy()
-    np.testing.assert_allclose(qat.layers[5].range, (0, activations.max()), rtol=1e-5)
+    np.testing.assert_allclose(qat.layers[5].range, (0, activations.max()), rtol=0.01)  # of rounded weights
     with pytest.raises(tfopt.DataError, match="finite"):
         tfopt.calibrate(qat, np.full((4, 8, 8, 3), np.nan, "float32"))
     with pytest.raises(tfopt.DataError, match="none"):
@@ -233,6 +233,7 @@ def test_batch_normalization_statistics_may_stay():
     qat.fit(IMAGES, LABELS, epochs=1, verbose=0)
     np.testing.assert_array_equal(layer.moving_mean.numpy(), mean)
     assert not np.array_equal(layer.gamma.numpy(), gamma)
+    assert type(tfopt.strip_quantization(qat).get_layer(layer.name)) is layers.BatchNormalization
 
 
 def test_zeros_of_pruning_stay_zeros_in_the_file(tmp_path):

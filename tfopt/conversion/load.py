@@ -182,7 +182,7 @@ def _registered_names(found):
         return legacy.registered_names()
     import keras
 
-    from tfopt.quantization import wrapper  # noqa: F401 - what `quantize_aware` adds to a model registers itself
+    from tfopt.quantization import model  # noqa: F401 - what `quantize_aware` adds to a model registers itself
 
     return set(keras.saving.get_custom_objects())
 

@@ -49,6 +49,7 @@ class FakeQuantize(keras.layers.Layer):
     Call arguments:
         inputs: float tensor of any shape; other dtypes pass as they are.
         training: bool. Ranges move in training only, and not while `trainable` is False.
+        observe: bool, whether this call moves the range at all.
 
     Source: Jacob et al., arXiv:1712.05877; straight-through gradient: Bengio et al., arXiv:1308.3432.
     """
@@ -76,9 +77,8 @@ class FakeQuantize(keras.layers.Layer):
         """(minimum, maximum) as floats; None before any batch has passed."""
         if self._constant is not None:
             return self._constant
-        if not float(self.seen):
-            return None
-        return min(float(self.minimum), 0.0), max(float(self.maximum), 0.0)
+        seen, low, high = (float(keras.ops.convert_to_numpy(each)) for each in (self.seen, self.minimum, self.maximum))
+        return (min(low, 0.0), max(high, 0.0)) if seen else None
 
     def scale(self):
         """The step of the grid, a scalar tensor; 0 while there is no range."""
@@ -96,7 +96,7 @@ class FakeQuantize(keras.layers.Layer):
         """What passes stays as it is from now on."""
         self._is_open = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs, training=False, observe=True):
         import tensorflow as tf
 
         if not inputs.dtype.is_floating or self._is_open:
@@ -105,9 +105,10 @@ class FakeQuantize(keras.layers.Layer):
         if self._constant is not None:
             outputs = tf.quantization.fake_quant_with_min_max_vars(x, *self._constant, num_bits=self.bits)
         elif _OBSERVING.get():
-            self._widen(x)
+            if observe:
+                self._widen(x)
             return inputs
-        elif training and self.trainable:
+        elif training and observe and self.trainable:
             if self.is_input:
                 name = self.name.removesuffix("_quantize")
                 x = tf.debugging.check_numerics(x, f"NaN or infinite values in the input {name!r}: find them with np.isfinite")
@@ -117,7 +118,7 @@ class FakeQuantize(keras.layers.Layer):
             outputs.set_shape(x.shape)
         return tf.cast(outputs, inputs.dtype)
 
-    def compute_output_spec(self, inputs, training=False):
+    def compute_output_spec(self, inputs, training=False, observe=True):
         return keras.KerasTensor(inputs.shape, inputs.dtype)
 
     def compute_output_shape(self, input_shape):

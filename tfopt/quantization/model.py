@@ -2,6 +2,7 @@
 
 import keras
 
+from tfopt.quantization import frozen  # noqa: F401 - registers its class, for models that are loaded
 from tfopt.quantization.wrapper import QuantizeWrapper
 
 

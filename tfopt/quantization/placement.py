@@ -6,6 +6,7 @@ import keras
 
 from tfopt.quantization import simulate, weights
 from tfopt.quantization.fake_quantize import FakeQuantize
+from tfopt.quantization.frozen import FrozenBatchNormalization, with_class
 from tfopt.quantization.model import QuantizedModel
 from tfopt.quantization.replay import Graph, is_functional
 from tfopt.quantization.wrapper import QuantizeWrapper
@@ -53,6 +54,8 @@ class Placement:
             origin = graph.origins[id(layer)]
             if is_functional(layer):
                 return self._nested(origin)
+            if self._freeze and type(layer) is keras.layers.BatchNormalization:
+                return with_class(FrozenBatchNormalization, layer)
             if self._is_excluded(origin) or not needs_wrapper(layer):
                 return None
             return QuantizeWrapper(layer, **self._options)
@@ -67,8 +70,6 @@ class Placement:
                     layer.unrounded = tuple(unrounded)
                     layer.find_quantizers(*args, **kwargs)
                 done = layer.rounds_outputs
-            if self._freeze and type(layer).__name__ == "BatchNormalization":
-                kwargs = {**kwargs, "training": False}
             outputs = layer(*args, **kwargs)
             meets = type(each.layer).__name__ in weights.WITH_BIAS or simulate.is_recurrent(each.layer)
             if isinstance(layer, QuantizeWrapper) and meets and sources[0]:
@@ -82,7 +83,7 @@ class Placement:
             for tensor, old in zip(keras.tree.flatten(outputs), keras.tree.flatten(each.outputs), strict=True):
                 if _is_float_tensor(tensor) and not is_fused(graph, each.layer, old):
                     if simulate.rounds_as_before(each.layer) and sources[0]:
-                        quantizer, options = quantizers[sources[0]], {"training": False}  # what it averages moves no range
+                        quantizer, options = quantizers[sources[0]], {"observe": False}  # what it averages moves no range
                     else:
                         quantizer, options = self._after(each.layer, numbers), {}
                         quantizers[quantizer.name] = quantizer

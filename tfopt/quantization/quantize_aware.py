@@ -8,6 +8,7 @@ from tfopt import surgery
 from tfopt.errors import ArgumentError
 from tfopt.quantization import weights
 from tfopt.quantization.fake_quantize import RANGES, FakeQuantize
+from tfopt.quantization.frozen import FrozenBatchNormalization, with_class
 from tfopt.quantization.placement import Placement
 from tfopt.quantization.replay import Graph, is_functional
 from tfopt.quantization.wrapper import QuantizeWrapper
@@ -97,6 +98,8 @@ def strip_quantization(model):
         if isinstance(layer, QuantizeWrapper):
             layer.bake()
             return layer.layer
+        if isinstance(layer, FrozenBatchNormalization):
+            return with_class(keras.layers.BatchNormalization, layer)
         origin = graph.origins[id(layer)]
         return strip_quantization(origin) if is_functional(layer) and is_quantization_aware(origin) else None
 
