@@ -5,7 +5,7 @@ import keras
 
 @keras.saving.register_keras_serializable("tfopt")
 class FrozenBatchNormalization(keras.layers.BatchNormalization):
-    """Uses and keeps its moving statistics, in training too. A Functional model overrides `training=False` of a call (Keras 3.15)."""
+    """Keeps its moving statistics and uses them in training too; a Functional model overrides `training=False` (Keras 3.15)."""
 
     def call(self, inputs, training=None, mask=None):
         return super().call(inputs, training=False, mask=mask)
