@@ -53,7 +53,7 @@ def conversion(*, outputs=None, shape=(1, 8, 8, 1), notes=(), against=True, accu
 
 
 def numbers(**changes):
-    return dataclasses.replace(OutputNumbers("digit", 35.26, 33.3, 0.99987654, 0.02, 0.001, 5.1, 0.256, 0.9925), **changes)
+    return dataclasses.replace(OutputNumbers("digit", 35.26, 33.3, 0.99987654, 0.02, 0.001, 5.1, 0.256, 1.0, 0.9925), **changes)
 
 
 def markdown(result):
