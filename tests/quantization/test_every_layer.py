@@ -10,7 +10,7 @@ import tfopt
 # Layer -> steps of the output that 99.9 % of its values keep to, where that is more than one: what the file rounds and training
 # does not is a normalization, a recurrent cell, attention of bare operations, or an average, whose ties round in other ways.
 LIMITS = {
-    "ConvLSTM1D": 4, "GRU": 8, "SimpleRNN": 8, "LSTM": 6, "Bidirectional": 10,
+    "ConvLSTM1D": 4, "GRU": 6, "SimpleRNN": 5, "LSTM": 6, "Bidirectional": 10,
     "MultiHeadAttention": 3, "GroupedQueryAttention": 3, "Attention": 3,
     "BatchNormalization": 3, "BatchNormalization, rank 2": 2, "LayerNormalization": 4, "GroupNormalization": 4,
     "RMSNormalization": 2, "UnitNormalization": 3,

@@ -90,11 +90,7 @@ class FakeQuantize(keras.layers.Layer):
     def bake(self):
         """The range becomes a constant of what is traced from now on: the form in which a model is exported."""
         self._constant = self.range
-        self._is_open = self._is_open or self._constant is None
-
-    def open(self):
-        """What passes stays as it is from now on."""
-        self._is_open = True
+        self._is_open = self._constant is None
 
     def call(self, inputs, training=False, observe=True):
         import tensorflow as tf

@@ -71,8 +71,7 @@ class Placement:
                     layer.find_quantizers(*args, **kwargs)
                 done = layer.rounds_outputs
             outputs = layer(*args, **kwargs)
-            meets = type(each.layer).__name__ in weights.WITH_BIAS or simulate.is_recurrent(each.layer)
-            if isinstance(layer, QuantizeWrapper) and meets and sources[0]:
+            if isinstance(layer, QuantizeWrapper) and type(each.layer).__name__ in weights.WITH_BIAS and sources[0]:
                 layer.neighbours = (sources[0], self._normalization(graph, each))
             if done or (simulate.keeps_scale(each.layer) and None not in sources):
                 rounded.update((id(tensor), "" if done else sources[0]) for tensor in keras.tree.flatten(outputs))

@@ -81,6 +81,14 @@ def is_composite(layer):
     return not _is_loop(layer) and bool(surgery.sublayers(layer))
 
 
+def detached(tensor):
+    """What the converter takes for another tensor than the rounded one that it is: a product with almost 1, as it drops 1 (2.21).
+
+    Behind a given range it fails on an LSTM, and it gives the steps of other recurrent layers the ranges of their parts.
+    """
+    return tensor * (1.0 + 2.0**-20) if _is_float(tensor) else tensor
+
+
 class Simulation:
     """One call of a layer with what it computes inside rounded.
 
@@ -172,10 +180,9 @@ class Simulation:
 
     def _concatenate(self, layer, key, inputs):
         # The file joins integers of one scale. Rounded only once they are joined, the converter would take the first one's. It
-        # refuses to round what is rounded, but for an operation in between, and drops one that does nothing (2.21).
+        # refuses to round what is rounded, but for an operation in between (2.21).
         if self._is_baked:
-            almost_one = 1.0 + 2.0**-20
-            inputs = [self._round(key, each * almost_one if self.is_rounded(each) else each, None) for each in inputs]
+            inputs = [self._round(key, detached(each) if self.is_rounded(each) else each, None) for each in inputs]
         return self._round(key, type(layer).call(layer, inputs), None)
 
 

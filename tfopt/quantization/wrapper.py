@@ -28,9 +28,7 @@ class QuantizeWrapper(keras.layers.Layer):
         quantizers: list of (key, fixed range or None), the inner tensors that are rounded, as `find_quantizers` finds them.
         neighbours: None or a pair of names: of the `FakeQuantize` layer that rounds what comes in, and of the BatchNormalization
             behind, or None. In the file the bias, with the normalization in it, is an int32 in steps of the scale of the input
-            times that of the weights; with both known it is rounded to these, outside of training. A recurrent
-            layer leaves the range of what comes in to representative data: the converter fails on an LSTM behind a given range,
-            and gives the steps of others wrong ones.
+            times that of the weights; with both known it is rounded to these, outside of training.
         unrounded: which of the tensors that come in, counted from 0, were not rounded before.
 
     Call arguments:
@@ -66,8 +64,10 @@ class QuantizeWrapper(keras.layers.Layer):
         mapping, shift = [], None
         if not self._is_baked:
             mapping = self._rounded()
-            if not training and self._met and type(self.layer).__name__ in weights.WITH_BIAS:
-                mapping, shift = self._with_bias(mapping)
+            if not training and self._met:
+                mapping, shift = self._with_bias(mapping, *self._met())
+        elif simulate.is_recurrent(self.layer):
+            args, kwargs = keras.tree.map_structure(simulate.detached, (args, kwargs))
         given = {id(variable) for variable, _ in mapping}
         simulation = simulate.Simulation(self._quantize, self._is_baked)
         incoming = enumerate(keras.tree.flatten((args, kwargs)))
@@ -107,12 +107,10 @@ class QuantizeWrapper(keras.layers.Layer):
         """Finds the neighbours among `layers`, a dict by name."""
         if self.neighbours and self.neighbours[0] in layers:
             found = tuple(layers.get(name) for name in self.neighbours)
-            object.__setattr__(self, "_met", found)  # past Keras' tracking: they are no part of this layer
+            self._met = lambda: found  # a function, as they are no part of this layer
 
     def bake(self):
         """Writes the rounded weights into the layer's own, which are not rounded again from now on."""
-        if self._met and type(self.layer).__name__ not in weights.WITH_BIAS:
-            self._met[0].open()
         for variable, value in self._rounded():
             variable.assign(value)
         self._is_baked = True
@@ -137,11 +135,10 @@ class QuantizeWrapper(keras.layers.Layer):
     def get_build_config(self):
         return None  # the layer inside brings its own
 
-    def _with_bias(self, mapping):
+    def _with_bias(self, mapping, quantizer, normalization):
         """(mapping with the bias rounded, or what to add to the output of a layer that has none)."""
         import tensorflow as tf
 
-        quantizer, normalization = self._met
         grid = next(grid for weight, grid in weights.grids(self.layer) if isinstance(grid, weights.Grid))
         scale = tf.reshape(weight_scale(self.layer.kernel, grid.axes, self.weight_bits), [-1])
         step = scale * quantizer.scale()
