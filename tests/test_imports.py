@@ -34,6 +34,7 @@ FLOORS = {
     "tfopt.pruning.sparsity": 2.0,
     "tfopt.quantization": 0,
     "tfopt.quantization.affine": 0.1,
+    "tfopt.quantization.keras2": 1.2,
     "tfopt.quantization.weights": 2.0,
     "tfopt.quantization.simulate": 2.0,
     "tfopt.quantization.fake_quantize": 2.0,

@@ -340,7 +340,7 @@ def test_wrong_arguments():
         "ends with a sparsity of 0.75": lambda: legacy.prune(model, schedule, pattern=tfopt.NByM(1, 4)),
         "at the first step and not bit by bit": lambda: legacy.prune(model, tfopt.PolynomialDecay(0.5), pattern=tfopt.NByM(2, 4)),
         "must not be under pruning yet": lambda: legacy.prune(legacy.prune(model, schedule), schedule),
-        "must come from tfopt.legacy.prune. Received: .*a plain one": lambda: legacy.strip(model),
+        "must come from tfopt.legacy.prune or tfopt.legacy.quantize_aware. Received: .*a plain one": lambda: legacy.strip(model),
         "needs a built Sequential or functional": lambda: legacy.prune(tf_keras.Sequential([tf_keras.layers.Dense(2)]), schedule),
         "Received: str": lambda: legacy.prune("model.h5", schedule),
         "which has no pruned layer": lambda: train(model),

@@ -4,11 +4,13 @@ import dataclasses
 import functools
 import operator
 import os
+import warnings
 
 import numpy as np
 
 from tfopt import errors, surgery
 from tfopt.pruning import keras2, masks, options, schedules
+from tfopt.quantization import keras2 as quantization
 
 # Layers that files name although `tf_keras.layers` does not list them: tf_keras finds them all the same.
 _UNLISTED_LAYERS = {
@@ -189,11 +191,7 @@ def prune(model, schedule, *, pattern=masks.Unstructured(), include=None, exclud
     References:
         Zhu and Gupta, To prune, or not to prune, arXiv:1710.01878.
     """
-    _check_model(model, "prune")
-    if _wrapped_layers(model):
-        raise errors.ArgumentError(
-            f"the model must not be under pruning yet. Received: {surgery.describe(model)}. Call tfopt.legacy.strip on it before."
-        )
+    _check_plain(model, "prune")
     options.check_schedule(schedule, pattern, "layer", frequency)
     keras2.check_schedule(schedule, pattern)
     copy = copy_model(model)
@@ -228,26 +226,119 @@ def pruning_callbacks():
     return [_sparsity_callback()(), tfmot().sparsity.keras.UpdatePruningStep()]
 
 
+def quantize_aware(model, *, include=None, exclude=None):
+    """A copy of a Keras 2 model that computes as an int8 file and trains as any other, by tensorflow-model-optimization (tfmot).
+
+    What tfmot cannot quantize stays float in training, and a warning lists it: `tfopt.convert` then needs representative data,
+    which tell the ranges there.
+
+    Example:
+
+    ```python
+    qat = tfopt.legacy.quantize_aware(model)
+    qat.compile(tf_keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    qat.fit(x, y, epochs=5)
+    tfopt.convert(qat, validation_data=(x_test, y_test)).save("model.tflite")
+    ```
+
+    Where tfmot differs from `tfopt.quantize_aware`:
+
+    - Its ranges begin at -6 and 6 and go a thousandth of the way at each step: after 1000 steps 37 % of the beginning are left,
+      after 3000 steps 5 %. Until then wider tensors, such as logits, are cut, and narrow ones have few values.
+    - Kernels have the ranges of the last step of training, those of Dense one as a whole; biases are not rounded.
+    - A BatchNormalization scales the rounded kernel; it is not multiplied into it before.
+    - A kernel trains even if its layer is frozen.
+    - SeparableConv2D becomes a DepthwiseConv2D and a Conv2D, with names of their own.
+    - A Dense before a BatchNormalization needs representative data in `tfopt.convert`, too.
+
+    To be read again, save it as `.h5`, and call `tf_keras.models.load_model` in the scope
+    `tfopt.legacy.tfmot().quantization.keras.quantize_scope()`.
+
+    Args:
+        model: a built tf_keras Sequential or functional model; it stays as it is. Such models inside are quantized too.
+        include, exclude: None, or one or a list of: a glob of a layer's name or path (`encoder/dense_*`), a layer class, a
+            function of a layer that returns a bool. What is left out stays float in training.
+
+    Returns:
+        A `tf_keras.Model` with the weights and the names of layers, inputs and outputs of `model`, not compiled.
+
+    Raises:
+        ArgumentError: a wrong argument, a Keras 3 model, or one of which tfmot can quantize nothing.
+
+    Source: Jacob et al., arXiv:1712.05877; https://www.tensorflow.org/model_optimization/guide/quantization/training.
+    """
+    _check_plain(model, "quantize_aware")
+    low = [layer for layer in surgery.walk_layers(model) if getattr(layer, "compute_dtype", "") in ("float16", "bfloat16")]
+    if low:
+        raise errors.ArgumentError(
+            f"tfmot quantizes layers that compute in float32. Received: {surgery.describe(low[0])} in {low[0].compute_dtype}. "
+            "Build the model under the dtype policy float32 and copy the weights with get_weights, set_weights."
+        )
+    copy = copy_model(model)
+    excluded, reasons = surgery.left_out(copy, include, exclude), {}
+    functions = tfmot().quantization.keras
+    supports = functions.default_8bit.Default8BitQuantizeRegistry().supports
+
+    def quantized(layer, rounds_inputs):
+        choice = quantization.choose(layer, supports, excluded)
+        reasons.update({each: why for each, why in choice.unknown.items() if id(each) not in excluded})
+        made = _apply(layer, choice)
+        inside = {each.name: quantized(each, id(each) not in choice.fed) for each in layer.layers if quantization.is_model(each)}
+        replacements = {id(each): inside[each.name] for each in made.layers if each.name in inside}
+        if not rounds_inputs:
+            replacements |= {id(each): type(each)(None, name=each.name) for each in quantization.input_quantizers(made)}
+        return _rebuild(made, replacements)
+
+    with functions.quantize_scope(_custom_objects(copy)):
+        made = quantized(copy, rounds_inputs=True)
+    if not is_quantization_aware(made):
+        raise errors.ArgumentError(
+            "the model must have layers that tfmot quantizes and that are not left out. Received: "
+            f"{surgery.describe(model)} with {quantization.listed(reasons) or 'all left out'}. Convert it without training: "
+            "tfopt.convert(model, representative_data=x_train)."
+        )
+    if reasons:
+        warnings.warn(
+            "these layers stay float in training, as tensorflow-model-optimization does not quantize them; tfopt.convert takes "
+            f"their ranges from representative data: {quantization.listed(reasons)}.",
+            stacklevel=2,
+        )
+    return made
+
+
+def is_quantization_aware(model):
+    """Whether a model has layers that round, as those of `quantize_aware` and of tfmot's `quantize_model`.
+
+    Args:
+        model: a model of either generation.
+    """
+    return bool(quantization.quantizers(model))
+
+
 def strip(model):
-    """A plain Keras 2 model with the zeros of a model that `prune` made.
+    """A plain Keras 2 model with the weights of a model that `prune` or `quantize_aware` made.
 
     Example: `tfopt.legacy.strip(pruned).save("pruned.h5")`
 
     Args:
-        model: a tf_keras model of `prune` (or of tfmot's `prune_low_magnitude`); it stays as it is.
+        model: a tf_keras model of `prune` (or of tfmot's `prune_low_magnitude`), or of `quantize_aware` (or tfmot's
+            `quantize_model`); it stays as it is.
 
     Returns:
-        A `tf_keras.Model` with the layers and names of the model before `prune`, not compiled. Nothing holds its zeros when it
-        trains on.
+        A `tf_keras.Model` with the layers and names of the model before, not compiled. Nothing holds its zeros when it trains
+        on; weights are not rounded.
 
     Raises:
-        ArgumentError: a Keras 3 model, or a model without pruned layers.
+        ArgumentError: a Keras 3 model, or a model that is plain already.
     """
     _check_model(model, "strip")
+    if is_quantization_aware(model):
+        return _strip_quantization(model)
     wrappers = _wrapped_layers(model)
     if not wrappers:
         raise errors.ArgumentError(
-            f"the model must come from tfopt.legacy.prune. Received: {surgery.describe(model)}, a plain one."
+            "the model must come from tfopt.legacy.prune or tfopt.legacy.quantize_aware. Received: "
+            f"{surgery.describe(model)}, a plain one."
         )
     # A loop without callbacks leaves the last gradient on what should be zero.
     model.distribute_strategy.run(lambda: [wrapper.pruning_obj.weight_mask_op() for wrapper in wrappers])
@@ -280,14 +371,27 @@ def tfmot():
     return tensorflow_model_optimization
 
 
+def _check_plain(model, function):
+    _check_model(model, function)
+    for is_so, state in ((_wrapped_layers(model), "under pruning"), (is_quantization_aware(model), "quantization-aware")):
+        if is_so:
+            raise errors.ArgumentError(
+                f"the model must not be {state} yet. Received: {surgery.describe(model)}. Call tfopt.legacy.strip on it before."
+            )
+
+
 def _check_model(model, function):
     import keras
     import tf_keras
 
     if isinstance(model, keras.Model):
+        pruning = "Give its fit callbacks=[tfopt.PruningCallback(schedule)]: it needs no wrapper and no strip."
+        advice = {
+            "quantize_aware": "tfopt.quantize_aware(model) serves it.",
+            "strip": f"{pruning} After tfopt.quantize_aware there is tfopt.strip_quantization(model).",
+        }.get(function, pruning)
         raise errors.ArgumentError(
-            f"tfopt.legacy.{function} serves Keras 2 (tf_keras) models. Received: {surgery.describe(model)} of Keras 3. Give its "
-            "fit callbacks=[tfopt.PruningCallback(schedule)]: it needs no wrapper and no strip."
+            f"tfopt.legacy.{function} serves Keras 2 (tf_keras) models. Received: {surgery.describe(model)} of Keras 3. {advice}"
         )
     if not isinstance(model, tf_keras.Model) or not getattr(model, "outputs", None):
         name = surgery.describe(model) if isinstance(model, tf_keras.Model) else type(model).__name__
@@ -299,6 +403,62 @@ def _check_model(model, function):
 def _wrapped_layers(model):
     """The wrappers of tfmot in a model."""
     return [layer for layer in surgery.walk_layers(model) if hasattr(layer, "pruning_obj") and hasattr(layer, "pruning_schedule")]
+
+
+def _apply(model, choice):
+    """A model in which tfmot rounds what was chosen; the models inside stay as they are."""
+    import tf_keras
+
+    functions = tfmot().quantization.keras
+    if not choice.layers:
+        return model
+    if any(type(layer).__name__ == "SeparableConv2D" for layer in model.layers):
+        # tfmot makes two layers of it, whose automatic names may be those of others: Keras' counters go past these.
+        for name, make in (
+            ("conv2d", functools.partial(tf_keras.layers.Conv2D, 1, 1)),
+            ("depthwise_conv2d", functools.partial(tf_keras.layers.DepthwiseConv2D, 1)),
+        ):
+            while quantization.number(name, [make()]) < quantization.number(name, model.layers):
+                pass
+
+    def annotate(layer):
+        return functions.quantize_annotate_layer(layer) if id(layer) in choice.layers else layer
+
+    annotated = tf_keras.models.clone_model(model, clone_function=annotate)
+    scheme = quantization.scheme(functions.default_8bit, {layer.name for layer in choice.unknown})
+    return functions.quantize_apply(annotated, scheme, quantized_layer_name_prefix="")
+
+
+def _strip_quantization(model):
+    """The model without tfmot's layers."""
+    import tf_keras
+
+    kind = "Sequential" if isinstance(model, tf_keras.Sequential) else "Functional"
+    config = {"class_name": kind, "config": quantization.plain_config(model.get_config())}
+    plain = from_config(config, _custom_objects(model))
+    quantization.copy_weights(model, plain)
+    return plain
+
+
+def _custom_objects(model):
+    """What makes the layers of a model from their configurations; a Lambda is that layer itself, as Keras reads no code."""
+    import tf_keras
+
+    layers = list(surgery.walk_layers(model))
+    found = [layer for layer in layers if isinstance(layer, tf_keras.layers.Lambda)]
+    kept = {layer.name: layer for layer in found}
+    if len(kept) < len(found):
+        raise errors.ArgumentError(
+            "Lambda layers must have different names, also in models inside. Received: "
+            f"{', '.join(sorted(layer.name for layer in found))}. Give `name`."
+        )
+
+    class Kept(tf_keras.layers.Lambda):
+        @classmethod
+        def from_config(cls, config, custom_objects=None):
+            return kept[config["name"]]
+
+    return {**{type(layer).__name__: type(layer) for layer in layers}, "Lambda": Kept}
 
 
 def _rebuild(model, replacements):

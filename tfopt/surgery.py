@@ -156,6 +156,32 @@ def select(weights, include, exclude):
     return tuple(chosen)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    layers: tuple
+
+
+def left_out(model, include, exclude):
+    """ids of the layers that `include` and `exclude` leave out, whether or not they have weights.
+
+    Args:
+        model: a Keras 3 or Keras 2 model.
+        include, exclude: as for `select`.
+    """
+    places = []
+
+    def walk(layer, around):
+        for inner in sublayers(layer):
+            places.append(_Place((*around, inner)))
+            walk(inner, places[-1].layers)
+
+    walk(model, ())
+    included, excluded = select(places, include, exclude)
+    return {
+        id(place.layers[-1]) for place in places if id(place) in excluded or (include is not None and id(place) not in included)
+    }
+
+
 def _matches(argument, pattern, layers):
     if isinstance(pattern, str):
         names = [layer.name for layer in layers]

@@ -158,6 +158,7 @@ def _convert(
         model, steps = float32.as_float32(model), ("the model was rebuilt under float32: layers computed in float16 or bfloat16",)
     prepared = prepare(model, representative_data, validation_data, settings, float_model, progress)
     served, twin, layers, lowering = prepared.served, prepared.twin, prepared.layers, prepared.lowering
+    is_trained = twin is not served
     specs, validation, drawn, traced = prepared.specs, prepared.validation, prepared.drawn, prepared.traced
     notes = [*steps, *prepared.notes]
     as_given = [dataclasses.replace(spec, dtype=was.dtype) for spec, was in zip(specs, prepared.own_specs, strict=True)]
@@ -167,7 +168,7 @@ def _convert(
     if settings.quantization != "float32":
         wanted = {"float32": ("float32", "float32", "default"), **wanted}
     jobs = [(traced, wanted)]
-    if twin is not served:
+    if is_trained:
         jobs = [
             (export.trace(twin, specs, lower.plan(twin, skip=settings.skip_lowering)), {"float32": wanted.pop("float32")}),
             *jobs,
@@ -187,7 +188,7 @@ def _convert(
         on, described = _check_data(validation, drawn, specs)
         interpreter = Interpreter(converted["converted"], threads=settings.threads)
         names = [layer.name for layer in layers]
-        if drawn is None and served is not model and not settings.allow_float:
+        if drawn is None and is_trained and not settings.allow_float:
             trained.require_covered(interpreter, names)
         compare = functools.partial(
             check.compare, interpreter, samples=on, data=described, layer_names=names, min_sqnr=settings.min_sqnr,
@@ -262,7 +263,7 @@ def prepare(model, representative_data, validation_data, settings, float_model=N
 
     progress({"stage": "draw representative data", "suspects": surgery.suspects(layers)})
     validation = _open_validation(validation_data, specs, settings)
-    specs, drawn = _draw(representative_data, validation, specs, settings, is_trained=served is not model)
+    specs, drawn = _draw(representative_data, validation, specs, settings, is_trained=twin is not served)
     notes = list(drawn.notes) if drawn else []
     if drawn and drawn.calibrated:
         notes += calibrate.scaling_notes(surgery.input_scaling(model), drawn.arrays)

@@ -13,6 +13,7 @@ _COPYING = {
     "CONCATENATION", "EXPAND_DIMS", "GATHER", "PACK", "RESHAPE", "REVERSE_V2", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TILE",
     "TRANSPOSE", "UNPACK",
 }  # fmt: skip
+_ANY_SCALE = {"ADD", "MUL", "SUB"}  # ops that take inputs and an output of scales that have nothing to do with each other
 _INTEGERS = {9: np.int8, 7: np.int16}  # TensorType of the schema -> dtype
 _INT32, _BOOL, _INT8 = 2, 6, 9
 _HIDDEN = 4  # intermediate of UNIDIRECTIONAL_SEQUENCE_LSTM whose scale is that of the output
@@ -33,6 +34,39 @@ def apply(content, *, skip=()):
     counts = {name: edit(editor) for name, edit in EDITS.items() if name not in skip and "all" not in skip}
     counts = {name: count for name, count in counts.items() if count}
     return (flatbuffer.pack(editor.model) if counts else content), counts
+
+
+def no_detour(editor):
+    """Integers stay such where the converter makes floats of them and integers again: between trained and calibrated ranges.
+
+    An op that takes any scale gets the trained one. Another gets the calibrated one by a QUANTIZE from integers to integers.
+    """
+    operators = editor.graph.operators
+    made = {operator.outputs[0]: operator.inputs[0] for operator in operators if editor.name(operator) == "DEQUANTIZE"}
+    integers = {  # what comes back as integers -> what it was before
+        operator.outputs[0]: made[operator.inputs[0]]
+        for operator in operators
+        if editor.name(operator) == "QUANTIZE" and operator.inputs[0] in made
+        if editor.tensor(made[operator.inputs[0]]).type in _INTEGERS
+    }
+    if not integers:
+        return 0
+    for operator in operators:
+        if editor.name(operator) in _ANY_SCALE:
+            operator.inputs = np.array([integers.get(index, index) for index in operator.inputs], np.int32)
+    operators = [
+        editor.operator("QUANTIZE", [integers[operator.outputs[0]]], operator.outputs, version=2)
+        if operator.outputs[0] in integers
+        else operator
+        for operator in operators
+    ]
+    taken = {index for operator in operators for index in operator.inputs} | set(editor.graph.outputs)
+    editor.graph.operators = [
+        operator
+        for operator in operators
+        if operator.outputs[0] in taken or (operator.outputs[0] not in made and operator.outputs[0] not in integers)
+    ]
+    return len(integers)
 
 
 def reset_state(editor):
@@ -250,6 +284,7 @@ def four_bit_weights(editor):
 
 
 EDITS = {
+    "no_detour": no_detour,
     "four_bit_weights": four_bit_weights,
     "cell_range": cell_range,
     "requantize": requantize,

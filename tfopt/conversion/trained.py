@@ -1,14 +1,16 @@
 """A quantization-aware model on its way into a file: the form that is converted, its float twin, and what training left open."""
 
+from tfopt import legacy
 from tfopt.conversion import structure
 from tfopt.errors import ArgumentError, DataError
+from tfopt.quantization import keras2
 from tfopt.quantization.bake import baked
 from tfopt.quantization.quantize_aware import is_quantization_aware, strip_quantization
 from tfopt.quantization.report import quantization_report
 
 
 def forms(model, settings, float_model, has_data):
-    """(the model to be converted, the model whose float32 file it is timed against): both `model`, unless it is quantization-aware.
+    """(the model to be converted, the model whose float32 file it is timed against): one and the same unless training rounded.
 
     Args:
         model: Keras model of either generation.
@@ -20,15 +22,25 @@ def forms(model, settings, float_model, has_data):
         ArgumentError: the settings ask for something that training did not prepare.
         DataError: there are ranges that training did not reach, and no data.
     """
-    if not is_quantization_aware(model):
+    is_keras_2 = legacy.is_quantization_aware(model)
+    if not is_keras_2 and not is_quantization_aware(model):
         if float_model is not None:
             raise ArgumentError("`float_model` belongs to a quantization-aware model. Received: a plain one. Leave it out.")
         return model, model
     if settings.quantization != "int8" or settings.ptq != "default":
         raise ArgumentError(
             "a quantization-aware model becomes int8, with the ranges that it was trained with. Received: "
-            f"quantization={settings.quantization!r}, ptq={settings.ptq!r}. For others, convert tfopt.strip_quantization(model)."
+            f"quantization={settings.quantization!r}, ptq={settings.ptq!r}. For others, convert "
+            f"{'tfopt.legacy.strip' if is_keras_2 else 'tfopt.strip_quantization'}(model)."
         )
+    if is_keras_2:
+        unseen = keras2.unseen(model)
+        if unseen:  # there its fake quantization would cut what data show
+            raise DataError(
+                f"training must have told all ranges. Received: none for {', '.join(unseen)}. Train the model with fit, or convert "
+                "tfopt.legacy.strip(model) with representative data."
+            )
+        return model, legacy.strip(model)
     unseen = quantization_report(model).unseen
     if unseen and not has_data:
         raise DataError(_uncovered(unseen))

@@ -1,7 +1,5 @@
 """`quantize_aware()`: a Keras 3 model that trains as the int8 file will compute; `strip_quantization()`: back to a plain one."""
 
-import dataclasses
-
 import keras
 
 from tfopt import surgery
@@ -60,7 +58,7 @@ def quantize_aware(
     """
     check_plain(model)
     _check(weight_bits, activation_bits, ranges)
-    excluded = _excluded(model, include, exclude)
+    excluded = surgery.left_out(model, include, exclude)
     if weight_bits == 4:
         _require_four_bits(model, excluded)
     options = {"weight_bits": weight_bits, "activation_bits": activation_bits, "ranges": ranges}
@@ -146,27 +144,6 @@ def _check(weight_bits, activation_bits, ranges):
         raise ArgumentError(f"`activation_bits` must be 8, as TFLite has no others. Received: activation_bits={activation_bits!r}.")
     if ranges not in RANGES:
         raise ArgumentError(f"`ranges` must be one of {', '.join(RANGES)}. Received: ranges={ranges!r}.")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Place:
-    layers: tuple
-
-
-def _excluded(model, include, exclude):
-    """ids of the layers that `include` and `exclude` leave out."""
-    places = []
-
-    def walk(layer, around):
-        for inner in surgery.sublayers(layer):
-            places.append(_Place((*around, inner)))
-            walk(inner, places[-1].layers)
-
-    walk(model, ())
-    included, excluded = surgery.select(places, include, exclude)
-    return {
-        id(place.layers[-1]) for place in places if id(place) in excluded or (include is not None and id(place) not in included)
-    }
 
 
 def _require_four_bits(model, excluded):
