@@ -66,7 +66,28 @@ def check_prune(notebook):
     assert numbers(pruned)[1] < 0.5 * numbers(dense)[1]
 
 
-CHECKS = {"02_prune.ipynb": check_prune}  # each gets the notebook with its outputs
+def check_quantize_aware(notebook):
+    """What a reader of 03_quantize_aware.ipynb should see."""
+    assert "passed: False" in printed(notebook, "ptq")
+    _, aware = printed(notebook, "qat").splitlines()
+    in_keras, in_file = numbers(aware)
+    assert abs(in_keras - in_file) < 0.006  # two images
+    assert numbers(printed(notebook, "prune").splitlines()[4])[-1] == 80.0
+    rows = {line[:18].strip(): line[18:] for line in printed(notebook, "table").splitlines()[1:]}
+    plain, aware, pruned = (numbers(rows[name]) for name in ("PTQ", "QAT", "80 % zeros, QAT"))
+    for float_accuracy, int8_accuracy, *_ in (plain, aware, pruned):
+        assert float_accuracy > 0.97
+        assert int8_accuracy > 0.85
+    assert aware[1] > plain[1] + 0.01
+    assert pruned[1] > numbers(rows["80 % zeros, PTQ"])[1] + 0.01
+    assert rows["QAT"].endswith("passed")
+    assert rows["80 % zeros, QAT"].endswith("passed")
+    assert pruned[2] > 70  # % zeros in the file
+    assert pruned[3] == aware[3]
+    assert pruned[4] < 0.6 * aware[4]
+
+
+CHECKS = {"02_prune.ipynb": check_prune, "03_quantize_aware.ipynb": check_quantize_aware}  # each gets the notebook with its outputs
 
 
 def test_there_are_notebooks():

@@ -1,6 +1,6 @@
 """What a step of quantization-aware training costs: Keras 3 with tfopt and tf_keras with tfmot, each against its plain step.
 
-    python tools/bench_qat.py [--rounds 6] [--steps 100] [--ranges moving_average] [--threads N]
+    python tools/bench_qat.py [--rounds 10] [--steps 50] [--ranges moving_average] [--threads N]
 
 The ResNet of `accuracy_pruning.py` (309,418 parameters, images of 28 x 28, batches of 64) trains through `fit` in four ways, in
 turn: Keras 3, Keras 3 with `quantize_aware`, tf_keras, and tf_keras with `quantize_model` of tfmot. Both of these round the same
@@ -88,8 +88,8 @@ def print_tables(sides):
 def main():
     """Runs the benchmark and prints its tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=100, help="of a round")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=50, help="of a round")
     parser.add_argument("--ranges", default="moving_average", help="of quantize_aware; tfmot knows the moving average only")
     parser.add_argument("--threads", type=int, help="of TensorFlow, in one op; default: its own")
     arguments = parser.parse_args()
