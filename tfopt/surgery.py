@@ -62,7 +62,7 @@ class Weight:
     @property
     def layer_name(self):
         """Names of the layers around it, such as `encoder/dense_1`."""
-        return "/".join(layer.name for layer in self.layers)
+        return path(self.layers)
 
     @property
     def kind(self):
@@ -73,6 +73,16 @@ class Weight:
     def name(self):
         """Layers and own name, such as `encoder/dense_1/kernel`."""
         return f"{self.layer_name}/{self.kind}"
+
+
+def path(layers):
+    """Names of layers from the outside in, joined by `/`. A wrapper with the name of the layer in it is left out."""
+    inner = (*layers[1:], None)
+    return "/".join(
+        layer.name
+        for layer, child in zip(layers, inner, strict=True)
+        if child is None or getattr(layer, "layer", None) is not child or layer.name != child.name
+    )
 
 
 def walk_weights(model):
@@ -185,7 +195,7 @@ def left_out(model, include, exclude):
 def _matches(argument, pattern, layers):
     if isinstance(pattern, str):
         names = [layer.name for layer in layers]
-        paths = ["/".join(names[: end + 1]) for end in range(len(names))]
+        paths = [path(layers[: end + 1]) for end in range(len(names))]
         return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in (*names, *paths))
     if isinstance(pattern, type):
         return any(isinstance(layer, pattern) for layer in layers)

@@ -166,18 +166,39 @@ def print_tables(sides, steps):
         if "," not in name:
             continue
         plain, pruned = sides[name.partition(",")[0]], side
-        pairs = zip(pruned.rounds, plain.rounds, strict=True)
-        by_round = [statistics.median(ours) / statistics.median(theirs) for ours, theirs in pairs]
-        medians[name] = statistics.median(pruned.times()) / statistics.median(plain.times())
-        least = min(pruned.times()) / min(plain.times())
-        mean = statistics.mean(pruned.times()) / statistics.mean(plain.times())
+        medians[name], spread, least, mean = ratios(pruned, plain)
         without, long_run = statistics.median(pruned.times(set(range(steps)) - pruned.updates)), 10 * -(-60_000 // BATCH)
         update = statistics.median(pruned.times(pruned.updates)) - without
         long = (without + UPDATES * update / long_run) / statistics.median(plain.times())
-        spread = f"{min(by_round):.3f}..{max(by_round):.3f}"
         print(f"{name:18}{medians[name]:>10.3f}{spread:>16}{least:>10.3f}{mean:>10.3f}{long:>12.3f}")
+    print_verdict(medians, LIMIT)
+
+
+def ratios(side, plain):
+    """Times of a step against those of the plain side: (median, "least..most" of the rounds' medians, minimum, mean)."""
+    pairs = zip(side.rounds, plain.rounds, strict=True)
+    by_round = [statistics.median(ours) / statistics.median(theirs) for ours, theirs in pairs]
+    median, least, mean = (figure(side.times()) / figure(plain.times()) for figure in (statistics.median, min, statistics.mean))
+    return median, f"{min(by_round):.3f}..{max(by_round):.3f}", least, mean
+
+
+def print_verdict(medians, limit):
+    """Says whether tfopt's median, of a dict by side, is within the limit."""
     ours = medians["Keras 3, tfopt"]
-    print(f"\nmedian of tfopt: {ours:.3f}, at most {LIMIT} allowed: {'ok' if ours <= LIMIT else 'MISSED'}")
+    print(f"\nmedian of tfopt: {ours:.3f}, at most {limit} allowed: {'ok' if ours <= limit else 'MISSED'}")
+
+
+def make_data(steps, threads):
+    """(images, labels) of random numbers for a round; limits TensorFlow's threads first if `threads` is not None."""
+    import numpy as np
+    import tensorflow as tf
+
+    if threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    generator = np.random.default_rng(0)
+    x = generator.random((steps * BATCH, 28, 28, 1), dtype="float32")
+    return x, generator.integers(0, 10, len(x))
 
 
 def main():
@@ -190,15 +211,7 @@ def main():
     if arguments.steps < 140 or arguments.rounds < 1:
         parser.error("a round must have at least 140 steps, or each step up to the end of the schedule updates the masks")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import numpy as np
-    import tensorflow as tf
-
-    if arguments.threads:
-        tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    generator = np.random.default_rng(0)
-    x = generator.random((arguments.steps * BATCH, 28, 28, 1), dtype="float32")
-    y = generator.integers(0, 10, len(x))
+    x, y = make_data(arguments.steps, arguments.threads)
     sides = make_sides(arguments.steps)
     size = sides["Keras 3"].model.count_params()
     print(f"{size:,} weights, batches of {BATCH}, {arguments.rounds} rounds of {arguments.steps} steps")

@@ -16,7 +16,7 @@ import statistics
 import sys
 
 from accuracy_pruning import make_model
-from bench_pruning import BATCH, Side
+from bench_pruning import BATCH, Side, make_data, print_verdict, ratios
 
 LIMIT = 1.25
 
@@ -74,15 +74,9 @@ def print_tables(sides):
         if "," not in name:
             continue
         plain = sides[name.partition(",")[0]]
-        pairs = zip(side.rounds, plain.rounds, strict=True)
-        by_round = [statistics.median(ours) / statistics.median(theirs) for ours, theirs in pairs]
-        medians[name], least, mean = (
-            figure(side.times()) / figure(plain.times()) for figure in (statistics.median, min, statistics.mean)
-        )
-        spread = f"{min(by_round):.3f}..{max(by_round):.3f}"
+        medians[name], spread, least, mean = ratios(side, plain)
         print(f"{name:18}{medians[name]:>10.3f}{spread:>16}{least:>10.3f}{mean:>10.3f}")
-    ours = medians["Keras 3, tfopt"]
-    print(f"\nmedian of tfopt: {ours:.3f}, at most {LIMIT} allowed: {'ok' if ours <= LIMIT else 'MISSED'}")
+    print_verdict(medians, LIMIT)
 
 
 def main():
@@ -96,15 +90,7 @@ def main():
     if arguments.steps < 2 or arguments.rounds < 1:
         parser.error("there must be at least one round, of at least two steps")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import numpy as np
-    import tensorflow as tf
-
-    if arguments.threads:
-        tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    generator = np.random.default_rng(0)
-    x = generator.random((arguments.steps * BATCH, 28, 28, 1), dtype="float32")
-    y = generator.integers(0, 10, len(x))
+    x, y = make_data(arguments.steps, arguments.threads)
     sides = make_sides(arguments.ranges)
     size = sides["Keras 3"].model.count_params()
     print(f"{size:,} parameters, batches of {BATCH}, {arguments.rounds} rounds of {arguments.steps} steps")

@@ -1,19 +1,17 @@
 """Trains quantization-aware under MirroredStrategy on two logical CPUs, in a process of its own; prints "held"."""
 
-import os
+import pathlib
+import sys
 
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from two_devices import strategy  # isort: skip - before Keras
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import tfopt
 
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(64, 6, 12)).astype("float32"), rng.normal(size=(64, 6, 12)).astype("float32")
 for ranges in ("moving_average", "learned"):

@@ -248,6 +248,22 @@ def test_zeros_of_pruning_stay_zeros_in_the_file(tmp_path):
     assert weights["zeros"] == (stripped == 0).sum() >= (kernel == 0).sum()
 
 
+def test_reports_name_each_tensor_once_and_by_its_own_layer():
+    qat = tfopt.quantize_aware(classifier())
+    found = [row.name for row in tfopt.quantization_report(qat).activations]
+    assert len(found) == 3 and found[0] == "image_quantize" and found[-1] == "class_quantize", found
+    assert not any("/" in name for name in found), "the neighbours of a layer are no tensors inside it"
+    assert [row.name for row in tfopt.sparsity_report(qat).weights] == ["conv/kernel", "class/kernel"]
+
+
+def test_recurrent_layer_inside_another_model():
+    inner = keras.Sequential([keras.Input((4, 3)), layers.LSTM(5), layers.Dense(4)], name="inner")
+    qat = trained(chain(inner, shape=(4, 3)), IMAGES[:, :4, 0], RNG.random((128, 4)), epochs=1, run_eagerly=True)
+    interpreter = to_int8(qat, IMAGES[:, :4, 0])
+    assert not float_ops(interpreter)
+    assert parity(qat, interpreter, IMAGES[:, :4, 0])[0].sqnr >= 30
+
+
 def test_pruning_and_quantization_train_together():
     qat = compiled(tfopt.quantize_aware(classifier()))
     qat.fit(IMAGES, LABELS, epochs=4, verbose=0, callbacks=[tfopt.PruningCallback(tfopt.PolynomialDecay(0.5))])

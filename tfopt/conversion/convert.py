@@ -11,13 +11,14 @@ import numpy as np
 
 from tfopt import files, surgery
 from tfopt.conversion import benchmark as timing
-from tfopt.conversion import calibrate, check, export, float32, isolation, lower, signature, trained
+from tfopt.conversion import check, export, float32, isolation, lower, trained
 from tfopt.conversion import samples as reading
 from tfopt.conversion.interpreter import Interpreter
 from tfopt.conversion.load import load_with_steps
+from tfopt.conversion.prepare import prepare
 from tfopt.conversion.result import ConversionResult
 from tfopt.conversion.settings import Settings
-from tfopt.errors import ArgumentError, DataError
+from tfopt.errors import ArgumentError
 
 
 def convert(
@@ -157,22 +158,20 @@ def _convert(
     elif float32.low_precision_layers(model):
         model, steps = float32.as_float32(model), ("the model was rebuilt under float32: layers computed in float16 or bfloat16",)
     prepared = prepare(model, representative_data, validation_data, settings, float_model, progress)
-    served, twin, layers, lowering = prepared.served, prepared.twin, prepared.layers, prepared.lowering
-    is_trained = twin is not served
+    is_trained, layers, lowering = prepared.is_trained, prepared.layers, prepared.lowering
     specs, validation, drawn, traced = prepared.specs, prepared.validation, prepared.drawn, prepared.traced
     notes = [*steps, *prepared.notes]
     as_given = [dataclasses.replace(spec, dtype=was.dtype) for spec, was in zip(specs, prepared.own_specs, strict=True)]
     # The file answers for the model as it was.
-    reference = export.trace(model, as_given) if lowering.touched or served is not model else traced
+    reference = export.trace(model, as_given) if lowering.touched or is_trained else traced
     wanted = {"converted": (settings.quantization, settings.io, settings.ptq)}
     if settings.quantization != "float32":
         wanted = {"float32": ("float32", "float32", "default"), **wanted}
     jobs = [(traced, wanted)]
     if is_trained:
-        jobs = [
-            (export.trace(twin, specs, lower.plan(twin, skip=settings.skip_lowering)), {"float32": wanted.pop("float32")}),
-            *jobs,
-        ]
+        twin = trained.float_twin(model)
+        in_float = export.trace(twin, specs, lower.plan(twin, skip=settings.skip_lowering))
+        jobs = [(in_float, {"float32": wanted.pop("float32")}), *jobs]
     converted, packed = {}, {}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         rewritten = {}
@@ -215,72 +214,6 @@ def _convert(
     )  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A model that is ready for the converter.
-
-    Attributes:
-        served, twin: the models that become the file and its float32 twin: see `trained.forms`.
-        layers: list of the layers of `served`.
-        lowering: `lower.Lowering`.
-        own_specs, specs: lists of `signature.TensorSpec`, the inputs of the model and those of the file.
-        validation: None or `samples.Samples`.
-        drawn: None or `calibrate.Representative`.
-        traced: `export.Traced`.
-        notes: list of str.
-    """
-
-    served: object
-    twin: object
-    layers: list
-    lowering: lower.Lowering
-    own_specs: list
-    specs: list
-    validation: object
-    drawn: object
-    traced: export.Traced
-    notes: list
-
-
-def prepare(model, representative_data, validation_data, settings, float_model=None, progress=lambda report: None):
-    """Opens the data, draws the representative ones and traces the model.
-
-    Args:
-        model: Keras model of either generation, in float32.
-        representative_data, validation_data, float_model: as for `convert`.
-        settings: `Settings`.
-        progress: called with {"stage", "suspects"}.
-
-    Returns:
-        A `Prepared`.
-    """
-    served, twin = trained.forms(model, settings, float_model, has_data=representative_data is not None)
-    layers = list(surgery.walk_layers(served))
-    lowering = lower.plan(served, skip=settings.skip_lowering)
-    own = specs = signature.input_specs(model, settings.input_shapes)
-    if "input_scaling" in lowering.touched and settings.quantization in ("int8", "int16x8"):
-        specs = lower.float_inputs(model, specs)
-
-    progress({"stage": "draw representative data", "suspects": surgery.suspects(layers)})
-    validation = _open_validation(validation_data, specs, settings)
-    specs, drawn = _draw(representative_data, validation, specs, settings, is_trained=twin is not served)
-    notes = list(drawn.notes) if drawn else []
-    if drawn and drawn.calibrated:
-        notes += calibrate.scaling_notes(surgery.input_scaling(model), drawn.arrays)
-
-    progress({"stage": "trace"})
-    traced = export.trace(served, specs, lowering)
-    ids = export.float_ids(traced)
-    if ids:
-        specs = [dataclasses.replace(spec, dtype="int32") if spec.name in ids else spec for spec in specs]
-        drawn = drawn and dataclasses.replace(
-            drawn, arrays=drawn.arrays | {name: drawn.arrays[name].astype("int32") for name in ids}
-        )
-        traced = export.trace(served, specs, lowering)
-        notes.append(f"the model takes input {', '.join(map(repr, ids))} as integers, so does the file")
-    return Prepared(served, twin, layers, lowering, own, specs, validation, drawn, traced, notes)
-
-
 def _check_data(validation, drawn, specs):
     """(samples or None, what they are): validation data where there are some, else what was calibrated with."""
     if validation is not None:
@@ -288,37 +221,6 @@ def _check_data(validation, drawn, specs):
     if drawn is not None:
         return reading.open_samples(drawn.arrays, specs), "the representative data, as no validation data were given"
     return None, "none"
-
-
-def _open_validation(data, specs, settings):
-    if data is None:
-        return None
-    labels = None
-    # Keras' rule: a pair is (data, labels), unless it is one array for each of two inputs.
-    if isinstance(data, tuple) and len(data) == 2 and (len(specs) != 2 or isinstance(data[0], (dict, tuple, list))):
-        data, labels = data
-    return reading.open_samples(data, specs, labels=labels, scale=settings.scale)
-
-
-def _draw(data, validation, specs, settings, *, is_trained):
-    """(specs without open sizes, `Representative` or None). Data are optional where nothing is to be calibrated."""
-    needed = settings.quantization in ("int8", "int16x8") and not is_trained
-    if data is None and needed:
-        raise DataError(
-            f"{settings.quantization} needs representative data, a few hundred samples like those of training. Received: none. "
-            "Give them with --calibrate DATA (.npy, .npz or a folder of images; Python: representative_data=x_train). "
-            "`--calibrate synthetic` uses random numbers, and the file is then marked as uncalibrated."
-        )
-    if isinstance(data, str) and data == calibrate.SYNTHETIC:
-        fixed = signature.fix_sizes(specs, settings.batch_size)
-        return fixed, calibrate.synthetic(fixed, settings.samples, settings.seed)
-    opened = validation if data is None else reading.open_samples(data, specs, scale=settings.scale)
-    shapes = None
-    if opened is not None and any(None in spec.shape[1:] for spec in specs):
-        first, _ = next(iter(opened.read()))
-        shapes = {name: np.shape(value) for name, value in first.items()}
-    fixed = signature.fix_sizes(specs, settings.batch_size, shapes)
-    return fixed, None if data is None else calibrate.draw(opened, fixed, settings.samples, settings.seed)
 
 
 def _export_here(traced, wanted, drawn, skip_lowering, suspects, progress):

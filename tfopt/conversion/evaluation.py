@@ -3,8 +3,9 @@
 import keras
 
 from tfopt.conversion import check, isolation
-from tfopt.conversion.convert import export_in_child, prepare
+from tfopt.conversion.convert import export_in_child
 from tfopt.conversion.interpreter import Interpreter
+from tfopt.conversion.prepare import prepare
 from tfopt.conversion.settings import Settings
 from tfopt.errors import ArgumentError, DataError
 

@@ -3,48 +3,61 @@
 from tfopt import legacy
 from tfopt.conversion import structure
 from tfopt.errors import ArgumentError, DataError
-from tfopt.quantization import keras2
+from tfopt.quantization import keras2, quantize_aware
 from tfopt.quantization.bake import baked
-from tfopt.quantization.quantize_aware import is_quantization_aware, strip_quantization
 from tfopt.quantization.report import quantization_report
 
 
-def forms(model, settings, float_model, has_data):
-    """(the model to be converted, the model whose float32 file it is timed against): one and the same unless training rounded.
+def is_quantization_aware(model):
+    """Whether a model of either generation rounds as it trains."""
+    return legacy.is_quantization_aware(model) or quantize_aware.is_quantization_aware(model)
+
+
+def check(is_trained, settings, float_model):
+    """Raises `ArgumentError` where `settings` or `float_model` ask for what goes with another kind of model.
 
     Args:
-        model: Keras model of either generation.
+        is_trained: bool, whether the model is quantization-aware.
         settings: `settings.Settings`.
         float_model: None or what the user gave as such.
+    """
+    if not is_trained and float_model is not None:
+        raise ArgumentError("`float_model` belongs to a quantization-aware model. Received: a plain one. Leave it out.")
+    if is_trained and (settings.quantization != "int8" or settings.ptq != "default"):
+        raise ArgumentError(
+            "a quantization-aware model becomes int8, with the ranges that it was trained with. Received: "
+            f"quantization={settings.quantization!r}, ptq={settings.ptq!r}. For others, make it plain before: "
+            "tfopt.strip_quantization(model), of Keras 2 tfopt.legacy.strip(model)."
+        )
+
+
+def served(model, has_data):
+    """The model that is converted in place of a quantization-aware one, with the same outputs.
+
+    Args:
+        model: one of either generation.
         has_data: bool, whether there are representative data.
 
     Raises:
-        ArgumentError: the settings ask for something that training did not prepare.
-        DataError: there are ranges that training did not reach, and no data.
+        DataError: there are ranges that training did not reach, and no data that could tell them.
     """
-    is_keras_2 = legacy.is_quantization_aware(model)
-    if not is_keras_2 and not is_quantization_aware(model):
-        if float_model is not None:
-            raise ArgumentError("`float_model` belongs to a quantization-aware model. Received: a plain one. Leave it out.")
-        return model, model
-    if settings.quantization != "int8" or settings.ptq != "default":
-        raise ArgumentError(
-            "a quantization-aware model becomes int8, with the ranges that it was trained with. Received: "
-            f"quantization={settings.quantization!r}, ptq={settings.ptq!r}. For others, convert "
-            f"{'tfopt.legacy.strip' if is_keras_2 else 'tfopt.strip_quantization'}(model)."
-        )
-    if is_keras_2:
+    if legacy.is_quantization_aware(model):
         unseen = keras2.unseen(model)
         if unseen:  # there its fake quantization would cut what data show
             raise DataError(
                 f"training must have told all ranges. Received: none for {', '.join(unseen)}. Train the model with fit, or convert "
                 "tfopt.legacy.strip(model) with representative data."
             )
-        return model, legacy.strip(model)
+        return model
     unseen = quantization_report(model).unseen
     if unseen and not has_data:
         raise DataError(_uncovered(unseen))
-    return baked(model), strip_quantization(model)
+    return baked(model)
+
+
+def float_twin(model):
+    """The plain model whose float32 file a quantization-aware one is timed against."""
+    return legacy.strip(model) if legacy.is_quantization_aware(model) else quantize_aware.strip_quantization(model)
 
 
 def require_covered(interpreter, layer_names):

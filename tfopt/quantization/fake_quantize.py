@@ -27,8 +27,9 @@ def observing():
 class FakeQuantize(keras.layers.Layer):
     """Rounds its input to an asymmetric grid of `2^bits` values; the gradient passes where the input is inside the range.
 
-    `y = scale (clip(round(x / scale) + zero_point) - zero_point)`, see `affine.fake_quantize`. Before the first batch there is no
-    range, and the input passes as it is.
+    `y = scale (clip(round(x / scale) + zero_point, 0, 2^bits - 1) - zero_point)`, `scale = (max - min) / (2^bits - 1)`,
+    `zero_point = round(-min / scale)`; the range is widened to hold 0. Before the first batch there is none, and the input passes
+    as it is.
 
     Example:
 
@@ -60,7 +61,7 @@ class FakeQuantize(keras.layers.Layer):
         self.ranges = tuple(float(end) for end in ranges) if isinstance(ranges, list | tuple) else ranges
         self.supports_masking = True
         self._is_open = False
-        self._constant = self.ranges if isinstance(self.ranges, tuple) else None
+        self._constant = (min(*self.ranges, 0.0), max(*self.ranges, 0.0)) if isinstance(self.ranges, tuple) else None
         if self._constant is None:
             if ranges not in RANGES:
                 raise ArgumentError(f"`ranges` must be one of {', '.join(RANGES)}, or a pair of floats. Received: {ranges!r}.")

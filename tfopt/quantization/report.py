@@ -79,9 +79,10 @@ def quantization_report(model):
         if id(weight.variable) in ranges or "float" not in str(weight.variable.dtype):
             continue
         grid, bits = rounded.get(id(weight.variable), (_left_out(weight), None))
-        is_rounded = isinstance(grid, weights.Grid)
-        name = f"{_path(weight.layers)}/{weight.kind}"
-        listed.append(Row(name, bits if is_rounded else None, str(grid) if is_rounded else "", None, "" if is_rounded else grid))
+        if isinstance(grid, weights.Grid):
+            listed.append(Row(weight.name, bits, str(grid), None, ""))
+        else:
+            listed.append(Row(weight.name, None, "", None, grid))
     return QuantizationReport(tuple(listed), tuple(_activations(model, ())))
 
 
@@ -89,18 +90,8 @@ def _activations(layer, around):
     for inner in surgery.sublayers(layer):
         if isinstance(inner, FakeQuantize):
             missing = "" if inner.range else "no batch has passed with values other than 0: train, or tfopt.calibrate"
-            yield Row(_path((*around, inner)), inner.bits, "per tensor", inner.range, missing)
+            yield Row(surgery.path((*around, inner)), inner.bits, "per tensor", inner.range, missing)
         yield from _activations(inner, (*around, inner))
-
-
-def _path(layers):
-    """Names of the layers from the outside in; a wrapper has that of the layer in it."""
-    names = [layer.name for layer, inner in zip(layers, (*layers[1:], None), strict=True) if not _wraps(layer, inner)]
-    return "/".join(names)
-
-
-def _wraps(layer, inner):
-    return isinstance(layer, QuantizeWrapper) and inner is layer.layer
 
 
 def _left_out(weight):

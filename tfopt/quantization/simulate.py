@@ -8,8 +8,11 @@ import keras
 import numpy as np
 
 from tfopt import surgery
-from tfopt.quantization.affine import FIXED_RANGES
 
+# Activation functions whose int8 output has a range whatever the data: TFLite's own, or all that the function can give.
+FIXED_RANGES = {
+    "softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128), "hard_sigmoid": (0.0, 1.0),
+}  # fmt: skip
 # What keeps integers and their scale as they are, so that nothing is rounded behind it.
 KEEPS_SCALE = {
     "ActivityRegularization", "AlphaDropout", "Cropping1D", "Cropping2D", "Cropping3D", "Dropout", "ExpandDims", "Flatten",
