@@ -269,7 +269,6 @@ def test_refusals(qat, legacy_classifier):
     new = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     fresh = legacy.quantize_aware(legacy_classifier)
     pruned = legacy.prune(legacy_classifier, tfopt.ConstantSparsity(0.5))
-    settings = Settings(quantization="int8", io="int8", ptq="default")
     data_error, argument_error = tfopt.DataError, tfopt.ArgumentError
     for kind, message, call in (
         (argument_error, r"Keras 3.*tfopt\.quantize_aware\(model\)", lambda: legacy.quantize_aware(new)),
@@ -279,9 +278,9 @@ def test_refusals(qat, legacy_classifier):
         (argument_error, r"compute in float32. Received: a \(Dense\) in float16", lambda: legacy.quantize_aware(low)),
         (argument_error, r"that are not left out. .* with all left out", lambda: legacy.quantize_aware(new_copy(low), exclude="*")),
         (argument_error, r"layers that tfmot quantizes .* with Double \(double\)", lambda: legacy.quantize_aware(custom)),
-        (data_error, r"none for .*conv2d.*, re_lu.*, digit. Train", lambda: trained.forms(fresh, settings, None, has_data=True)),
-        (argument_error, r"'int16x8', .*tfopt\.legacy\.strip", lambda: forms(qat, quantization="int16x8")),
-        (argument_error, r"ptq='best'. .*tfopt\.legacy\.strip", lambda: forms(qat, ptq="best")),
+        (data_error, r"none for .*conv2d.*, re_lu.*, digit. Train", lambda: trained.served(fresh, has_data=True)),
+        (argument_error, r"'int16x8', .*tfopt\.legacy\.strip", lambda: ask(quantization="int16x8")),
+        (argument_error, r"ptq='best'. .*tfopt\.legacy\.strip", lambda: ask(ptq="best")),
     ):
         with pytest.raises(kind, match=message):
             call()
@@ -291,9 +290,8 @@ def new_copy(model):
     return tf_keras.Sequential([layers.InputLayer(model.input_shape[1:]), layers.Dense(2)])
 
 
-def forms(model, **options):
-    settings = Settings(**{"quantization": "int8", "io": "int8", "ptq": "default", **options})
-    return trained.forms(model, settings, None, has_data=True)
+def ask(**options):
+    trained.check(True, Settings(**{"quantization": "int8", "io": "int8", "ptq": "default", **options}), None)
 
 
 def build(kind, first):
