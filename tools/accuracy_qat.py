@@ -8,8 +8,10 @@ All else begins with these weights. "PTQ int8" is `tfopt.convert` with 200 train
 "QAT 4-bit" train `tfopt.quantize_aware` for `--tune` more epochs at a low rate that decays as well, and are converted with the
 ranges of that training; the file of the second holds its 4-bit weights as int8. "tfmot QAT int8" is `quantize_model` of tfmot on
 the same net in tf_keras, with the weights, batches, epochs and rates of "QAT int8"; if it refuses the net, its words are in the
-table. All accuracies are those of the int8 file (of "float": of the Keras model) on the 10,000 test images after the last epoch;
-no epoch is chosen.
+table. "pruned" trains the float model for `--epochs` more epochs, with 80 % of all weights zero from the middle of them on, and
+"pruned QAT int8" goes on from there as "QAT int8" does from the float model, with `PreserveSparsity`; the run fails if its file
+does not have the zeros of the model, to the weight. All accuracies are those of the int8 file (of "float" and "pruned": of the
+Keras model) on the 10,000 test images after the last epoch; no epoch is chosen.
 
 The work goes on where it stopped: FOLDER/results.jsonl has a line for each run, and a run that is there is not repeated; the float
 models are beside it. The table is printed at the end: mean, minimum and maximum over the seeds, and the difference to the float
@@ -20,6 +22,7 @@ minutes with `--images 600 --epochs 1 --tune 1 --seeds 1`.
 import argparse
 import concurrent.futures
 import json
+import math
 import os
 import pathlib
 import re
@@ -35,11 +38,19 @@ IMAGES = 20_000  # of the 60,000: the nets then converge in a few minutes
 EPOCHS = 8
 TUNING_EPOCHS = 3
 LEARNING_RATE = 2e-3
-TUNING_RATES = {"QAT int8": 2e-4, "QAT 4-bit": 5e-4, "tfmot QAT int8": 2e-4}  # coarser weights have further to go
+# Of QAT; coarser weights have further to go.
+TUNING_RATES = {"QAT int8": 2e-4, "QAT 4-bit": 5e-4, "tfmot QAT int8": 2e-4, "pruned QAT int8": 2e-4}
+PRUNING_RATE, SPARSITY = 1e-3, 0.8
 REPRESENTATIVE = 200  # images for the ranges of PTQ
 TEST_BATCH = 500  # of the int8 file
-WHATS = ("float", "PTQ int8", *TUNING_RATES)
-ALLOWED = (("QAT int8", "float", 0.2), ("QAT 4-bit", "float", 1.0), ("QAT int8", "tfmot QAT int8", 0.2))  # points below it
+STAGES = (("float",), ("PTQ int8", "QAT int8", "QAT 4-bit", "tfmot QAT int8", "pruned"), ("pruned QAT int8",))
+WHATS = tuple(what for stage in STAGES for what in stage)
+ALLOWED = (  # points below the other
+    ("QAT int8", "float", 0.2),
+    ("QAT 4-bit", "float", 1.0),
+    ("QAT int8", "tfmot QAT int8", 0.2),
+    ("pruned QAT int8", "pruned", 0.3),
+)
 PTQ_LOSS, REGAINED = 0.5, 0.5  # of what PTQ loses beyond so many points, QAT must regain this share
 RESNET_CHANNELS = (24, 48, 96)
 MOBILENET_BLOCKS = ((32, 16, 2, 3), (72, 24, 2, 3), (96, 24, 1, 3), (144, 40, 1, 5))  # channels inside and behind, strides, kernel
@@ -96,7 +107,7 @@ def make_mobilenet(keras):
 NETS = {"ResNet": make_resnet, "MobileNetV3": make_mobilenet}
 
 
-def fit(used, model, x, y, rate, epochs, seed):
+def fit(used, model, x, y, rate, epochs, seed, callbacks=()):
     """Trains a model of the Keras `used`; the batches of a seed are the same for all."""
     import tensorflow as tf
 
@@ -108,7 +119,7 @@ def fit(used, model, x, y, rate, epochs, seed):
         used.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    model.fit(batches, epochs=epochs, verbose=0, shuffle=False)  # shuffled above
+    model.fit(batches, epochs=epochs, verbose=0, shuffle=False, callbacks=list(callbacks))  # shuffled above
 
 
 def make_twin(model, net):
@@ -151,16 +162,23 @@ def run_one(net, what, seed, arguments):
     (x, y), test = load(arguments.data)
     x, y = x[: arguments.images], y[: arguments.images]
     keras.utils.set_random_seed(seed)
-    path = arguments.work / f"{net}-{seed}-{arguments.images}x{arguments.epochs}.keras"
+    paths = {
+        kind: arguments.work / f"{net}{kind.removeprefix('float')}-{seed}-{arguments.images}x{arguments.epochs}.keras"
+        for kind in ("float", "pruned")
+    }
     start = time.perf_counter()
-    if what == "float":
-        model = NETS[net](keras)
-        fit(keras, model, x, y, LEARNING_RATE, arguments.epochs, seed)
+    if what in paths:
+        if what == "float":
+            model, rate, callbacks = NETS[net](keras), LEARNING_RATE, []
+        else:
+            model, rate = keras.models.load_model(paths["float"], compile=False), PRUNING_RATE
+            callbacks = [tfopt.PruningCallback(tfopt.PolynomialDecay(SPARSITY, end=0.5), scope="global")]
+        fit(keras, model, x, y, rate, arguments.epochs, seed, callbacks)
         seconds = time.perf_counter() - start
-        model.save(path, include_optimizer=False)
+        model.save(paths[what], include_optimizer=False)
         accuracy = model.evaluate(*test, batch_size=TEST_BATCH, verbose=0)[1]
         return {"accuracy": accuracy, "parameters": int(model.count_params()), "seconds": round(seconds, 1)}
-    model = keras.models.load_model(path, compile=False)
+    model = keras.models.load_model(paths["pruned" if what.startswith("pruned") else "float"], compile=False)
     options = {}  # of convert: after QAT the ranges are those of training
     if what == "PTQ int8":
         options = {"representative_data": x, "samples": REPRESENTATIVE, "seed": seed}
@@ -176,20 +194,43 @@ def run_one(net, what, seed, arguments):
         options = {"representative_data": x}  # asked for with a tf_keras model; the ranges are tfmot's all the same
     else:
         model = tfopt.quantize_aware(model, weight_bits=4 if what == "QAT 4-bit" else 8)
-        fit(keras, model, x, y, TUNING_RATES[what], arguments.tune, seed)
+        callbacks = [tfopt.PreserveSparsity()] if what.startswith("pruned") else []
+        fit(keras, model, x, y, TUNING_RATES[what], arguments.tune, seed, callbacks)
     seconds = time.perf_counter() - start
     threads = arguments.threads or 1
     result = tfopt.convert(model, validation_data=test, batch_size=TEST_BATCH, threads=threads, runs=1, **options)
     check = result.check
     if check.structure.quantization != "int8" or check.structure.float_ops:
         sys.exit(f"the file is not int8: {'; '.join(check.reasons)}")
+    zeros = {}
+    if what.startswith("pruned"):
+        zeros = count_zeros(tfopt.strip_quantization(model), result.tflite, arguments.work / f"{net}-{seed}-zeros.tflite")
     return {
         "accuracy": check.accuracy,
         "accuracy_in_keras": check.reference_accuracy,  # of the model that was converted
         "reasons": list(check.reasons),
         "bytes": len(result.tflite),
+        **zeros,
         "seconds": round(seconds, 1),
     }
+
+
+def count_zeros(model, content, path):
+    """Weights and zeros of the kernels of a model, which are those of the int8 file, or the process ends."""
+    import numpy as np
+
+    import tfopt
+
+    kernels = [layer.get_weights()[0] for layer in model.layers if layer.weights and "norm" not in layer.name]
+    path.write_bytes(content)
+    tensors = [each for each in tfopt.inspect(path)["tensors"] if "zeros" in each]
+    path.unlink()
+    sizes = {kernel.size for kernel in kernels}
+    found = sorted((math.prod(each["shape"]), each["zeros"]) for each in tensors if math.prod(each["shape"]) in sizes)
+    expected = sorted((kernel.size, int(np.sum(kernel == 0))) for kernel in kernels)
+    if found != expected:
+        sys.exit(f"the file has the zeros {found}, the model {expected}")
+    return {"weights": sum(size for size, _ in expected), "zeros": sum(zeros for _, zeros in expected)}
 
 
 def differences(accuracies, net, what, other):
@@ -286,8 +327,8 @@ def main():
     results = [result for result in there if {name: result[name] for name in wanted[0]} in wanted]
     known = [{name: result[name] for name in wanted[0]} for result in results]
     missing = [] if arguments.table else [run for run in wanted if run not in known]
-    floats = [run for run in missing if run["what"] == "float"]
-    for runs in (floats, [run for run in missing if run not in floats]):  # all else begins with the float models
+    for stage in STAGES:  # each begins with the models of the one before
+        runs = [run for run in missing if run["what"] in stage]
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
             for future in concurrent.futures.as_completed(pool.submit(run_child, run, arguments) for run in runs):
                 result = future.result()
