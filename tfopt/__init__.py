@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 # Public name -> module. A name's module is imported at its first use, so that `import tfopt` stays quick.
 _MODULES = {
     "ArgumentError": "tfopt.errors",
+    "AttentionTransfer": "tfopt.distillation.feature_losses",
     "BenchmarkResult": "tfopt.conversion.benchmark",
     "Block": "tfopt.pruning.masks",
     "CheckResult": "tfopt.conversion.check",
@@ -16,10 +17,15 @@ _MODULES = {
     "ConversionError": "tfopt.errors",
     "ConversionResult": "tfopt.conversion.result",
     "DataError": "tfopt.errors",
+    "DecoupledDistillation": "tfopt.distillation.losses",
+    "DistillationLoss": "tfopt.distillation.losses",
+    "Distiller": "tfopt.distillation.distiller",
     "FakeQuantize": "tfopt.quantization.fake_quantize",
+    "FeatureDistillation": "tfopt.distillation.feature_losses",
     "Int8Evaluation": "tfopt.conversion.evaluation",
     "Interpreter": "tfopt.conversion.interpreter",
     "LoadError": "tfopt.errors",
+    "LogitsDistillation": "tfopt.distillation.losses",
     "NByM": "tfopt.pruning.masks",
     "OutputError": "tfopt.errors",
     "PolynomialDecay": "tfopt.pruning.schedules",
@@ -28,6 +34,7 @@ _MODULES = {
     "PruningError": "tfopt.errors",
     "QuantizationReport": "tfopt.quantization.report",
     "QuantizeWrapper": "tfopt.quantization.wrapper",
+    "RelationalDistillation": "tfopt.distillation.feature_losses",
     "Sensitivity": "tfopt.pruning.sensitivity",
     "SparsityReport": "tfopt.pruning.sparsity",
     "TfoptError": "tfopt.errors",
@@ -58,6 +65,9 @@ if TYPE_CHECKING:
     from tfopt.conversion.interpreter import Interpreter
     from tfopt.conversion.load import load
     from tfopt.conversion.result import ConversionResult
+    from tfopt.distillation.distiller import Distiller
+    from tfopt.distillation.feature_losses import AttentionTransfer, FeatureDistillation, RelationalDistillation
+    from tfopt.distillation.losses import DecoupledDistillation, DistillationLoss, LogitsDistillation
     from tfopt.errors import (
         ArgumentError,
         ConversionError,
@@ -82,6 +92,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArgumentError",
+    "AttentionTransfer",
     "BenchmarkResult",
     "Block",
     "CheckResult",
@@ -89,10 +100,15 @@ __all__ = [
     "ConversionError",
     "ConversionResult",
     "DataError",
+    "DecoupledDistillation",
+    "DistillationLoss",
+    "Distiller",
     "FakeQuantize",
+    "FeatureDistillation",
     "Int8Evaluation",
     "Interpreter",
     "LoadError",
+    "LogitsDistillation",
     "NByM",
     "OutputError",
     "PolynomialDecay",
@@ -101,6 +117,7 @@ __all__ = [
     "PruningError",
     "QuantizationReport",
     "QuantizeWrapper",
+    "RelationalDistillation",
     "Sensitivity",
     "SparsityReport",
     "TfoptError",
@@ -133,5 +150,6 @@ def __dir__():
     return sorted({*globals(), *_MODULES})
 
 
-if "keras" in sys.modules:  # then `keras.saving.load_model` knows what `quantize_aware` adds to a model
+if "keras" in sys.modules:  # then `keras.saving.load_model` knows what tfopt adds to a model
     importlib.import_module("tfopt.quantization.model")
+    importlib.import_module("tfopt.distillation.distiller")

@@ -8,6 +8,11 @@ import fnmatch
 from tfopt import errors
 
 
+def shipped(model):
+    """The model that is going to be used once `model` is trained: the `student` of a distiller, otherwise itself."""
+    return getattr(model, "student", model)
+
+
 def walk_layers(model):
     """Yields `model`'s layers depth first, nested models and wrapped layers included, each once.
 

@@ -2,6 +2,7 @@
 
 import keras
 
+from tfopt import surgery
 from tfopt.conversion import check, isolation
 from tfopt.conversion.convert import export_in_child
 from tfopt.conversion.interpreter import Interpreter
@@ -13,8 +14,8 @@ from tfopt.errors import ArgumentError, DataError
 class Int8Evaluation(keras.callbacks.Callback):
     """Converts the model at the end of epochs and evaluates the file: `logs["val_int8_accuracy"]`, a fraction.
 
-    It is in History, and in what CSVLogger and TensorBoard write, so that EarlyStopping and ModelCheckpoint can go by it if they
-    stand behind this callback.
+    Of a `Distiller` it is the student that is converted. The number is in History, and in what CSVLogger and TensorBoard write, so
+    that EarlyStopping and ModelCheckpoint can go by it if they stand behind this callback.
 
     Example:
 
@@ -63,7 +64,7 @@ class Int8Evaluation(keras.callbacks.Callback):
             self._child = None
 
     def _evaluate(self):
-        prepared = prepare(self.model, self._representative, self._data, self._settings)
+        prepared = prepare(surgery.shipped(self.model), self._representative, self._data, self._settings)
         wanted = {"int8": ("int8", "int8", "default")}
         files = export_in_child(self._child, self._settings.timeout, prepared.traced, wanted, prepared.drawn, (), (), None)
         ((_, content, _),) = files

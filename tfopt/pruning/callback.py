@@ -10,7 +10,7 @@ from tfopt.pruning.targets import Target, find_targets
 
 
 class PruningCallback(MaskingCallback):
-    """Prunes a Keras 3 model while it trains: the weights of least magnitude become zero, and stay zero.
+    """Prunes a Keras 3 model, or the student of a `Distiller`, while it trains: the smallest weights become zero, and stay zero.
 
     At each update, `size - max(1, round(size (1 - sparsity)))` weights of every tensor (or of all together) are zero,
     and the optimizer holds them there in its compiled step. The model needs no wrapper and no strip: it stays the Keras model that
@@ -137,9 +137,8 @@ class PruningCallback(MaskingCallback):
             self._check_target(step)
 
     def _find_targets(self):
-        targets, self.skipped = find_targets(
-            self.model, self.pattern, self.include, self.exclude, plan=options.as_plan(self.schedule.final), frozen=False
-        )
+        plan, model = options.as_plan(self.schedule.final), surgery.shipped(self.model)
+        targets, self.skipped = find_targets(model, self.pattern, self.include, self.exclude, plan=plan, frozen=False)
         for other in filter(self.runs_with, self.others(PruningCallback)):
             both = {target.name for target in targets if any(target.variable is each.variable for each in other.targets)}
             if both:
@@ -271,7 +270,7 @@ class PreserveSparsity(MaskingCallback):
 
     def on_train_begin(self, logs=None):
         """Selects the weights and puts masks on them."""
-        if not self.model.built:
+        if not surgery.shipped(self.model).built:
             raise errors.ArgumentError(
                 "the model must be built, with weights that have zeros to keep. Received: a model without weights yet. Call it on "
                 "a batch, or load its weights, before fit()."
@@ -305,7 +304,7 @@ class PreserveSparsity(MaskingCallback):
             logs["sparsity"] = sum(self._masked) / sum(target.size for target in self.targets)
 
     def _find_targets(self):
-        weights = [weight for weight in surgery.walk_weights(self.model) if len(weight.variable.shape) >= 2]
+        weights = [weight for weight in surgery.walk_weights(surgery.shipped(self.model)) if len(weight.variable.shape) >= 2]
         targets = [Target(weight) for weight in weights if weight.variable.trainable]
         filled = [weight.name for weight in weights if getattr(weight.layers[-1], "lora_enabled", False) and _is_sparse(weight)]
         if filled:

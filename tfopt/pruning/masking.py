@@ -82,7 +82,7 @@ class MaskingCallback(keras.callbacks.Callback):
         Returns:
             bool, whether the masks are there.
         """
-        if self.targets or not self.model.built:
+        if self.targets or not surgery.shipped(self.model).built:
             return bool(self.targets)
         self.targets = self._find_targets()
         with self.model.distribute_strategy.scope():

@@ -1,0 +1,139 @@
+"""What a `Distiller` refuses, or warns about, before it trains."""
+
+import warnings
+
+import keras
+import numpy as np
+from keras import tree
+
+from tfopt.distillation.losses import DistillationLoss, LogitsDistillation
+from tfopt.errors import ArgumentError, DataError
+
+SAMPLES = 8  # that are looked at
+
+
+def check_arguments(student, teacher, losses, weights, student_loss_weight):
+    """(list of losses, list of their weights), or `ArgumentError`."""
+    for name, model in (("student", student), ("teacher", teacher)):
+        if not isinstance(model, keras.Model):
+            raise ArgumentError(f"`{name}` must be a Keras 3 model. Received: {type(model).__name__}.")
+    if student is teacher:
+        raise ArgumentError("`student` and `teacher` must be two models. Received: one. keras.models.clone_model makes a second.")
+    losses = [LogitsDistillation()] if losses is None else list(losses) if isinstance(losses, list | tuple) else [losses]
+    for loss in losses:
+        if not isinstance(loss, DistillationLoss):
+            raise ArgumentError(
+                "`distillation_losses` must be tfopt.LogitsDistillation, FeatureDistillation, AttentionTransfer, "
+                "RelationalDistillation, DecoupledDistillation, another tfopt.DistillationLoss, or a list of such. "
+                f"Received: {loss!r}."
+            )
+    names = [loss.name for loss in losses]
+    if len(set(names)) < len(names):
+        raise ArgumentError(f"each of `distillation_losses` must have a name of its own: give name=. Received: {names}.")
+    weights = [1.0] * len(losses) if weights is None else list(weights) if isinstance(weights, list | tuple) else [weights]
+    if len(weights) != len(losses) or not all(_is_number(weight) and weight >= 0 for weight in weights):
+        raise ArgumentError(
+            f"`distillation_loss_weights` must be a number of at least 0 for each of {len(losses)} losses. Received: {weights!r}."
+        )
+    if not _is_number(student_loss_weight) or not 0 <= student_loss_weight <= 1:
+        raise ArgumentError(f"`student_loss_weight` must be a number from 0 to 1. Received: {student_loss_weight!r}.")
+    return losses, [float(weight) for weight in weights]
+
+
+def check_inputs(student, teacher):
+    """Raises `ArgumentError` if both do not take the same inputs."""
+    shapes = [[tuple(tensor.shape[1:]) for tensor in tree.flatten(model.inputs)] for model in (student, teacher)]
+    is_same = len(shapes[0]) == len(shapes[1]) and all(
+        len(own) == len(other) and all(None in pair or pair[0] == pair[1] for pair in zip(own, other, strict=True))
+        for own, other in zip(*shapes, strict=True)
+    )
+    if not is_same:
+        raise ArgumentError(f"student and teacher must take the same inputs. Received: {shapes[0]} and {shapes[1]}.")
+
+
+def check_outputs(loss, outputs, targets):
+    """Raises `ArgumentError` if the models do not have as many outputs."""
+    if len(outputs) != len(targets):
+        raise ArgumentError(
+            f"{loss.name} compares outputs one by one. Received: {len(outputs)} of the student, {len(targets)} of the teacher. "
+            "Name layers instead: tfopt.FeatureDistillation(student_layer, teacher_layer)."
+        )
+
+
+def check_data(distiller, x, y):
+    """Looks at what `fit` was given, and at what the teacher makes of a few samples.
+
+    Raises:
+        DataError: there are no data, or the teacher puts out NaN or infinity.
+        ArgumentError: a loss or the student's loss needs labels, and there are none.
+    """
+    arrays = as_arrays(x)
+    cardinality = getattr(x, "cardinality", None)
+    count = len(tree.flatten(arrays)[0]) if arrays is not None else int(cardinality()) if callable(cardinality) else None
+    if count == 0:
+        raise DataError("fit() needs at least one sample. Received: none.")
+    needing = [loss.name for loss in distiller.distillation_losses if loss.needs_labels]
+    if arrays is not None and y is None and needing and distiller.student_loss_weight < 1:
+        raise ArgumentError(f"{', '.join(needing)} needs labels. Received: y=None.")
+    if distiller.student_loss_weight == 1:
+        return
+    teacher = distiller.teacher
+    for variable in teacher.weights:
+        value = variable.numpy()
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise DataError(f"the teacher must be finite. Received: NaN or infinity in its weight {variable.path!r}.")
+    batch = _few(arrays, teacher)
+    if batch is None:
+        return
+    outputs = [keras.ops.convert_to_numpy(output) for output in tree.flatten(teacher(batch, training=False))]
+    if not all(np.isfinite(output).all() for output in outputs):
+        raise DataError(f"the teacher must be finite. Received: NaN or infinity in its outputs for {len(outputs[0])} samples of x.")
+    are_probabilities = all(_are_probabilities(output) for output in outputs)
+    for loss in distiller.distillation_losses:
+        from_logits = getattr(loss, "from_logits", None)
+        if from_logits is None or getattr(loss, "kind", None) == "mse":
+            continue
+        if from_logits and are_probabilities:
+            warnings.warn(
+                f"{loss.name} was told that the teacher puts out logits, but what it puts out is not negative and sums to 1, as "
+                "probabilities do: give it from_logits=False.",
+                stacklevel=3,
+            )
+        elif not from_logits and any(output.min() < 0 or output.max() > 1 for output in outputs):
+            raise ArgumentError(
+                f"{loss.name} with from_logits=False needs probabilities, from 0 to 1. Received: outputs of the teacher from "
+                f"{min(output.min() for output in outputs):.4g} to {max(output.max() for output in outputs):.4g}. Leave it out."
+            )
+
+
+def as_arrays(x):
+    """`x` with NumPy arrays at its leaves; None if it is a dataset, a generator or the like, or not there."""
+    import tensorflow as tf
+
+    if x is None or isinstance(x, tf.data.Dataset | keras.utils.PyDataset) or hasattr(x, "__next__"):
+        return None
+    if not all(hasattr(leaf, "shape") and hasattr(leaf, "__array__") and len(leaf.shape) for leaf in tree.flatten(x)):
+        return None
+    return tree.map_structure(_as_array, x)
+
+
+def _as_array(leaf):
+    array = np.asarray(leaf)
+    return array.astype(keras.config.floatx()) if array.dtype.kind == "f" else array
+
+
+def _few(arrays, teacher):
+    """A few samples; without arrays zeros, which show as well whether the outputs are probabilities."""
+    if arrays is not None:
+        return tree.map_structure(lambda array: keras.ops.convert_to_tensor(array[:SAMPLES]), arrays)
+    if not getattr(teacher, "inputs", None) or any(None in tensor.shape[1:] for tensor in teacher.inputs):
+        return None
+    return tree.map_structure(lambda tensor: keras.ops.zeros((SAMPLES, *tensor.shape[1:]), tensor.dtype), teacher.input)
+
+
+def _are_probabilities(output):
+    return output.shape[-1] > 1 and output.min() >= 0 and np.allclose(output.sum(axis=-1), 1, atol=1e-3)
+
+
+def _is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value)
