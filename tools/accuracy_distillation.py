@@ -5,8 +5,8 @@
 The data are those of Debian's package `dataset-fashion-mnist` (`--data`: a folder with the four idx files in gzip). For each seed
 the ResNet of `accuracy_pruning.py` (309,418 parameters) trains on the first 20,000 training images, without augmentation, with Adam
 and a cosine decay. A student with less than a tenth of its parameters then trains from one initialization on the same images in the
-same order, for as many epochs: alone, with the teacher's logits, and with the outputs of its last block as well. Accuracies are those
-on the 10,000 test images after the last epoch; no epoch is chosen.
+same order, for as many epochs: alone, with the teacher's logits, and with the outputs of its last block as well. Accuracies are
+those on the 10,000 test images after the last epoch; no epoch is chosen.
 
 The work goes on where it stopped: FOLDER/results.jsonl has a line for each run, and a run that is there is not repeated; the
 teachers are beside it. The table is printed at the end: mean, minimum and maximum over the seeds, and the gain over the student
