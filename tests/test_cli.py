@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tfopt
+from tfopt.conversion import isolation
 
 GARBAGE = {
     "empty": b"",
@@ -21,13 +22,22 @@ GARBAGE = {
 
 
 @pytest.fixture
-def convert(run_cli, model_files):
-    """Runs `tfopt convert` on the digits with a few samples and runs; arguments replace or follow these."""
+def convert_command(model_files):
+    """Makes the arguments of `tfopt convert` for the digits with a few samples and runs; what is given replaces these."""
+
+    def make(model=None, output="out.tflite", calibrate=None, validate=None):
+        command = ["convert", model or model_files / "keras3.h5", "-o", output, "--samples", 50, "--runs", 3]
+        return [*command, "--calibrate", calibrate or model_files / "train.npy", "--validate", validate or model_files / "test.npz"]
+
+    return make
+
+
+@pytest.fixture
+def convert(run_cli, convert_command):
+    """Runs it in a process, with further arguments."""
 
     def run(*arguments, model=None, output="out.tflite", calibrate=None, validate=None, **options):
-        command = ["convert", model or model_files / "keras3.h5", "-o", output, "--samples", 50, "--runs", 3]
-        command += ["--calibrate", calibrate or model_files / "train.npy", "--validate", validate or model_files / "test.npz"]
-        return run_cli(*command, *arguments, **options)
+        return run_cli(*convert_command(model, output, calibrate, validate), *arguments, **options)
 
     return run
 
@@ -135,16 +145,47 @@ def bad_inputs(folder, model_files):
     return cases
 
 
-def test_bad_input_gets_one_message_exit_code_2_and_leaves_nothing(convert, model_files, tmp_path_factory, tmp_path):
+@pytest.fixture
+def convert_here(convert_command, tmp_path, monkeypatch, capfd):
+    """`convert` without a new process for each call: the command runs here, and all calls share one child of its own."""
+    from tfopt.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    with isolation.Child() as child:
+
+        def call(target, request, timeout, progress=None, verbose=False):
+            return child.call(target, request, timeout=timeout, progress=progress)
+
+        monkeypatch.setattr(isolation, "run", call)
+
+        def run(**options):
+            capfd.readouterr()
+            monkeypatch.setattr(sys, "argv", ["tfopt", *map(str, convert_command(**options))])
+            with pytest.raises(SystemExit) as ended:
+                main()
+            stdout, stderr = capfd.readouterr()
+            return subprocess.CompletedProcess([], ended.value.code, stdout, stderr)
+
+        yield run
+
+
+def test_bad_input_gets_one_message_exit_code_2_and_leaves_nothing(convert_here, model_files, tmp_path_factory, tmp_path):
     folder = tmp_path_factory.mktemp("bad")
     wrong = {}
     for name, (arguments, words) in bad_inputs(folder, model_files).items():
-        finished = convert(**arguments)
+        finished = convert_here(**arguments)
         lines = finished.stderr.strip().splitlines()
         right = finished.returncode == 2 and len(lines) == 1 and lines[0].startswith("Error: ") and words in lines[0]
         if not right or finished.stdout or files_in(tmp_path):
             wrong[name] = (finished.returncode, finished.stderr[-600:], finished.stdout[-200:], files_in(tmp_path))
     assert not wrong
+
+
+def test_bad_input_in_a_process_of_its_own(convert, tmp_path):
+    (tmp_path / "bad.h5").write_bytes(GARBAGE["text"])
+    finished = convert(model="bad.h5")
+    assert finished.returncode == 2 and finished.stderr.startswith("Error: A Keras model") and finished.stdout == ""
+    assert files_in(tmp_path) == ["bad.h5"]
 
 
 @pytest.mark.parametrize(
