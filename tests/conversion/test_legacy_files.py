@@ -124,11 +124,13 @@ def require_int8(model, inputs):
     shapes = {spec.name: array.shape[1:] for spec, array in zip(specs, inputs, strict=True)}
     specs = signature.fix_sizes(specs, batch, shapes)
     lowering = lower.plan(model)
-    ids = export.float_ids(export.trace(model, specs, lowering))
-    specs = [dataclasses.replace(spec, dtype="int32") if spec.name in ids else spec for spec in specs]
+    traced = export.trace(model, specs, lowering)
+    if ids := export.float_ids(traced):
+        specs = [dataclasses.replace(spec, dtype="int32") if spec.name in ids else spec for spec in specs]
+        traced = export.trace(model, specs, lowering)
     calibration, checked = ({spec.name: noisy(array) for spec, array in zip(specs, inputs, strict=True)} for _ in range(2))
-    content = export.to_tflite(export.trace(model, specs, lowering), "int8", samples=calibration).content
-    interpreter, reference = tfopt.Interpreter(content), export.trace(model, specs)
+    content = export.to_tflite(traced, "int8", samples=calibration).content
+    interpreter, reference = tfopt.Interpreter(content), export.trace(model, specs) if lowering.touched else traced
     assert not structure.examine(interpreter, quantization="int8").float_ops
     checked = {name: array[:64] for name, array in checked.items()}
     batches = [{name: array[start : start + batch] for name, array in checked.items()} for start in range(0, 64, batch)]
