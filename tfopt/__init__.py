@@ -26,6 +26,7 @@ _MODULES = {
     "Interpreter": "tfopt.conversion.interpreter",
     "LoadError": "tfopt.errors",
     "LogitsDistillation": "tfopt.distillation.losses",
+    "LowRankReport": "tfopt.distillation.low_rank",
     "NByM": "tfopt.pruning.masks",
     "OutputError": "tfopt.errors",
     "PolynomialDecay": "tfopt.pruning.schedules",
@@ -47,6 +48,8 @@ _MODULES = {
     "inspect": "tfopt.conversion.inspect",
     "legacy": "tfopt.legacy",  # a module itself
     "load": "tfopt.conversion.load",
+    "low_rank": "tfopt.distillation.low_rank",
+    "low_rank_report": "tfopt.distillation.low_rank",
     "prune": "tfopt.pruning.prune",
     "prune_sensitivity": "tfopt.pruning.sensitivity",
     "quantization_report": "tfopt.quantization.report",
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from tfopt.distillation.distiller import Distiller
     from tfopt.distillation.feature_losses import AttentionTransfer, FeatureDistillation, RelationalDistillation
     from tfopt.distillation.losses import DecoupledDistillation, DistillationLoss, LogitsDistillation
+    from tfopt.distillation.low_rank import LowRankReport, low_rank, low_rank_report
     from tfopt.errors import (
         ArgumentError,
         ConversionError,
@@ -109,6 +113,7 @@ __all__ = [
     "Interpreter",
     "LoadError",
     "LogitsDistillation",
+    "LowRankReport",
     "NByM",
     "OutputError",
     "PolynomialDecay",
@@ -130,6 +135,8 @@ __all__ = [
     "inspect",
     "legacy",
     "load",
+    "low_rank",
+    "low_rank_report",
     "prune",
     "prune_sensitivity",
     "quantization_report",

@@ -8,8 +8,8 @@ from tfopt.quantization import simulate, weights
 from tfopt.quantization.fake_quantize import FakeQuantize
 from tfopt.quantization.frozen import FrozenBatchNormalization, with_class
 from tfopt.quantization.model import QuantizedModel
-from tfopt.quantization.replay import Graph, is_functional
 from tfopt.quantization.wrapper import QuantizeWrapper
+from tfopt.replay import Graph, is_functional
 
 # The converter multiplies a BatchNormalization into the weights of these.
 _FOLDING = {

@@ -8,8 +8,8 @@ from tfopt.quantization import weights
 from tfopt.quantization.fake_quantize import RANGES, FakeQuantize
 from tfopt.quantization.frozen import FrozenBatchNormalization, with_class
 from tfopt.quantization.placement import Placement
-from tfopt.quantization.replay import Graph, is_functional
 from tfopt.quantization.wrapper import QuantizeWrapper
+from tfopt.replay import Graph, is_functional
 
 
 def quantize_aware(
