@@ -87,7 +87,21 @@ def check_quantize_aware(notebook):
     assert pruned[4] < 0.6 * aware[4]
 
 
-CHECKS = {"02_prune.ipynb": check_prune, "03_quantize_aware.ipynb": check_quantize_aware}  # each gets the notebook with its outputs
+def check_distil(notebook):
+    """What a reader of 04_distil.ipynb should see."""
+    _, alone, taught, logs = printed(notebook, "student").splitlines()
+    assert numbers(taught)[0] > numbers(alone)[0] > 0.8
+    assert "logits_distillation" in logs
+    first, *_ = printed(notebook, "all").splitlines()
+    in_keras, _, in_file = numbers(first)  # "int8" between them
+    assert in_file > 0.8
+    assert abs(in_keras - in_file) < 0.006  # two images
+    assert "59.98%" in printed(notebook, "all")  # of the larger convolution
+    assert printed(notebook, "convert").startswith("passed: True")
+
+
+# Each gets the notebook with its outputs.
+CHECKS = {"02_prune.ipynb": check_prune, "03_quantize_aware.ipynb": check_quantize_aware, "04_distil.ipynb": check_distil}
 
 
 def test_there_are_notebooks():
