@@ -52,6 +52,7 @@ FLOORS = {
     "tfopt.distillation.features": 2.0,
     "tfopt.distillation.guards": 2.1,
     "tfopt.distillation.low_rank": 2.0,
+    "tfopt.distillation.drop_layers": 2.0,
     "tfopt.distillation.cache": 2.2,
     "tfopt.distillation.distiller": 2.3,
     "tfopt.conversion.environment": 3.0,

@@ -45,6 +45,7 @@ _MODULES = {
     "calibrate": "tfopt.quantization.calibrate",
     "check": "tfopt.conversion.check",
     "convert": "tfopt.conversion.convert",
+    "drop_layers": "tfopt.distillation.drop_layers",
     "inspect": "tfopt.conversion.inspect",
     "legacy": "tfopt.legacy",  # a module itself
     "load": "tfopt.conversion.load",
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from tfopt.conversion.load import load
     from tfopt.conversion.result import ConversionResult
     from tfopt.distillation.distiller import Distiller
+    from tfopt.distillation.drop_layers import drop_layers
     from tfopt.distillation.feature_losses import AttentionTransfer, FeatureDistillation, RelationalDistillation
     from tfopt.distillation.losses import DecoupledDistillation, DistillationLoss, LogitsDistillation
     from tfopt.distillation.low_rank import LowRankReport, low_rank, low_rank_report
@@ -132,6 +134,7 @@ __all__ = [
     "calibrate",
     "check",
     "convert",
+    "drop_layers",
     "inspect",
     "legacy",
     "load",

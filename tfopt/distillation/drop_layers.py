@@ -1,0 +1,199 @@
+"""`drop_layers`: a student that is its teacher without some of the blocks that repeat."""
+
+import dataclasses
+import json
+
+import keras
+
+from tfopt import surgery
+from tfopt.errors import ArgumentError
+from tfopt.replay import Graph, is_functional
+
+_NAMES = {"name", "inbound_nodes", "input_layers", "output_layers", "build_config", "module", "registered_name", "shared_object_id"}
+
+
+def drop_layers(model, keep=0.5):
+    """Returns a new plain model with fewer of the blocks that repeat, such as encoder layers or residual blocks.
+
+    A block is a run of calls that comes again with layers of the same classes, configurations and shapes, and hands one tensor on
+    to the next; others, such as a mask, may go into all of them. Layers keep their names and weights. Train the model afterwards,
+    best with a `Distiller` and the old model as teacher.
+
+    Example:
+
+    ```python
+    student = tfopt.drop_layers(teacher, keep=0.5)     # every other encoder layer
+    student = tfopt.drop_layers(teacher, keep=[0, 5])  # the first and the last of six
+    ```
+
+    Args:
+        model: a Functional or Sequential Keras 3 model; it stays as it is.
+        keep: float in (0, 1), the share of the blocks of each run that stays, evenly spaced from the first on, at least one; or a
+            list of the numbers of those that stay, counted from 0 over all runs.
+
+    Returns:
+        keras.Model.
+
+    Raises:
+        ArgumentError: nothing repeats in the model, or `keep` is no such share or list; the message lists the blocks.
+
+    Source: Sanh et al., DistilBERT, arXiv:1910.01108.
+    """
+    if not is_functional(model):
+        what = surgery.describe(model) if hasattr(model, "name") else type(model).__name__
+        raise ArgumentError(f"drop_layers needs a Functional Keras 3 model, or a Sequential one that is built. Received: {what}.")
+    graph = Graph(model)
+    runs = _find_runs(graph.calls)
+    if not runs:
+        raise ArgumentError(f"the model must have blocks that repeat. Received: {surgery.describe(model)}, in which none does.")
+    dropped = _choose(keep, runs)
+    skipped = {id(call): block for block in dropped for call in block.calls}
+    unused = {id(call.layer) for call in graph.calls if id(call) in skipped}
+    unused -= {id(call.layer) for call in graph.calls if id(call) not in skipped}
+    now = {}  # id of a tensor that comes into a dropped block -> what stands for it in the new model
+
+    def make(layer):
+        return keras.layers.Identity() if id(layer) in unused else None  # which is not called
+
+    def call(each, layer, args, kwargs):
+        block = skipped.get(id(each))
+        if block is None:
+            return layer(*args, **kwargs)
+        old, new = (keras.tree.flatten(values) for values in ((each.args, each.kwargs), (args, kwargs)))
+        now.update({id(one): other for one, other in zip(old, new, strict=True) if one is block.incoming})
+        return keras.tree.map_structure(
+            lambda tensor: now[id(block.incoming)] if tensor is block.outgoing else tensor, each.outputs
+        )
+
+    return graph.replay(make, call=call)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """Calls that repeat, the one tensor that comes from before them, and the one that leaves them."""
+
+    calls: list
+    incoming: object
+    outgoing: object
+
+
+def _choose(keep, runs):
+    """The blocks that go."""
+    blocks = [block for run in runs for block in run]
+    listed = "; ".join(f"{number}: {_text(block)}" for number, block in enumerate(blocks))
+    if isinstance(keep, float) and 0 < keep < 1:
+        kept = []
+        for run in runs:
+            count = max(1, round(keep * len(run)))
+            kept += [run[index * len(run) // count] for index in range(count)]
+    elif isinstance(keep, list | tuple) and all(type(each) is int and 0 <= each < len(blocks) for each in keep) and keep:
+        kept = [blocks[index] for index in keep]
+    else:
+        raise ArgumentError(
+            f"`keep` must be a float between 0 and 1, or a list of numbers from 0 to {len(blocks) - 1}. Received: {keep!r}. The "
+            f"blocks are {listed}."
+        )
+    dropped = [block for block in blocks if not any(block is each for each in kept)]
+    if not dropped:
+        raise ArgumentError(f"`keep` must leave blocks out. Received: {keep!r}, which keeps all of {listed}.")
+    return dropped
+
+
+def _text(block):
+    names = [call.layer.name for call in block.calls]
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+def _find_runs(calls):
+    """Lists of `_Block`s, in the order of the model; the run that covers most comes first into question."""
+    signatures = [_signature(call) for call in calls]
+    free, runs = [True] * len(calls), []
+    while True:
+        best = None
+        for period in range(1, len(calls) // 2 + 1):
+            for start in range(len(calls) - 2 * period + 1):
+                run = _run_at(calls, signatures, free, start, period)
+                # Of equal ones the shortest blocks, and of these the last to begin: what comes before a block, such as a
+                # normalization, may look like the end of one.
+                if run and (best is None or (len(run) * period, -period) >= best[:2]):
+                    best = len(run) * period, -period, start, run
+        if best is None:
+            return [run for _, run in sorted(runs, key=lambda pair: pair[0])]
+        length, _, start, run = best
+        free[start : start + length] = [False] * length
+        runs.append((start, run))
+
+
+def _run_at(calls, signatures, free, start, period):
+    """The longest run of blocks of `period` calls that begins at `start`, or None."""
+    count = 1
+    while True:
+        first = start + count * period
+        same = signatures[first : first + period] == signatures[start : start + period] and first + period <= len(calls)
+        if not same or not all(free[start : first + period]):
+            break
+        count += 1
+    for length in range(count, 1, -1):
+        run = _connect(calls, start, period, length)
+        if run:
+            return run
+    return None
+
+
+def _connect(calls, start, period, count):
+    """The blocks, if each takes one tensor from the one before it, and gives one away."""
+    parts = [calls[start + index * period : start + (index + 1) * period] for index in range(count)]
+    made = [{id(tensor): place for place, tensor in enumerate(_outputs(part))} for part in parts]
+    patterns, incoming, common = [], [], None
+    for part, own in zip(parts, made, strict=True):
+        taken = [tensor for call in part for tensor in call.inputs]
+        patterns.append([own.get(id(tensor)) for tensor in taken])
+        outside = {id(tensor): tensor for tensor in taken if id(tensor) not in own}
+        incoming.append(outside)
+        common = set(outside) if common is None else common & set(outside)
+    if any(pattern != patterns[0] for pattern in patterns):
+        return None
+    trunks = []
+    for outside in incoming:
+        rest = [tensor for name, tensor in outside.items() if name not in common]
+        if len(rest) != 1:
+            return None
+        trunks.append(rest[0])
+    places = {made[index].get(id(trunks[index + 1])) for index in range(count - 1)}
+    if len(places) != 1 or None in places:
+        return None
+    (place,) = places
+    trunks.append(_outputs(parts[-1])[place])
+    inside = {id(call) for part in parts for call in part}
+    shapes = {(tuple(tensor.shape), tensor.dtype) for tensor in trunks}
+    for index, part in enumerate(parts):
+        own = {id(call) for call in part}
+        private = {name for name in made[index] if name != id(trunks[index + 1])}
+        users = (call for call in calls if id(call) not in own)
+        if any(id(tensor) in private for call in users for tensor in call.inputs):
+            return None
+    # A tensor between two blocks is used by the next alone: else what is left out would be used elsewhere.
+    between = {id(tensor) for tensor in trunks[1:-1]}
+    others = (call for call in calls if id(call) not in inside)
+    if len(shapes) != 1 or any(id(tensor) in between for call in others for tensor in call.inputs):
+        return None
+    return [_Block(part, *trunks[index : index + 2]) for index, part in enumerate(parts)]
+
+
+def _outputs(part):
+    return [tensor for call in part for tensor in keras.tree.flatten(call.outputs)]
+
+
+def _signature(call):
+    layer = call.layer
+    shapes = [tuple(weight.shape) for weight in getattr(layer, "weights", ())]
+    config = layer.get_config() if hasattr(layer, "weights") else {}
+    arguments = [value for value in keras.tree.flatten((call.args, call.kwargs)) if not isinstance(value, keras.KerasTensor)]
+    inputs = [(tuple(tensor.shape), str(tensor.dtype)) for tensor in call.inputs]
+    return type(layer).__name__, shapes, inputs, repr(arguments), json.dumps(_without_names(config), sort_keys=True, default=str)
+
+
+def _without_names(value):
+    if isinstance(value, dict):
+        return {key: _without_names(each) for key, each in value.items() if key not in _NAMES}
+    return [_without_names(each) for each in value] if isinstance(value, list | tuple) else value
