@@ -33,6 +33,21 @@ def test_evaluation_is_that_of_the_file_and_the_file_is_the_model(history_and_mo
     np.testing.assert_allclose(history["val_int8_accuracy"], history["val_accuracy"][1::2], atol=1e-6)
 
 
+def test_half_precision_is_rebuilt_under_float32():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        qat = tfopt.quantize_aware(
+            keras.Sequential([keras.Input((6, 4)), keras.layers.Flatten(), keras.layers.Dense(3, name="class")])
+        )
+        qat.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"], jit_compile=False)
+        history = qat.fit(X, Y, verbose=0, callbacks=[tfopt.Int8Evaluation((X, Y))]).history
+    finally:
+        keras.config.set_dtype_policy("float32")
+    result = tfopt.convert(qat, validation_data=(X, Y), runs=3)
+    assert result.check.passed and result.check.outputs[0].most_error_lsb <= 1
+    assert result.check.accuracy == pytest.approx(history["val_int8_accuracy"][0], abs=1e-6)
+
+
 def test_converts_without_data_and_compares_with_both_models(history_and_model, model):
     result = tfopt.convert(history_and_model[1], validation_data=(X, Y), float_model=model, runs=3)
     assert result.check.passed, result.check.reasons

@@ -3,7 +3,7 @@
 import keras
 
 from tfopt import surgery
-from tfopt.conversion import check, isolation
+from tfopt.conversion import check, float32, isolation
 from tfopt.conversion.convert import export_in_child
 from tfopt.conversion.interpreter import Interpreter
 from tfopt.conversion.prepare import prepare
@@ -64,7 +64,8 @@ class Int8Evaluation(keras.callbacks.Callback):
             self._child = None
 
     def _evaluate(self):
-        prepared = prepare(surgery.shipped(self.model), self._representative, self._data, self._settings)
+        model = float32.as_float32(surgery.shipped(self.model))
+        prepared = prepare(model, self._representative, self._data, self._settings)
         wanted = {"int8": ("int8", "int8", "default")}
         files = export_in_child(self._child, self._settings.timeout, prepared.traced, wanted, prepared.drawn, (), (), None)
         ((_, content, _),) = files

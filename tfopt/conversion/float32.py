@@ -6,6 +6,7 @@ from tfopt import legacy, surgery
 from tfopt.errors import ArgumentError
 
 _LOW_PRECISION = re.compile("(mixed_)?b?float16")
+_REBUILT = ("Functional", "Model", "QuantizedModel", "Sequential")  # from their configuration, layer by layer
 
 
 def low_precision_layers(model):
@@ -28,7 +29,7 @@ def as_float32(model):
     low = low_precision_layers(model)
     if not low:
         return model
-    if not (hasattr(model, "layers") and type(model).__name__ in ("Functional", "Sequential", "Model")):
+    if not (hasattr(model, "layers") and type(model).__name__ in _REBUILT):
         raise _refusal(low[0])
     custom = {type(layer).__name__: type(layer) for layer in surgery.walk_layers(model) if _is_custom(layer)}
     try:
