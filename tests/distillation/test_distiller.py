@@ -26,7 +26,7 @@ def net(channels, name, activation=None, classes=4):
     return keras.Model(image, layers.Dense(classes, activation=activation, name="class")(x), name=name)
 
 
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable("tests.distillation")
 class Subclassed(keras.Model):
     def __init__(self, channels=6, **kwargs):
         super().__init__(**kwargs)

@@ -78,7 +78,7 @@ class Distiller(keras.Model):
         self._owns_teacher = False
         if all(getattr(model, "inputs", None) for model in (student, teacher)):
             guards.check_inputs(student, teacher)
-            self._connect(student.input)
+            self._connect(guards.inputs_of(student))
 
     @property
     def teacher(self):
@@ -108,7 +108,8 @@ class Distiller(keras.Model):
         has_loss = self.loss is not None and (weight > 0 or y is not None)
         student_loss = super().compute_loss(x, y, y_pred, sample_weight, training) if has_loss else ops.zeros(())
         own, *others = parts.trackers
-        own.update_state(student_loss)
+        replicas = self.distribute_strategy.num_replicas_in_sync  # whose gradients are summed: Keras divides its loss by it
+        own.update_state(student_loss * replicas)
         if weight == 1:
             return student_loss
         said = parts.state.said or caching.pack(*parts.taught(x, training=False))
@@ -119,7 +120,7 @@ class Distiller(keras.Model):
             value = self._term(loss, taught, y, y_pred, parts.state.features, sample_weight)
             tracker.update_state(value)
             total += scale * value
-        return weight * student_loss + (1.0 - weight) * total
+        return weight * student_loss + (1.0 - weight) * total / replicas
 
     def train_step(self, data):
         """A step of `fit`; with a cache the inputs come with what the teacher said."""

@@ -51,6 +51,11 @@ def check_inputs(student, teacher):
         raise ArgumentError(f"student and teacher must take the same inputs. Received: {shapes[0]} and {shapes[1]}.")
 
 
+def inputs_of(model):
+    """The symbolic inputs of a model, in their structure; `Sequential.input` is there only once it was called."""
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+
 def check_outputs(loss, outputs, targets):
     """Raises `ArgumentError` if the models do not have as many outputs."""
     if len(outputs) != len(targets):
@@ -128,7 +133,7 @@ def _few(arrays, teacher):
         return tree.map_structure(lambda array: keras.ops.convert_to_tensor(array[:SAMPLES]), arrays)
     if not getattr(teacher, "inputs", None) or any(None in tensor.shape[1:] for tensor in teacher.inputs):
         return None
-    return tree.map_structure(lambda tensor: keras.ops.zeros((SAMPLES, *tensor.shape[1:]), tensor.dtype), teacher.input)
+    return tree.map_structure(lambda tensor: keras.ops.zeros((SAMPLES, *tensor.shape[1:]), tensor.dtype), inputs_of(teacher))
 
 
 def _are_probabilities(output):
