@@ -55,6 +55,12 @@ FLOORS = {
     "tfopt.distillation.drop_layers": 2.0,
     "tfopt.distillation.cache": 2.2,
     "tfopt.distillation.distiller": 2.3,
+    "tfopt.distribution": 0,
+    "tfopt.distribution.warden": 0.1,
+    "tfopt.distribution.output": 0.1,
+    "tfopt.distribution.rendezvous": 0.1,
+    "tfopt.distribution.workers": 0.2,
+    "tfopt.distribution.launch": 0.3,
     "tfopt.conversion.environment": 3.0,
     "tfopt.conversion.isolation": 3.0,
     "tfopt.conversion.signature": 3.0,
@@ -195,7 +201,7 @@ def test_stage_packages_hold_a_docstring_only():
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["convert"], ["check"], ["benchmark"], ["inspect"], ["prune"], ["demo"]],
+    [[], ["convert"], ["check"], ["benchmark"], ["inspect"], ["prune"], ["demo"], ["launch"]],
     ids=lambda names: " ".join(names) or "tfopt",
 )
 def test_help_is_light(arguments):

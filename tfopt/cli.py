@@ -70,7 +70,7 @@ def cli():
     """Compress Keras models and ship them as verified int8 TFLite files.
 
     Exit codes: 0 all is well, 1 the check failed, 2 bad usage or input, 3 the converter failed, 70 a bug in tfopt,
-    130 interrupted.
+    130 interrupted; of launch, that of the script.
     """
 
 
@@ -213,6 +213,24 @@ def demo(output, as_json, quiet, verbose):
     )  # fmt: skip
     terminal.show(report, lambda report: terminal.demo(folder, report), as_json=as_json, quiet=quiet)
     sys.exit(0 if report["check"]["passed"] else 1)
+
+
+@cli.command(context_settings={"allow_interspersed_args": False})  # a dash behind the script is the script's
+@click.option("-n", "--workers", type=int, default=1, show_default=True, help="Workers to start on this machine.")
+@click.option("--threads-per-worker", type=int, metavar="N", help="Threads of each; CPUs are given out accordingly.")
+@click.option("--max-restarts", type=int, default=0, show_default=True, help="Times to start all again after a failure.")
+@click.option("-m", "--module", is_flag=True, help="SCRIPT is the name of a module.")
+@click.argument("script")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def launch(**job):
+    """Run a training script as several workers, each with its TF_CONFIG; all end when one fails.
+
+    \b
+    tfopt launch -n 2 --threads-per-worker 1 train.py --epochs 3
+    """
+    from tfopt.distribution import launch
+
+    sys.exit(launch.run(launch.Job(**job)))
 
 
 def main():

@@ -35,3 +35,7 @@ class ConversionError(TfoptError):
 
 class PruningError(TfoptError):
     """Pruning cannot reach or hold its sparsity."""
+
+
+class LaunchError(TfoptError):
+    """A job of several workers cannot be started as asked for."""
