@@ -212,7 +212,7 @@ def _matches(argument, pattern, layers):
 
 
 def output_layers(model):
-    """The layers with weights that make `model`'s outputs: from each output back to the first one.
+    """The layers with weights of rank 2 or more that make `model`'s outputs: from each output back to the first one.
 
     Args:
         model: a Keras 3 or Keras 2 model that is built. Of a subclassed one, whose graph is not known, the last layer counts.
@@ -225,7 +225,7 @@ def output_layers(model):
     producers = {id(tensor): operation for operation in _operations(model) for tensor in _tensors_of(operation, "output")}
     for tensor in outputs:
         operation = producers.get(id(tensor))
-        while operation is not None and not getattr(operation, "weights", None):
+        while operation is not None and all(len(weight.shape) < 2 for weight in getattr(operation, "weights", ())):
             inputs = _tensors_of(operation, "input")
             operation = producers.get(id(inputs[0])) if inputs else None
         if operation is not None:

@@ -1,34 +1,40 @@
-"""What a small student gains from a teacher on Fashion-MNIST: logits, and features and logits, against training alone.
+"""What a small student gains from a teacher on Fashion-MNIST, and what pruning, QAT and distillation in one fit cost it.
 
     python tools/accuracy_distillation.py [--work FOLDER] [--data FOLDER] [--epochs 10] [--seeds 3] [--threads N] [--jobs N]
 
 The data are those of Debian's package `dataset-fashion-mnist` (`--data`: a folder with the four idx files in gzip). For each seed
 the ResNet of `accuracy_pruning.py` (309,418 parameters) trains on the first 20,000 training images, without augmentation, with Adam
 and a cosine decay. A student with less than a tenth of its parameters then trains from one initialization on the same images in the
-same order, for as many epochs: alone, with the teacher's logits, and with the outputs of its last block as well. Accuracies are
-those on the 10,000 test images after the last epoch; no epoch is chosen.
+same order, for as many epochs: alone, with the teacher's logits, and with the outputs of its last block as well.
 
-The work goes on where it stopped: FOLDER/results.jsonl has a line for each run, and a run that is there is not repeated; the
-teachers are beside it. The table is printed at the end: mean, minimum and maximum over the seeds, and the gain over the student
-alone of the same seed, in points. `--table` prints what is there and trains nothing.
+The other rows begin with the student that was trained alone, train for as many epochs again at half the rate, and become int8
+files: "all" in one `fit` prunes to 80 % zeros over all kernels but that of the output layer, rounds as the file will (QAT), and
+distils the logits. Then each of the three is left out; without QAT the ranges come from 200 training images. A run fails if its
+file is not int8 throughout, or after QAT does not have the zeros of the model, to the weight. Accuracies are those on the 10,000
+test images, of the file where there is one, after the last epoch; no epoch is chosen.
+
+The work goes on where it stopped: FOLDER/results.jsonl has a line for each run, and a run that is there is not repeated; models
+that others begin with are beside it. The table is printed at the end: mean, minimum and maximum over the seeds, and the gain over
+the student alone of the same seed, in points. `--table` prints what is there and trains nothing.
 """
 
-import argparse
-import concurrent.futures
 import json
-import os
-import pathlib
 import statistics
-import subprocess
 import sys
 import time
 
-from accuracy_pruning import BATCH, IMAGES, LEARNING_RATE, PACKAGE, find_data, load, make_model
+from accuracy_pruning import BATCH, IMAGES, LEARNING_RATE, find_data, load, make_model
+from accuracy_qat import count_zeros
+from resumable_runs import complete, limit_threads, make_parser
 
 TEACHER, ALONE, LOGITS, BOTH = "teacher", "student alone", "logits", "features and logits"
-WHATS = (TEACHER, ALONE, LOGITS, BOTH)
+ALL, STEPS = "all: pruned 80 %, QAT, logits, int8", ("pruning", "QAT", "distillation")
+ONE_FIT = {ALL: set(STEPS), **{f"all without {step}": set(STEPS) - {step} for step in STEPS}}
+WHATS = (TEACHER, ALONE, LOGITS, BOTH, *ONE_FIT)
 CHANNELS = (12, 24, 36)
 TEMPERATURE, STUDENT_LOSS_WEIGHT, FEATURE_WEIGHT = 4.0, 0.1, 0.5
+SPARSITY, TUNING_RATE, REPRESENTATIVE = 0.8, LEARNING_RATE / 2, 200
+MOST_ERROR_LSB, LEAST_AGREEMENT = 2, 0.995  # of the file, to the QAT student
 
 
 def make_student(keras):
@@ -45,48 +51,88 @@ def make_student(keras):
     return keras.Model(image, layers.Dense(10, name="class")(x))
 
 
-def run_one(what, seed, arguments):
+def fit(model, x, y, rate, arguments, seed, callbacks=()):
+    """Trains a model or a distiller; the batches of a seed are the same for all."""
+    import keras
+
+    schedule = keras.optimizers.schedules.CosineDecay(rate, arguments.epochs * -(-len(x) // BATCH))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(schedule), loss, metrics=["accuracy"])
+    keras.utils.set_random_seed(seed)
+    model.fit(x, y, batch_size=BATCH, epochs=arguments.epochs, verbose=0, callbacks=list(callbacks))
+
+
+def run_one(run, arguments):
     """Trains one configuration in this process and returns its result, a dict."""
     import keras
-    import tensorflow as tf
 
     import tfopt
 
-    if arguments.threads:
-        tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+    limit_threads(arguments.threads)
+    what, seed = run["what"], run["seed"]
     (x, y), test = load(arguments.data)
     x, y = x[: arguments.images], y[: arguments.images]
-    path = arguments.work / f"teacher-{seed}-{arguments.images}x{arguments.epochs}.keras"
+    paths = {
+        name: arguments.work / f"{name.partition(' ')[0]}-{seed}-{arguments.images}x{arguments.epochs}.keras"
+        for name in (TEACHER, ALONE)
+    }
     start = time.perf_counter()
     keras.utils.set_random_seed(seed)
-    if what == TEACHER:
-        model = trained = make_model(keras)
+    if what in ONE_FIT:
+        student = keras.saving.load_model(paths[ALONE], compile=False)
+        if "QAT" in ONE_FIT[what]:
+            student = tfopt.quantize_aware(student)
     else:
-        model = trained = make_student(keras)
-    if what in (LOGITS, BOTH):
+        student = make_model(keras) if what == TEACHER else make_student(keras)
+    trained = student
+    if what in (LOGITS, BOTH) or "distillation" in ONE_FIT.get(what, ()):
         losses, weights = [tfopt.LogitsDistillation(TEMPERATURE)], [1.0]
         if what == BOTH:
             losses.append(tfopt.FeatureDistillation("block2b_relu", "block128_relu2"))
             weights.append(FEATURE_WEIGHT)
         trained = tfopt.Distiller(
-            model,
-            keras.saving.load_model(path, compile=False),
+            student,
+            keras.saving.load_model(paths[TEACHER], compile=False),
             distillation_losses=losses,
             distillation_loss_weights=weights,
             student_loss_weight=STUDENT_LOSS_WEIGHT,
             cache="memory",
         )
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, arguments.epochs * -(-len(x) // BATCH))
-    trained.compile(keras.optimizers.Adam(schedule), loss, metrics=["accuracy"])
-    keras.utils.set_random_seed(seed)  # the same order of samples for all
-    trained.fit(x, y, batch_size=BATCH, epochs=arguments.epochs, verbose=0)
-    seconds = time.perf_counter() - start
-    if what == TEACHER:
-        model.save(path, include_optimizer=False)
-    accuracy = trained.evaluate(*test, batch_size=500, verbose=0, return_dict=True)["accuracy"]
-    return {"accuracy": accuracy, "parameters": model.count_params(), "seconds": round(seconds, 1)}
+    callbacks = []
+    if "pruning" in ONE_FIT.get(what, ()):
+        callbacks = [tfopt.PruningCallback(tfopt.PolynomialDecay(SPARSITY, end=0.5), scope="global")]
+    fit(trained, x, y, TUNING_RATE if what in ONE_FIT else LEARNING_RATE, arguments, seed, callbacks)
+    if what in ONE_FIT:
+        result = convert_one(student, ONE_FIT[what], x, test, arguments, seed)
+    else:
+        result = {"accuracy": trained.evaluate(*test, batch_size=500, verbose=0, return_dict=True)["accuracy"]}
+        if what in paths:
+            student.save(paths[what], include_optimizer=False)
+    # What rounds has variables of its own, which are no parameters of the file.
+    parameters = (tfopt.strip_quantization(student) if "QAT" in ONE_FIT.get(what, ()) else student).count_params()
+    return {**result, "parameters": int(parameters), "seconds": round(time.perf_counter() - start, 1)}
+
+
+def convert_one(student, steps, x, test, arguments, seed):
+    """What the int8 file of a student computes and holds, a dict."""
+    import tfopt
+
+    options = {} if "QAT" in steps else {"representative_data": x, "samples": REPRESENTATIVE, "seed": seed}
+    result = tfopt.convert(student, validation_data=test, batch_size=500, threads=arguments.threads or 1, runs=1, **options)
+    check = result.check
+    if check.structure.quantization != "int8" or check.structure.float_ops:
+        sys.exit(f"the file is not int8: {'; '.join(check.reasons)}")
+    made = {"accuracy": check.accuracy, "bytes": len(result.tflite)}
+    if "QAT" in steps:
+        numbers = check.outputs[0]
+        made |= {"most_error_lsb": numbers.most_error_lsb, "agreement": numbers.agreement}
+    if "pruning" in steps:
+        kernels = [weight for weight in tfopt.sparsity_report(student).weights if "class" not in weight.name]
+        made["sparsity"] = sum(weight.zeros for weight in kernels) / sum(weight.parameters for weight in kernels)
+    if {"pruning", "QAT"} <= steps:  # in the file there are more: what is below half a step of its scale is rounded to zero
+        student = tfopt.strip_quantization(student)
+        made |= count_zeros(student, result.tflite, arguments.work / f"{'-'.join(sorted(steps))}-{seed}.tflite")
+    return made
 
 
 def gains(accuracies, what, other):
@@ -97,17 +143,18 @@ def gains(accuracies, what, other):
 def print_table(results):
     """Prints mean, minimum and maximum of each configuration, its gain, and whether that is what was hoped for."""
     accuracies = {what: {each["seed"]: 100 * each["accuracy"] for each in results if each["what"] == what} for what in WHATS}
-    print("| what | parameters | seeds | accuracy, mean | min..max | gain, mean | min..max |")
-    print("|" + " --- |" * 7)
+    print("| what | parameters | zeros | seeds | accuracy, mean | min..max | gain, mean | min..max |")
+    print("|" + " --- |" * 8)
     for what in WHATS:
-        own = accuracies[what].values()
+        own, runs = accuracies[what].values(), [each for each in results if each["what"] == what]
         if not own:
             continue
-        parameters = next(each["parameters"] for each in results if each["what"] == what)
-        cells = [what, f"{parameters:,}", len(own), f"{statistics.mean(own):.2f} %", f"{min(own):.2f}..{max(own):.2f}", "", ""]
-        points = gains(accuracies, what, ALONE) if what in (LOGITS, BOTH) else []
+        zeros = [100 * each["sparsity"] for each in runs if "sparsity" in each]
+        cells = [what, f"{runs[0]['parameters']:,}", f"{statistics.mean(zeros):.2f} %" if zeros else "", len(own)]
+        cells += [f"{statistics.mean(own):.2f} %", f"{min(own):.2f}..{max(own):.2f}", "", ""]
+        points = gains(accuracies, what, ALONE) if what not in (TEACHER, ALONE) else []
         if points:
-            cells[5:] = [f"{statistics.mean(points):+.2f}", f"{min(points):+.2f}..{max(points):+.2f}"]
+            cells[6:] = [f"{statistics.mean(points):+.2f}", f"{min(points):+.2f}..{max(points):+.2f}"]
         print(f"| {' | '.join(map(str, cells))} |")
     points, between = gains(accuracies, LOGITS, ALONE), gains(accuracies, BOTH, LOGITS)
     if points:
@@ -117,56 +164,29 @@ def print_table(results):
         mean, spread = statistics.mean(between), max(points) - min(points)
         words = f"features and logits are {mean:+.2f} points above logits, and the gain spreads over {spread:.2f}"
         print(f"{words}: {'ok' if mean >= -spread else 'MISSED'}")
+    of_files = [each for each in results if "agreement" in each]
+    if of_files:
+        most, least = max(each["most_error_lsb"] for each in of_files), min(each["agreement"] for each in of_files)
+        is_met = most <= MOST_ERROR_LSB and least >= LEAST_AGREEMENT
+        words = f"{len(of_files)} files are at worst {most:g} LSB from the QAT student, and agree with it on {100 * least:.2f} %"
+        print(f"{words}: {'ok' if is_met else 'MISSED'}")
 
 
 def main():
     """Trains what is missing and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("accuracy_distillation"))
-    parser.add_argument("--data", type=pathlib.Path, help=f"default: where Debian's {PACKAGE} put them")
+    parser = make_parser(__doc__, "accuracy_distillation", epochs=10)
     parser.add_argument("--images", type=int, default=IMAGES, help="of training")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="of TensorFlow, in one op; default: its own")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--table", action="store_true", help="print the table of the runs that are there")
-    parser.add_argument("--one", nargs=2, metavar=("WHAT", "SEED"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.data = arguments.data or find_data()
     if arguments.one:
-        print(json.dumps(run_one(arguments.one[0], int(arguments.one[1]), arguments)))
+        print(json.dumps(run_one(arguments.one, arguments)))
         return
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    path = arguments.work / "results.jsonl"
     common = {"images": arguments.images, "epochs": arguments.epochs}
-    wanted = [{"what": what, "seed": seed, **common} for what in WHATS for seed in range(arguments.seeds)]
-    there = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    results = [each for each in there if {name: each[name] for name in wanted[0]} in wanted]
-    known = [{name: each[name] for name in wanted[0]} for each in results]
-    missing = [] if arguments.table else [run for run in wanted if run not in known]
-    for is_teacher in (True, False):  # the teachers come first
-        with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-            runs = [run for run in missing if (run["what"] == TEACHER) == is_teacher]
-            for future in concurrent.futures.as_completed(pool.submit(run_child, run, arguments) for run in runs):
-                result = future.result()
-                with path.open("a") as file:
-                    file.write(json.dumps(result) + "\n")
-                results.append(result)
-                words = f"{result['what']}, seed {result['seed']}: accuracy {100 * result['accuracy']:.2f} %"
-                print(f"{words}, {result['seconds']:.0f} s", file=sys.stderr, flush=True)
-    print_table(results)
-
-
-def run_child(run, arguments):
-    """The result of one configuration, made in a process of its own."""
-    command = [sys.executable, __file__, "--work", arguments.work, "--data", arguments.data, "--images", arguments.images]
-    command += ["--epochs", arguments.epochs, "--one", run["what"], run["seed"]]
-    command += ["--threads", arguments.threads] if arguments.threads else []
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    finished = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
-    if finished.returncode:
-        raise SystemExit(f"{run['what']}, seed {run['seed']} failed:\n{finished.stderr[-3000:]}")
-    return run | json.loads(finished.stdout.splitlines()[-1])
+    stages = [
+        [{"what": what, "seed": seed, **common} for seed in range(arguments.seeds) for what in stage]
+        for stage in ((TEACHER, ALONE), (LOGITS, BOTH, *ONE_FIT))
+    ]
+    print_table(complete(arguments, stages))
 
 
 if __name__ == "__main__":

@@ -14,16 +14,15 @@ is printed at the end: mean, minimum and maximum over the seeds, and the drop ag
 in points. `--table` prints what is there and trains nothing.
 """
 
-import argparse
-import concurrent.futures
 import gzip
 import json
-import os
 import pathlib
 import statistics
 import subprocess
 import sys
 import time
+
+from resumable_runs import complete, limit_threads, make_parser
 
 SPARSITIES = {"dense": None, "80 %": 0.8, "90 %": 0.9}
 KERASES = ("Keras 3", "tf_keras")
@@ -89,14 +88,13 @@ def make_model(keras):
     return keras.Model(image, layers.Dense(10, name="class")(x))
 
 
-def train_one(kind, sparsity, seed, arguments):
+def train_one(run, arguments):
     """Trains one configuration in this process and returns its result, a dict."""
     import keras
     import tensorflow as tf
 
-    if arguments.threads:
-        tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+    limit_threads(arguments.threads)
+    kind, sparsity, seed = run["keras"], SPARSITIES[run["sparsity_wanted"]], run["seed"]
     (x_train, y_train), (x_test, y_test) = load(arguments.data)
     x_train, y_train = x_train[:IMAGES], y_train[:IMAGES]
     keras.utils.set_random_seed(seed)
@@ -186,54 +184,19 @@ def print_table(results):
 
 def main():
     """Trains what is missing and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("accuracy_pruning"))
-    parser.add_argument("--data", type=pathlib.Path, help=f"default: where Debian's {PACKAGE} put them")
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="of TensorFlow, in one op; default: its own")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--table", action="store_true", help="print the table of the runs that are there")
-    parser.add_argument("--one", nargs=3, metavar=("KERAS", "SPARSITY", "SEED"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = make_parser(__doc__, "accuracy_pruning", epochs=12).parse_args()
     arguments.data = arguments.data or find_data()
     if arguments.one:
-        kind, name, seed = arguments.one
-        print(json.dumps(train_one(kind, SPARSITIES[name], int(seed), arguments)))
+        print(json.dumps(train_one(arguments.one, arguments)))
         return
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    path = arguments.work / "results.jsonl"
-    results = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    results = [result for result in results if result["epochs"] == arguments.epochs and result["seed"] < arguments.seeds]
-    wanted = [(kind, name, seed) for seed in range(arguments.seeds) for kind in KERASES for name in SPARSITIES]
-    wanted.sort(key=lambda run: run[:2] == ("tf_keras", "dense"))  # least needed, so last
-    there = {(result["keras"], result["sparsity_wanted"], result["seed"]) for result in results}
-    missing = [] if arguments.table else [run for run in wanted if run not in there]
-    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        for future in concurrent.futures.as_completed(pool.submit(run_child, *run, arguments) for run in missing):
-            result = future.result()
-            with path.open("a") as file:
-                file.write(json.dumps(result) + "\n")
-            results.append(result)
-            print(
-                f"{result['keras']}, {result['sparsity_wanted']}, seed {result['seed']}: "
-                f"accuracy {100 * result['accuracy']:.2f} %, zeros {100 * result['sparsity']:.2f} %, {result['seconds']:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
-    print_table(results)
-
-
-def run_child(kind, name, seed, arguments):
-    """The result of one configuration, trained in a process of its own: tfmot changes the process that imports it."""
-    command = [sys.executable, __file__, "--data", arguments.data, "--epochs", arguments.epochs, "--one", kind, name, seed]
-    command += ["--threads", arguments.threads] if arguments.threads else []
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    finished = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
-    if finished.returncode:
-        raise SystemExit(f"{kind}, {name}, seed {seed} failed:\n{finished.stderr[-3000:]}")
-    run = {"keras": kind, "sparsity_wanted": name, "seed": seed, "epochs": arguments.epochs}
-    return run | json.loads(finished.stdout.splitlines()[-1])
+    runs = [
+        {"keras": kind, "sparsity_wanted": name, "seed": seed, "epochs": arguments.epochs}
+        for seed in range(arguments.seeds)
+        for kind in KERASES
+        for name in SPARSITIES
+    ]
+    runs.sort(key=lambda run: (run["keras"], run["sparsity_wanted"]) == ("tf_keras", "dense"))  # least needed, so last
+    print_table(complete(arguments, [runs]))
 
 
 if __name__ == "__main__":

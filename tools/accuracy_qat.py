@@ -19,19 +19,15 @@ model of the same seed, in points. `--table` prints what is there and trains not
 minutes with `--images 600 --epochs 1 --tune 1 --seeds 1`.
 """
 
-import argparse
-import concurrent.futures
 import json
 import math
-import os
-import pathlib
 import re
 import statistics
-import subprocess
 import sys
 import time
 
-from accuracy_pruning import PACKAGE, find_data, load
+from accuracy_pruning import find_data, load
+from resumable_runs import complete, limit_threads, make_parser
 
 BATCH = 64
 IMAGES = 20_000  # of the 60,000: the nets then converge in a few minutes
@@ -149,16 +145,14 @@ def keras3_activations():
     return {"hard_sigmoid": hard_sigmoid, "hard_silu": hard_silu}
 
 
-def run_one(net, what, seed, arguments):
+def run_one(run, arguments):
     """Trains and converts one configuration in this process and returns its result, a dict."""
     import keras
-    import tensorflow as tf
 
     import tfopt
 
-    if arguments.threads:
-        tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+    limit_threads(arguments.threads)
+    net, what, seed = run["net"], run["what"], run["seed"]
     (x, y), test = load(arguments.data)
     x, y = x[: arguments.images], y[: arguments.images]
     keras.utils.set_random_seed(seed)
@@ -295,66 +289,27 @@ def shorten(words):
     return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", words.partition(". ")[0])
 
 
-def identity(net, what, seed, arguments):
-    """What tells a run from others: the fields of its line in the results."""
-    tune = arguments.tune if what in TUNING_RATES else 0
-    return {"net": net, "what": what, "seed": seed, "images": arguments.images, "epochs": arguments.epochs, "tune": tune}
-
-
 def main():
     """Trains what is missing and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("accuracy_qat"))
-    parser.add_argument("--data", type=pathlib.Path, help=f"default: where Debian's {PACKAGE} put them")
+    parser = make_parser(__doc__, "accuracy_qat", EPOCHS)
     parser.add_argument("--images", type=int, default=IMAGES, help="of training")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="in float")
     parser.add_argument("--tune", type=int, default=TUNING_EPOCHS, help="epochs of QAT")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="of TensorFlow, in one op; default: its own")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--table", action="store_true", help="print the table of the runs that are there")
-    parser.add_argument("--one", nargs=3, metavar=("NET", "WHAT", "SEED"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.data = arguments.data or find_data()
     if arguments.one:
-        net, what, seed = arguments.one
-        print(json.dumps(run_one(net, what, int(seed), arguments)))
+        print(json.dumps(run_one(arguments.one, arguments)))
         return
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    path = arguments.work / "results.jsonl"
-    wanted = [identity(net, what, seed, arguments) for seed in range(arguments.seeds) for net in NETS for what in WHATS]
-    there = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    results = [result for result in there if {name: result[name] for name in wanted[0]} in wanted]
-    known = [{name: result[name] for name in wanted[0]} for result in results]
-    missing = [] if arguments.table else [run for run in wanted if run not in known]
-    for stage in STAGES:  # each begins with the models of the one before
-        runs = [run for run in missing if run["what"] in stage]
-        with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-            for future in concurrent.futures.as_completed(pool.submit(run_child, run, arguments) for run in runs):
-                result = future.result()
-                with path.open("a") as file:
-                    file.write(json.dumps(result) + "\n")
-                results.append(result)
-                found = "refused" if result["accuracy"] is None else f"accuracy {100 * result['accuracy']:.2f} %"
-                print(f"{name_of(result)}: {found}, {result['seconds']:.0f} s", file=sys.stderr, flush=True)
-    print_table(results)
-
-
-def name_of(run):
-    """How messages call a run."""
-    return f"{run['net']}, {run['what']}, seed {run['seed']}"
-
-
-def run_child(run, arguments):
-    """The result of one configuration, made in a process of its own: tfmot changes the process that imports it."""
-    command = [sys.executable, __file__, "--work", arguments.work, "--data", arguments.data, "--images", arguments.images]
-    command += ["--epochs", arguments.epochs, "--tune", arguments.tune, "--one", run["net"], run["what"], run["seed"]]
-    command += ["--threads", arguments.threads] if arguments.threads else []
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    finished = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
-    if finished.returncode:
-        raise SystemExit(f"{name_of(run)} failed:\n{finished.stderr[-3000:]}")
-    return run | json.loads(finished.stdout.splitlines()[-1])
+    common = {"images": arguments.images, "epochs": arguments.epochs}
+    stages = [
+        [
+            {"net": net, "what": what, "seed": seed, **common, "tune": arguments.tune if what in TUNING_RATES else 0}
+            for seed in range(arguments.seeds)
+            for net in NETS
+            for what in stage
+        ]
+        for stage in STAGES  # each begins with the models of the one before
+    ]
+    print_table(complete(arguments, stages))
 
 
 if __name__ == "__main__":

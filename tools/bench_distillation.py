@@ -1,32 +1,33 @@
-"""What an epoch of distillation costs: tfopt without and with a cache, and `keras.distillation`, against the student's own epoch.
+"""What a step of distillation costs: tfopt without and with a cache, and `keras.distillation`, against the student's own step.
 
-    python tools/bench_distillation.py [--rounds 8] [--steps 60] [--threads N]
+    python tools/bench_distillation.py [--rounds 24] [--steps 60] [--threads N]
 
 The teacher is the ResNet of `accuracy_pruning.py` (309,418 parameters, images of 28 x 28, batches of 64), the student that of
 `accuracy_distillation.py`. It trains through `fit` in four ways, in turn, from the same weights: alone, with `tfopt.Distiller`,
-with its cache in memory, and with `keras.distillation.Distiller`; each distils logits at one temperature. A round is two epochs, of
-which the second is timed. A first round is not counted; in it the cache is filled.
+with its cache in memory, and with `keras.distillation.Distiller`; each distils logits at one temperature. A step is timed from the
+end of one batch to the end of the next. Each round begins with another side, so that none always follows the same one. The first
+step of a round and a first round are not counted; in that the cache is filled.
 
-Printed: median, minimum and mean of the epochs of each side, and the ratios to the student alone and to `keras.distillation`.
+Printed: median, minimum and mean of all steps of each side, and the ratios to the student alone and to `keras.distillation`: of
+the medians, with the least and the most of the rounds, and of the minima and means.
 """
 
 import argparse
 import os
 import statistics
 import sys
-import time
 
 from accuracy_distillation import make_student
-from accuracy_pruning import BATCH, make_model
-from bench_pruning import make_data
+from accuracy_pruning import make_model
+from bench_pruning import BATCH, Side, make_data, ratios
 
 ALONE, OURS, CACHED, THEIRS = "student alone", "tfopt", "tfopt, cache", "keras.distillation"
 TEMPERATURE = 4.0
-LIMITS = ((CACHED, ALONE, 1.15), (OURS, THEIRS, 1.0))
+LIMITS = ((CACHED, ALONE, 1.15), (OURS, THEIRS, 1.0), (CACHED, THEIRS, None))
 
 
 def make_sides():
-    """A compiled model of each side, by name."""
+    """The four sides, by name."""
     import keras
 
     import tfopt
@@ -38,7 +39,7 @@ def make_sides():
         students[name] = make_student(keras)
         students[name].set_weights(start.get_weights())
     losses = {"distillation_losses": tfopt.LogitsDistillation(TEMPERATURE)}
-    sides = {
+    models = {
         ALONE: students[ALONE],
         OURS: tfopt.Distiller(students[OURS], teacher, **losses),
         CACHED: tfopt.Distiller(students[CACHED], teacher, cache="memory", **losses),
@@ -46,51 +47,45 @@ def make_sides():
             teacher, students[THEIRS], keras.distillation.LogitsDistillation(temperature=TEMPERATURE)
         ),
     }
-    for model in sides.values():
-        model.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return sides
+    return {name: Side(keras, model, list, set()) for name, model in models.items()}
 
 
-def time_epoch(model, x, y):
-    """Seconds of the second of two epochs."""
-    import keras
-
-    moments = []
-    watch = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: moments.append(time.perf_counter()),
-        on_epoch_end=lambda epoch, logs: moments.append(time.perf_counter()),
-    )
-    model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0, callbacks=[watch])
-    return moments[3] - moments[2]
+def print_tables(sides):
+    """Prints the times in ms, then the ratios and whether they are within their limits."""
+    print(f"\n{'ms of a step':22}{'median':>10}{'minimum':>10}{'mean':>10}")
+    for name, side in sides.items():
+        times = side.times()
+        print(f"{name:22}{statistics.median(times):>10.2f}{min(times):>10.2f}{statistics.mean(times):>10.2f}")
+    print(f"\n{'ratio':36}{'median':>10}{'of rounds':>16}{'minimum':>10}{'mean':>10}")
+    verdicts = []
+    for name, other, limit in LIMITS:
+        median, spread, least, mean = ratios(sides[name], sides[other])
+        print(f"{name + ' / ' + other:36}{median:>10.3f}{spread:>16}{least:>10.3f}{mean:>10.3f}")
+        if limit:
+            verdicts.append(f"{name} / {other}: {median:.3f}, at most {limit} allowed: {'ok' if median <= limit else 'MISSED'}")
+    print("", *verdicts, sep="\n")
 
 
 def main():
     """Runs the benchmark and prints its tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=60, help="of an epoch")
+    parser.add_argument("--rounds", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=60, help="of a round")
     parser.add_argument("--threads", type=int, help="of TensorFlow, in one op; default: its own")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     x, y = make_data(arguments.steps, arguments.threads)
     sides = make_sides()
     print(f"{arguments.rounds} rounds of {arguments.steps} steps, batches of {BATCH}")
-    times = {name: [] for name in sides}
+    names = list(sides)
     for number in range(arguments.rounds + 1):
-        for name, model in sides.items():
-            seconds = time_epoch(model, x, y)
-            print(f"round {number}, {name}: {seconds:.3f} s", file=sys.stderr, flush=True)
-            if number:
-                times[name].append(seconds)
-    print(f"\n{'seconds of an epoch':22}{'median':>10}{'minimum':>10}{'mean':>10}{'to student':>14}{'to keras':>12}")
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    for name, values in times.items():
-        shares = f"{medians[name] / medians[ALONE]:>13.3f}x{medians[name] / medians[THEIRS]:>11.3f}x"
-        print(f"{name:22}{medians[name]:>10.3f}{min(values):>10.3f}{statistics.mean(values):>10.3f}{shares}")
-    print()
-    for name, other, limit in LIMITS:
-        ratio = medians[name] / medians[other]
-        print(f"{name} / {other}: {ratio:.3f}, at most {limit} allowed: {'ok' if ratio <= limit else 'MISSED'}")
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            sides[name].run(x, y)
+            print(f"round {number}, {name}: {statistics.median(sides[name].rounds[-1]):.2f} ms", file=sys.stderr, flush=True)
+            if number == 0:
+                sides[name].rounds.clear()  # warm-up
+    print_tables(sides)
 
 
 if __name__ == "__main__":

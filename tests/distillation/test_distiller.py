@@ -225,21 +225,6 @@ def test_an_interrupted_distillation_is_resumed(tmp_path):
     np.testing.assert_allclose(run(keras.callbacks.BackupAndRestore(tmp_path / "backup")), run(), atol=1e-6)
 
 
-def test_pruning_quantization_and_distillation_in_one_fit():
-    keras.utils.set_random_seed(0)
-    qat = tfopt.quantize_aware(net(8, "student"))
-    made = distiller(qat, distillation_losses=[tfopt.LogitsDistillation(), tfopt.FeatureDistillation("relu", "relu")])
-    callbacks = [tfopt.PruningCallback(tfopt.ConstantSparsity(0.8, begin=0)), tfopt.Int8Evaluation((X, Y))]
-    history = made.fit(X, Y, epochs=3, verbose=0, callbacks=callbacks).history
-    assert history["sparsity"][-1] == pytest.approx(0.8, abs=0.02)
-    assert abs(history["val_int8_accuracy"][-1] - made.evaluate(X, Y, verbose=0, return_dict=True)["accuracy"]) <= 0.02
-    plain = tfopt.strip_quantization(made.student)
-    kernel = plain.get_layer("conv").kernel.numpy()
-    assert (kernel == 0).sum() >= round(0.8 * kernel.size)
-    projector = made.projectors[0].kernel.numpy()
-    assert np.count_nonzero(projector) == projector.size
-
-
 def nan_teacher():
     teacher = net(12, "teacher")
     teacher.get_layer("class").bias.assign([np.nan, 0, 0, 0])
