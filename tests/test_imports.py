@@ -59,6 +59,7 @@ FLOORS = {
     "tfopt.distribution.warden": 0.1,
     "tfopt.distribution.output": 0.1,
     "tfopt.distribution.rendezvous": 0.1,
+    "tfopt.distribution.nodes": 0.2,
     "tfopt.distribution.workers": 0.2,
     "tfopt.distribution.launch": 0.3,
     "tfopt.conversion.environment": 3.0,

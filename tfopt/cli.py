@@ -219,6 +219,9 @@ def demo(output, as_json, quiet, verbose):
 @click.option("-n", "--workers", type=int, default=1, show_default=True, help="Workers to start on this machine.")
 @click.option("--threads-per-worker", type=int, metavar="N", help="Threads of each; CPUs are given out accordingly.")
 @click.option("--max-restarts", type=int, default=0, show_default=True, help="Times to start all again after a failure.")
+@click.option("--nodes", type=int, default=1, show_default=True, help="Machines that run this command, with -n workers each.")
+@click.option("--node-rank", type=int, default=0, show_default=True, help="Number of this machine, from 0 on.")
+@click.option("--coordinator", metavar="HOST:PORT", help="Node 0, for the others; workers use the ports behind this one.")
 @click.option("-m", "--module", is_flag=True, help="SCRIPT is the name of a module.")
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -227,6 +230,7 @@ def launch(**job):
 
     \b
     tfopt launch -n 2 --threads-per-worker 1 train.py --epochs 3
+    tfopt launch --nodes 2 --node-rank 0 --coordinator host0:2222 train.py     (and --node-rank 1 on the other machine)
     """
     from tfopt.distribution import launch
 

@@ -1,78 +1,19 @@
 """`tfopt launch` as whole processes: what workers get, what comes back, and what is left when something dies."""
 
-import contextlib
 import json
 import os
-import pathlib
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import pytest
-
-SCRIPT = pathlib.Path(__file__).with_name("workers_script.py")
-PATIENCE = 20
-
-
-class Launched:
-    """A running `tfopt launch` and what its workers wrote into a folder."""
-
-    def __init__(self, folder, options, environment):
-        self.folder = folder
-        command = [sys.executable, "-m", "tfopt", "launch", *map(str, options)]
-        environment = {"FOLDER": str(folder), **os.environ, **environment}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder
-        )
-
-    def starts(self, workers, restart=0):
-        """What each worker told at its start; waits for all."""
-        files = [self.folder / f"start{restart}-{index}.json" for index in range(workers)]
-        wait(lambda: all(file.exists() for file in files), "start of the workers")
-        return [json.loads(file.read_text()) for file in files]
-
-    def end(self):
-        """(exit code, standard output, standard error), after its own end."""
-        stdout, stderr = self.process.communicate(timeout=30)
-        return self.process.returncode, stdout, stderr
-
-    def assert_nothing_is_left(self):
-        """No process of any worker runs, and every port is free."""
-        starts = [json.loads(file.read_text()) for file in self.folder.glob("start*.json")]
-        assert starts
-        wait(lambda: not any(runs(pid) for start in starts for pid in start["pids"]), "end of every process", 5)
-        for address in {address for start in starts for address in start["cluster"]}:
-            host, port = address.rsplit(":", 1)
-            socket.create_server((host, int(port))).close()
-
-
-def wait(condition, what, seconds=PATIENCE):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"no {what} within {seconds} s"
-        time.sleep(0.02)
-
-
-def runs(pid):
-    """Whether a process runs; a dead one that nobody waits for yet does not."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
-    return bool(state) and not state.startswith("Z")
+from launched import SCRIPT, start_launchers, wait
 
 
 @pytest.fixture
 def launch(tmp_path):
     """Starts `tfopt launch OPTIONS`; whatever happens, nothing of it outlives the test."""
-    with contextlib.ExitStack() as stack:
-
-        def start(*options, **environment):
-            launched = Launched(tmp_path, options, environment)
-            stack.callback(launched.process.wait)
-            stack.callback(launched.process.kill)
-            return launched
-
+    with start_launchers(tmp_path) as start:
         yield start
 
 

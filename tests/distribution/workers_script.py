@@ -17,7 +17,7 @@ def work():
     folder = pathlib.Path(os.environ["FOLDER"])
     host, port = addresses[index].rsplit(":", 1)
     listener = socket.create_server((host, int(port)))
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stderr=subprocess.DEVNULL)
     start = {"cluster": addresses, "index": index, "pids": [os.getpid(), child.pid], "restart": os.environ["TFOPT_RESTART"]}
     (folder / f"start{start['restart']}-{index}.tmp").write_text(json.dumps(start))
     (folder / f"start{start['restart']}-{index}.tmp").rename(folder / f"start{start['restart']}-{index}.json")

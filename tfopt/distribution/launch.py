@@ -1,5 +1,6 @@
 """A job of several workers: all start, all end when one fails, and all start again if that was asked for."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -9,7 +10,7 @@ import sys
 import time
 
 from tfopt import errors
-from tfopt.distribution import rendezvous
+from tfopt.distribution import nodes, rendezvous
 from tfopt.distribution.output import Output
 from tfopt.distribution.workers import Worker
 
@@ -36,7 +37,10 @@ class Job:
         workers: int, 1 or more.
         module: bool, whether `script` is the name of a module, as in `python -m`.
         threads_per_worker: int, 1 or more, or None: as TensorFlow chooses, a thread for every CPU.
-        max_restarts: int, 0 or more.
+        max_restarts: int, 0 or more; of several nodes, that of node 0 counts.
+        nodes: int, machines that each run such a job, 1 or more.
+        node_rank: int, the number of this one, from 0 on.
+        coordinator: str, HOST:PORT at which the others reach node 0; None if there is one node.
 
     Raises:
         LaunchError: a number is out of range, or there is no such script.
@@ -48,11 +52,15 @@ class Job:
     module: bool = False
     threads_per_worker: int | None = None
     max_restarts: int = 0
+    nodes: int = 1
+    node_rank: int = 0
+    coordinator: str | None = None
 
     def __post_init__(self):
         _at_least(1, "-n", self.workers)
         _at_least(1, "--threads-per-worker", 1 if self.threads_per_worker is None else self.threads_per_worker)
         _at_least(0, "--max-restarts", self.max_restarts)
+        rendezvous.refuse_nodes(self.nodes, self.node_rank, self.coordinator)
         path = pathlib.Path(self.script)
         if not self.module and not (path.is_file() or (path / "__main__.py").is_file()):
             raise errors.LaunchError(
@@ -94,45 +102,70 @@ def run(job):
         int, the exit code: 0, or that of the worker that failed first, 128 + its number for a signal, as in a shell.
 
     Raises:
-        LaunchError: `TF_CONFIG` is set already, or no ports are free.
+        LaunchError: `TF_CONFIG` is set already, a port is not free, or the nodes do not come together.
     """
     rendezvous.refuse_cluster(os.environ)
     events = queue.SimpleQueue()  # a signal handler may put into this kind while the main thread gets
     handlers = {number: signal.signal(number, lambda number, _: events.put(("signal", number))) for number in _FORWARDED}
     try:
-        for restart in range(job.max_restarts + 1):
-            cluster = [f"127.0.0.1:{port}" for port in rendezvous.free_ports(job.workers)]
-            code, reason, may_restart = _attempt(job, cluster, restart, events)
-            again = may_restart and restart < job.max_restarts
-            if reason:
-                _say(reason + (f"; all start again, {restart + 1} of {job.max_restarts}" if again else ""))
-            if not again:
-                return code
+        code, reason = (_run_here if job.nodes == 1 else _run_on_nodes)(job, events)
+    except nodes.Interrupted as interrupted:
+        code, reason = 128 + interrupted.args[0], _ended_by(interrupted.args[0])
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+    if reason:
+        _say(reason)
+    return code
 
 
-def _attempt(job, cluster, restart, events):
-    """Runs all workers once; returns (exit code, why if not 0, whether a restart may help)."""
+def _run_here(job, events):
+    for restart in range(job.max_restarts + 1):
+        cluster = [f"127.0.0.1:{port}" for port in rendezvous.free_ports(job.workers)]
+        code, reason, again = _attempt(job, cluster, 0, restart, events)
+        if not (again and restart < job.max_restarts):
+            break
+        _say(f"{reason}; all start again, {restart + 1} of {job.max_restarts}")
+    return code, reason
+
+
+def _run_on_nodes(job, events):
+    host_port = rendezvous.address(job.coordinator)
+    with contextlib.closing(nodes.Node(host_port, job.node_rank, job.nodes, job.workers, job.max_restarts, events)) as node:
+        _say(f"waiting for all {job.nodes} nodes")
+        while True:
+            run, end = node.begin()
+            if end:
+                return end
+            code, reason, again = _attempt(job, *run, events)
+            if code and again:
+                _say(f"{reason}; asking node 0 whether all start again")
+            node.tell(code, reason, again)
+
+
+def _attempt(job, cluster, first, restart, events):
+    """Runs all workers of this machine once; returns (exit code, why if not 0, whether a restart may help)."""
     output = Output(sys.stdout.buffer, sys.stderr.buffer, events)
     command, workers = job.command(), {}
-    stop = cause = deadline = None
+    stop = cause = elsewhere = deadline = None
     try:
-        for index in range(job.workers):
+        for index in range(first, first + job.workers):
             environment = job.environment(cluster, index, restart)
-            workers[index] = Worker(index, command, environment, cpus=job.cpus(index), output=output, events=events)
+            workers[index] = Worker(index, command, environment, cpus=job.cpus(index - first), output=output, events=events)
         running, codes = set(workers), {}
         while running:
             kind, *values = _next(events) or ("tick",)
             if kind == "exit":
                 index, codes[index] = values[0], values[1]
                 running.discard(index)
-                if codes[index] and cause is None and stop is None:
+                if codes[index] and deadline is None:
                     # A worker may raise, and another, left alone by it, be gone sooner.
                     traced = output.first_traceback()
                     cause, asked = (index if traced is None else traced), set(running)
                     deadline = _end(workers, running, signal.SIGTERM)
+            elif kind == "node" and deadline is None and ("stop" in values[0] or "gone" in values[0]):
+                elsewhere = values[0].get("stop", "Node 0 is gone")
+                deadline = _end(workers, running, signal.SIGTERM)
             elif kind == "signal" and (stop is None or time.monotonic() - stop[1] > 0.5):  # a second one ends the patience
                 deadline = _end(workers, running, values[0]) if stop is None else 0.0
                 stop = stop or (values[0], time.monotonic())
@@ -144,17 +177,19 @@ def _attempt(job, cluster, restart, events):
     finally:
         for worker in workers.values():
             worker.close()
-        output.finish(cause, interrupted=stop is not None)
+        output.finish(cause, elsewhere=elsewhere is not None, interrupted=stop is not None)
     if stop is not None:
-        return 128 + stop[0], f"Ended by {signal.Signals(stop[0]).name}: all workers have ended", False
+        return 128 + stop[0], _ended_by(stop[0]), False
+    if elsewhere is not None:
+        return 1, elsewhere, False  # node 0 knows the code, and whether all start again
     if cause is None:
         return 0, "", False
     code = codes[cause]
     if cause in asked and code in (0, -signal.SIGTERM, -signal.SIGKILL):
         code = 1  # it had raised and was ended before it could say so
     died = f"was killed by {_signal_name(-code)}" if code < 0 else f"failed with exit code {code}"
-    others = "; all others were ended" if job.workers > 1 else ""
-    return 128 - code if code < 0 else code, f"Worker {cause} of {job.workers} {died}{others}", True
+    others = "; all others were ended" if len(cluster) > 1 else ""
+    return 128 - code if code < 0 else code, f"Worker {cause} of {len(cluster)} {died}{others}", True
 
 
 def _end(workers, running, number):
@@ -171,6 +206,10 @@ def _next(events):
         return events.get(timeout=0.2)
     except queue.Empty:
         return None
+
+
+def _ended_by(number):
+    return f"Ended by {signal.Signals(number).name}: all workers have ended"
 
 
 def _signal_name(number):

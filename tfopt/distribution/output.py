@@ -88,20 +88,28 @@ class Output:
             for worker in [w for w, held in self._held.items() if time.monotonic() - held.since >= older_than]:
                 self._show(worker)
 
-    def finish(self, cause=None, *, interrupted=False):
-        """Shows what is held after all workers have ended: the traceback of the worker `cause`, of others the last line."""
+    def finish(self, cause=None, *, elsewhere=False, interrupted=False):
+        """Shows what is held after all workers have ended.
+
+        Args:
+            cause: number of the worker that failed first, or None. Of others the last line is shown.
+            elsewhere: bool, whether what failed first was none of these workers.
+            interrupted: bool, whether they were interrupted, and would not have failed by themselves.
+        """
         with self._lock:
             if cause in self._held:
                 self._show(cause)
             for worker in sorted(self._held, key=lambda worker: self._held[worker].since):
                 error = self._held[worker].error()
-                if interrupted and error.startswith("KeyboardInterrupt"):
+                # Anywhere: the worker's own children were interrupted too, and what they write mixes with its lines.
+                if interrupted and any("KeyboardInterrupt" in line for line in self._held[worker].lines):
                     del self._held[worker]
-                elif cause is None:
+                elif cause is None and not elsewhere:
                     self._show(worker)
                 else:
                     del self._held[worker]
-                    self._write(worker, "stderr", f"{error} (traceback left out: worker {cause} failed first)")
+                    first = "another node" if elsewhere else f"worker {cause}"
+                    self._write(worker, "stderr", f"{error} (traceback left out: {first} failed first)")
 
     def _show(self, worker):
         held = self._held.pop(worker)

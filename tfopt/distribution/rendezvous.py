@@ -44,6 +44,32 @@ def refuse_cluster(environment):
         )
 
 
+def refuse_nodes(nodes, rank, coordinator):
+    """Raises `LaunchError` if the numbers of the machines, as the command line gives them, do not make sense together."""
+    if nodes < 1:
+        raise errors.LaunchError(f"--nodes must be 1 or more. Received: {nodes}.")
+    if not 0 <= rank < nodes:
+        raise errors.LaunchError(f"--node-rank must be from 0 to --nodes - 1 = {nodes - 1}. Received: {rank}.")
+    if (nodes > 1) != (coordinator is not None):
+        raise errors.LaunchError(
+            f"--nodes and --coordinator belong together. Received: --nodes {nodes}, --coordinator {coordinator}. Give every node "
+            "the number of nodes and the address HOST:PORT of node 0, or leave out both for one machine."
+        )
+    if coordinator is not None:
+        address(coordinator)
+
+
+def address(text):
+    """(host, port) of "HOST:PORT"; an IPv6 host stands in brackets."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65000:
+        raise errors.LaunchError(
+            f"--coordinator must be HOST:PORT with a port from 1 to 64999. Received: {text!r}. "
+            "Give the address of node 0, the same on every node."
+        )
+    return host.strip("[]"), int(port)
+
+
 def free_ports(count):
     """`count` different ports that nobody uses now, as a list of int."""
     found = []
