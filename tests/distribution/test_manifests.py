@@ -1,0 +1,44 @@
+"""The recipes under docs/ for clusters, as far as a machine without a cluster can run them."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+from launched import SCRIPT, start_launchers
+
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
+
+
+def program(folder, name, text):
+    """Puts a program of the cluster, or what stands for it, into a folder."""
+    (folder / name).write_text(text)
+    (folder / name).chmod(0o755)
+
+
+def test_slurm_starts_a_launcher_on_each_node(tmp_path):
+    program(tmp_path, "tfopt", f'#!/bin/sh\nexec {sys.executable} -m tfopt "$@"\n')
+    program(tmp_path, "scontrol", '#!/bin/sh\n[ "$*" = "show hostnames node[0-1]" ] && printf "127.0.0.1\\nnode1\\n"\n')
+    # The real one runs its command on every node at once and returns the highest exit code.
+    program(tmp_path, "srun", '#!/bin/bash\nshift\nSLURM_NODEID=1 "$@" & SLURM_NODEID=0 "$@"; first=$?; wait $! && exit $first\n')
+    slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "node[0-1]", "SLURM_NNODES": "2"}
+    environment = {**os.environ, **slurm, "PATH": f"{tmp_path}:{os.environ['PATH']}", "FOLDER": str(tmp_path)}
+    command = ["bash", str(DOCS / "slurm.sbatch"), str(SCRIPT), "end"]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 0, finished.stderr
+    assert sorted(finished.stdout.splitlines()) == ["[worker 0] done 0", "[worker 1] done 1"]
+    port = 15000 + os.getpid() % 10000
+    start = json.loads((tmp_path / "start0-1.json").read_text())
+    assert start["cluster"] == [f"127.0.0.1:{port + 1}", f"127.0.0.1:{port + 2}"]
+
+
+def test_commands_in_the_text_are_taken_by_the_launcher():
+    """`--help` behind the options, in place of the script, lets click check them without starting anything."""
+    text = (DOCS / "clusters.md").read_text()
+    commands = re.findall(r"^tfopt launch (.*?) train\.py", text, re.MULTILINE)
+    assert len(commands) == 2
+    with start_launchers(DOCS) as start:
+        launched = [start(*command.split(), "--help") for command in commands]
+        assert [one.end()[0] for one in launched] == [0, 0]
