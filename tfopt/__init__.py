@@ -57,6 +57,7 @@ _MODULES = {
     "quantization_report": "tfopt.quantization.report",
     "quantize_aware": "tfopt.quantization.quantize_aware",
     "sparsity_report": "tfopt.pruning.sparsity",
+    "strategy": "tfopt.distribution.strategy",
     "strip_quantization": "tfopt.quantization.quantize_aware",
 }
 
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from tfopt.distillation.feature_losses import AttentionTransfer, FeatureDistillation, RelationalDistillation
     from tfopt.distillation.losses import DecoupledDistillation, DistillationLoss, LogitsDistillation
     from tfopt.distillation.low_rank import LowRankReport, low_rank, low_rank_report
+    from tfopt.distribution.strategy import strategy
     from tfopt.errors import (
         ArgumentError,
         ConversionError,
@@ -148,6 +150,7 @@ __all__ = [
     "quantization_report",
     "quantize_aware",
     "sparsity_report",
+    "strategy",
     "strip_quantization",
 ]
 

@@ -1,0 +1,61 @@
+"""Trains the same nets on the same data under any strategy; also a script: KIND OUT.npz writes what came out."""
+
+import pathlib
+import sys
+
+import numpy as np
+
+STEPS, BATCH = 50, 64
+
+
+def data(samples=STEPS * BATCH):
+    """Features and labels of three classes that can be told apart."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, samples)
+    return (rng.normal(size=(samples, 8, 8, 1)) + y[:, None, None, None]).astype("float32"), y
+
+
+def build(keras, normalization=False):
+    """A small CNN, compiled; with BatchNormalization that sees whole batches, or without any."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(6, 3, activation="relu")]
+    layers += [keras.layers.BatchNormalization(synchronized=True)] if normalization else []
+    layers += [keras.layers.Flatten(), keras.layers.Dense(16, activation="tanh"), keras.layers.Dense(3)]
+    model = keras.Sequential(layers)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    metrics = ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2)]
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss, metrics=metrics)
+    return model
+
+
+def train(keras, make):
+    """dict of arrays: weights, metrics, evaluation and predictions of both nets.
+
+    Args:
+        make: function of a function that builds a model, which it calls in its scope.
+    """
+    x, y = data()
+    found = {}
+    for name in ("plain", "normalized"):
+        model = make(lambda name=name: build(keras, name == "normalized"))
+        history = model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0).history
+        found |= {f"{name}_weight{index}": weight for index, weight in enumerate(model.get_weights())}
+        found |= {f"{name}_{key}": np.array(values) for key, values in history.items()}
+        found[f"{name}_evaluation"] = np.array(model.evaluate(x[:500], y[:500], batch_size=BATCH, verbose=0))
+        found[f"{name}_predictions"] = model.predict(x[:100], batch_size=BATCH, verbose=0)
+    return found
+
+
+if __name__ == "__main__":
+    import tfopt
+
+    kind, out = sys.argv[1:]
+    strategy = tfopt.strategy(kind, logical_devices=2 if kind == "mirrored" else None)
+    import keras
+
+    def in_scope(function):
+        with strategy.scope():
+            return function()
+
+    index = strategy.cluster_resolver.task_id if kind == "multi_worker" else 0
+    np.savez(pathlib.Path(out).with_suffix(f".{index}.npz"), **train(keras, in_scope))
