@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import training
-from workers import start_workers
+from workers import launch
 
 SCRIPT = pathlib.Path(training.__file__)
 
@@ -28,8 +28,8 @@ def differences(found, alone, name):
 def test_two_replicas_compute_what_one_does(kind, alone, tmp_path):
     out = tmp_path / "found.npz"
     if kind == "multi_worker":
-        said = start_workers(2, SCRIPT, kind, out)
-        assert "2 replicas: TF_CONFIG names 2 workers, this is number 1" in said[1]
+        said = launch(2, SCRIPT, kind, out)
+        assert "2 replicas: TF_CONFIG names 2 workers, this is number 1" in said
     else:
         said = subprocess.run([sys.executable, SCRIPT, kind, out], stderr=subprocess.PIPE, text=True, check=True).stderr
         assert "tfopt: MirroredStrategy, 2 replicas: the CPU is split into 2" in said
