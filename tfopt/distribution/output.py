@@ -29,10 +29,12 @@ class _Held:
     lines: list
 
     def error(self):
-        """The line that names the exception: the first after the last frame that is not indented."""
+        """The line that names the exception: behind the last frame, not indented, or indented where TensorFlow quotes it."""
         frames = [number for number, line in enumerate(self.lines) if _FRAME.match(line)]
         after = self.lines[frames[-1] + 1 :] if frames else self.lines[1:]
-        return next((line for line in after if _ERROR.match(line)), self.lines[-1])
+        plain = next((line for line in after if _ERROR.match(line)), None)
+        quoted = next((line.strip() for line in after if _ERROR.match(line.strip())), self.lines[0])
+        return plain or quoted
 
     def key(self):
         """What two tracebacks of the same failure have in common: the frames and the kind of exception, not its message."""
