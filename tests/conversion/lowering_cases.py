@@ -205,6 +205,22 @@ def _build_all():
         lambda k: chain(k, (5, 4), k.layers.Masking(0.0), k.layers.GRU(6, return_sequences=True), k.layers.LSTM(4)), "masking",
     )  # fmt: skip
 
+    # Attention with a mask: causal, of padded ids, and both.
+    def attend(k, x, **options):
+        return k.layers.Dense(4)(k.layers.MultiHeadAttention(2, 4)(x, x, **options))
+
+    def causal(k):
+        source = k.Input((5, 8))
+        return k.Model(source, attend(k, k.layers.Dense(8)(source), use_causal_mask=True))
+
+    def padded(k, **options):
+        ids = k.Input((6,), dtype="int32")
+        return k.Model(ids, attend(k, k.layers.Embedding(30, 8, mask_zero=True)(ids), **options))
+
+    add("attention_causal", "MultiHeadAttention", causal, "attention")
+    add("attention_padded", "MultiHeadAttention", padded, "attention")
+    add("attention_both", "MultiHeadAttention", lambda k: padded(k, use_causal_mask=True), "attention")
+
     # Activations.
     for name in ("elu", "selu", "softplus", "mish", "log_sigmoid", "squareplus"):
         for kind, module in KERAS.items():

@@ -73,6 +73,28 @@ def test_rules_can_be_left_out():
         Settings(skip_lowering=("nonsense",))
 
 
+def test_attention_is_listed_where_it_has_a_mask():
+    def build(k):
+        x, mask = k.Input((5, 8), name="x"), k.Input((5,), dtype="bool", name="mask")
+        first = k.layers.MultiHeadAttention(2, 4, name="free")(x, x)
+        both = k.layers.MultiHeadAttention(2, 4, name="masked")(first, x, attention_mask=k.layers.Reshape((1, 5))(mask))
+        return k.Model([x, mask], k.layers.Dense(4)(both))
+
+    model = seeded(build, "keras3")
+    generator = np.random.default_rng(0)
+
+    def data(count):
+        x = generator.normal(size=(count, 5, 8)).astype("float32")
+        return {"x": x, "mask": np.arange(5) < generator.integers(0, 6, (count, 1))}  # some rows are all masked
+
+    difference, lowering = largest_difference(model, data=data(8))
+    assert lowering.touched["attention"] == ("masked",) and difference <= 1e-5
+    float_ops, (decibel,) = measure(model, to_int8(model, data=data(256)), data=data(48))
+    assert not float_ops and decibel >= 25.0
+    _, (without,) = measure(model, to_int8(model, data=data(256), skip=("attention",)), data=data(48))
+    assert without < 15.0  # the rule is still needed
+
+
 @pytest.mark.parametrize("fails", [False, True], ids=["traced", "raised"])
 def test_the_model_is_as_before(fails):
     model = _mixed()

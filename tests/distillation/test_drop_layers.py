@@ -23,6 +23,18 @@ def encoder(blocks):
     return keras.Model([ids, mask], layers.Dense(3, name="head")(layers.GlobalAveragePooling1D(name="pool")(x)))
 
 
+def masked_head(blocks):
+    """As BERT for sentences: the mask goes into blocks and head, and what comes before the blocks looks like the end of one."""
+    ids, mask = keras.Input((6,), dtype="int32", name="ids"), keras.Input((6,), dtype="bool", name="mask")
+    x = layers.LayerNormalization(name="norm")(layers.Embedding(20, 8, name="embedding")(ids))
+    keys = layers.Reshape((1, 6), name="keys")(mask)
+    for index in blocks:
+        y = layers.MultiHeadAttention(2, 4, name=f"attention{index}")(x, x, attention_mask=keys)
+        x = layers.LayerNormalization(name=f"norm{index}")(layers.Add(name=f"add{index}")([x, y]))
+    x = keras.ops.where(keras.ops.expand_dims(mask, -1), x, 0.0)
+    return keras.Model([ids, mask], layers.UnitNormalization(name="unit")(layers.GlobalAveragePooling1D(name="pool")(x)))
+
+
 def residual(blocks):
     """Two stages; `blocks` are the numbers of the identity blocks of each."""
     image = keras.Input((8, 8, 3))
@@ -51,6 +63,7 @@ def nested(blocks):
 
 DATA = {
     encoder: [RNG.integers(0, 20, (4, 6)), RNG.random((4, 6)) > 0.3],
+    masked_head: [RNG.integers(0, 20, (4, 6)), RNG.random((4, 6)) > 0.3],
     residual: RNG.normal(size=(4, 8, 8, 3)).astype("float32"),
     nested: RNG.normal(size=(4, 5)).astype("float32"),
 }
@@ -61,6 +74,7 @@ DATA = {
     [
         (encoder, range(4), 0.5, (0, 2)),
         (encoder, range(3), [0, 2], (0, 2)),
+        (masked_head, range(6), 0.5, (0, 2, 4)),
         (residual, (range(4), range(2)), 0.5, ((0, 2), (0,))),
         (residual, (range(2), range(3)), [1, 2, 4], ((1,), (0, 2))),
         (nested, range(6), 0.5, (0, 2, 4)),

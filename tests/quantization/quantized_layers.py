@@ -59,6 +59,7 @@ CASES = {
     "SeparableConv2D": (IMAGE, lambda x: layers.SeparableConv2D(8, 3, activation="relu")(x)),
     "Embedding": ((6,), lambda x: layers.Embedding(8, 8)(x)),
     "MultiHeadAttention": (SEQUENCE, lambda x: layers.MultiHeadAttention(2, 4)(x, x)),
+    "MultiHeadAttention, causal": (SEQUENCE, lambda x: layers.MultiHeadAttention(2, 4)(x, x, use_causal_mask=True)),
     "GroupedQueryAttention": (SEQUENCE, lambda x: layers.GroupQueryAttention(4, 4, 2)(x, x)),
     "Attention": (SEQUENCE, lambda x: layers.Attention()([x, layers.Dense(8)(x)])),
     "LSTM": (SHORT, lambda x: layers.LSTM(8)(x)),

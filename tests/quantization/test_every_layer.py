@@ -11,7 +11,7 @@ import tfopt
 # does not is a normalization, a recurrent cell, attention of bare operations, or an average, whose ties round in other ways.
 LIMITS = {
     "ConvLSTM1D": 4, "GRU": 6, "SimpleRNN": 5, "LSTM": 6, "Bidirectional": 10,
-    "MultiHeadAttention": 3, "GroupedQueryAttention": 3, "Attention": 3,
+    "MultiHeadAttention": 3, "MultiHeadAttention, causal": 3, "GroupedQueryAttention": 3, "Attention": 3,
     "BatchNormalization": 3, "BatchNormalization, rank 2": 2, "LayerNormalization": 4, "GroupNormalization": 4,
     "RMSNormalization": 2, "UnitNormalization": 3,
     "AveragePooling1D": 3, "AveragePooling2D": 4, "Maximum": 3, "Minimum": 3,

@@ -256,6 +256,19 @@ def test_reports_name_each_tensor_once_and_by_its_own_layer():
     assert [row.name for row in tfopt.sparsity_report(qat).weights] == ["conv/kernel", "class/kernel"]
 
 
+def test_a_mask_that_comes_in_is_not_rounded():
+    x, mask = keras.Input((5, 8), name="x"), keras.Input((5,), dtype="bool", name="mask")
+    keys = keras.layers.Reshape((1, 5))(mask)
+    model = keras.Model({"x": x, "mask": mask}, keras.layers.MultiHeadAttention(2, 4)(x, x, attention_mask=keys))
+    generator = np.random.default_rng(0)
+    data = {"x": generator.normal(size=(64, 5, 8)).astype("float32"), "mask": np.arange(5) < generator.integers(1, 6, (64, 1))}
+    qat = tfopt.calibrate(tfopt.quantize_aware(model), data)
+    assert np.abs(qat(data) - model(data)).max() < 0.05 * np.abs(model(data)).max()
+    other = {**data, "x": np.where(data["mask"][..., None], data["x"], 9.0).astype("float32")}  # what is masked is of no account
+    rows = data["mask"]
+    assert np.abs(qat(other).numpy()[rows] - qat(data).numpy()[rows]).max() < 0.05 * np.abs(model(data)).max()
+
+
 def test_recurrent_layer_inside_another_model():
     inner = keras.Sequential([keras.Input((4, 3)), layers.LSTM(5), layers.Dense(4)], name="inner")
     qat = trained(chain(inner, shape=(4, 3)), IMAGES[:, :4, 0], RNG.random((128, 4)), epochs=1, run_eagerly=True)

@@ -3,12 +3,14 @@
 import dataclasses
 
 from tfopt import surgery
-from tfopt.conversion import lower_activations, lower_layers, lower_recurrent
+from tfopt.conversion import lower_activations, lower_attention, lower_layers, lower_recurrent
 
-# Rule -> function from a layer to {attribute: replacement}, or None where the rule has nothing to do.
+# Rule -> function from a layer to {attribute: replacement}, or None where the rule has nothing to do. "keeps" and "met" among the
+# attributes are for `Lowering`.
 RULES = {
     "normalization": lower_layers.normalization,
     "activation": lower_activations.activation,
+    "attention": lower_attention.attention,
     "recurrent": lower_recurrent.recurrent,
     "lstm_cell": lower_recurrent.lstm_cell,
     "gru_cell": lower_recurrent.gru_cell,
@@ -29,14 +31,20 @@ class Lowering:
 
     Attributes:
         replacements: dict of layer -> dict of attribute -> value, for `surgery.replaced`.
-        touched: dict of rule -> tuple of names of the layers that it rewrites.
+        planned: dict of rule -> list of (name of a layer that it rewrites, None or a list that is empty until it does).
         keeps: list of layers that the rewritten model computes with and that it does not own.
         keeps_functions: bool, whether the converter must see functions whole, as a fused LSTM is known by its function.
     """
 
     replacements: dict
-    touched: dict
+    planned: dict
     keeps: list
+
+    @property
+    def touched(self):
+        """dict of rule -> tuple of names of the layers that it rewrites; of some it shows only when the model is traced."""
+        found = {name: tuple(layer for layer, met in pairs if met is None or met) for name, pairs in self.planned.items()}
+        return {name: names for name, names in found.items() if names}
 
     @property
     def keeps_functions(self):
@@ -68,7 +76,7 @@ def plan(model, *, skip=()):
     Raises:
         ArgumentError: a layer cannot be expressed at all, as a stateful one.
     """
-    replacements, touched, keeps = {}, {}, []
+    replacements, planned, keeps = {}, {}, []
     layers = [*surgery.walk_layers(model), *surgery.walk_operations(model)]
     for name, rule in RULES.items():
         if name in skip or ALL in skip:
@@ -78,9 +86,9 @@ def plan(model, *, skip=()):
             if found:
                 found = dict(found)
                 keeps += found.pop("keeps", ())
+                planned.setdefault(name, []).append((layer.name, found.pop("met", None)))
                 replacements.setdefault(layer, {}).update(found)
-                touched.setdefault(name, []).append(layer.name)
-    return Lowering(replacements, {name: tuple(names) for name, names in touched.items()}, keeps)
+    return Lowering(replacements, planned, keeps)
 
 
 def float_inputs(model, specs):

@@ -43,7 +43,7 @@ def drop_layers(model, keep=0.5):
         what = surgery.describe(model) if hasattr(model, "name") else type(model).__name__
         raise ArgumentError(f"drop_layers needs a Functional Keras 3 model, or a Sequential one that is built. Received: {what}.")
     graph = Graph(model)
-    runs = _find_runs(graph.calls)
+    runs = _find_runs(_order(graph.calls))
     if not runs:
         raise ArgumentError(f"the model must have blocks that repeat. Received: {surgery.describe(model)}, in which none does.")
     dropped = _choose(keep, runs)
@@ -102,6 +102,23 @@ def _choose(keep, runs):
 def _text(block):
     names = [call.layer.name for call in block.calls]
     return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+def _order(calls):
+    """The calls such that those that have no like, and so are in no block, do not come between others if they can come before.
+
+    Keras sorts by the distance to the outputs, which puts what prepares a mask for the head next to the last block.
+    """
+    signatures = [_signature(call) for call in calls]
+    waiting = sorted(zip(calls, signatures, strict=True), key=lambda pair: signatures.count(pair[1]) > 1)
+    makers = {id(tensor) for call in calls for tensor in keras.tree.flatten(call.outputs)}
+    ordered, made = [], set()
+    while waiting:
+        is_ready = (all(id(tensor) in made or id(tensor) not in makers for tensor in call.inputs) for call, _ in waiting)
+        call, _ = waiting.pop(next(index for index, ready in enumerate(is_ready) if ready))
+        made.update(id(tensor) for tensor in keras.tree.flatten(call.outputs))
+        ordered.append(call)
+    return ordered
 
 
 def _find_runs(calls):

@@ -73,7 +73,7 @@ class Placement:
             outputs = layer(*args, **kwargs)
             if isinstance(layer, QuantizeWrapper) and type(each.layer).__name__ in weights.WITH_BIAS and sources[0]:
                 layer.neighbours = (sources[0], self._normalization(graph, each))
-            if done or (simulate.keeps_scale(each.layer) and None not in sources):
+            if done or (simulate.keeps_scale(each.layer) and sources and None not in sources):
                 rounded.update((id(tensor), "" if done else sources[0]) for tensor in keras.tree.flatten(outputs))
                 return outputs
             if self._is_excluded(graph.origins[id(each.layer)]):

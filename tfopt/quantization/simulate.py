@@ -3,6 +3,7 @@
 import functools
 import inspect
 import itertools
+import math
 
 import keras
 import numpy as np
@@ -175,6 +176,8 @@ class Simulation:
             found["activation"] = lambda x: compute(quantize("before_activation", x))
         if type(layer).__name__ in _CALLS:
             found["call"] = functools.partial(_CALLS[type(layer).__name__], layer, quantize)
+        if type(layer).__name__ == "Softmax" and path:  # of attention; alone it has nothing inside
+            found["call"] = functools.partial(_masked_softmax, layer, quantize)
         if type(layer).__name__ == "Concatenate":
             found["call"] = functools.partial(self._concatenate, layer, f"{path}/joined" if path else "joined")
         if type(layer).__name__ in ("SeparableConv1D", "SeparableConv2D"):
@@ -264,6 +267,18 @@ def _layer_normalization(layer, quantize, inputs, **_):
         beta = quantize("beta", keras.ops.cast(layer.beta, outputs.dtype))
         outputs = quantize("scaled", outputs) + keras.ops.reshape(beta, shape)
     return outputs
+
+
+def _masked_softmax(layer, quantize, inputs, mask=None):
+    # As `conversion.lower_attention` has it: masked scores of -1e38 would be the range of all.
+    axes = layer.axis if isinstance(layer.axis, int) else tuple(layer.axis)
+    sizes = [inputs.shape[axis] for axis in keras.tree.flatten(axes)]
+    if mask is None or None in sizes:
+        return type(layer).call(layer, inputs, mask)
+    mask, depth = keras.ops.cast(mask, "bool"), math.log(math.prod(sizes) / 1e-6)
+    seen = keras.ops.where(mask, inputs, keras.ops.min(inputs, axes, keepdims=True))
+    above = keras.ops.relu(seen - (keras.ops.max(seen, axes, keepdims=True) - depth))
+    return type(layer).call(layer, keras.ops.where(mask, quantize("above", above, (0.0, depth)), 0.0))
 
 
 # Layer class -> the same from the ops that the file has for it, each rounded.
