@@ -64,6 +64,7 @@ FLOORS = {
     "tfopt.distribution.launch": 0.3,
     "tfopt.distribution.cluster": 2.0,
     "tfopt.distribution.collective": 2.0,
+    "tfopt.distribution.backup": 2.0,
     "tfopt.distribution.keras_repair": 2.0,
     "tfopt.distribution.statistics": 2.0,
     "tfopt.distribution.seeds": 2.1,

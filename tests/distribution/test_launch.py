@@ -112,6 +112,20 @@ def test_a_traceback_that_was_only_logged_is_shown_too(launch):
     assert "[worker 0] ValueError: logged" in stderr and "Traceback" in stderr
 
 
+def test_who_raised_is_the_cause_though_another_is_gone_sooner(launch, tmp_path):
+    """As under TensorFlow: who raised takes its time to end, and the others fail for lack of it."""
+    (tmp_path / "linger.py").write_text(
+        "import atexit, json, os, sys, time\n"
+        "index = json.loads(os.environ['TF_CONFIG'])['task']['index']\n"
+        "time.sleep(0 if index else 1)\n"
+        "if index: atexit.register(time.sleep, 60)\n"
+        "raise ValueError('the cause' if index else 'a consequence')\n"
+    )
+    code, _, stderr = launch("-n", 2, "linger.py").end()
+    assert code == 1 and "Worker 1 of 2 failed with exit code 1" in stderr and stderr.count("Traceback") == 1
+    assert "[worker 1] ValueError: the cause\n" in stderr
+
+
 def test_the_exit_code_is_that_of_the_script(launch):
     code, _, stderr = launch("-n", 2, SCRIPT, "exit", 1).end()
     assert code == 7 and "Worker 1 of 2 failed with exit code 7" in stderr and "Traceback" not in stderr

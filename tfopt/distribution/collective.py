@@ -30,7 +30,7 @@ def broadcast(strategy, workers, variables):
         strategy, workers: as for `gather`.
         variables: list of Keras variables.
     """
-    values = [np.ascontiguousarray(variable.numpy()) for variable in variables]
+    values = [np.asarray(variable.numpy()) for variable in variables]
     content = b"".join(value.tobytes() for value in values)
     bits = np.frombuffer(content + bytes(-len(content) % 4), "int32")
     if workers.index != 0:

@@ -12,8 +12,10 @@ import signal
 import threading
 import time
 
-# Seconds after which a traceback is taken for one that was logged: what fails takes this long to end at most, usually.
+# Seconds after which a traceback is shown though its worker has not ended: it may have been logged only.
 _HOLD = 5.0
+# Seconds for which it may still be the cause of another worker's end: what fails under TensorFlow may take long to end.
+_SUSPECT = 30.0
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _LONGEST_LINE = 1 << 20
 _START = re.compile(r"(Traceback \(most recent call last\):|  \+ Exception Group Traceback)")
@@ -55,7 +57,8 @@ class Output:
         self._events = events
         self._lock = threading.RLock()
         self._held = {}
-        self._shown = {}
+        self._shown = {}  # key of a traceback: the worker that it was shown of
+        self._since = {}  # worker: time of its last traceback, held or shown
 
     def pump(self, worker, name, pipe):
         """Copies a worker's `name`, "stdout" or "stderr", from the file number `pipe` until its end."""
@@ -76,13 +79,15 @@ class Output:
                 self._held[worker].lines.append(text)
             elif name == "stderr" and _START.match(text):
                 self._held[worker] = _Held(time.monotonic(), [text])
+                self._since[worker] = self._held[worker].since
             else:
                 self._write(worker, name, text)
 
     def first_traceback(self):
-        """The worker whose traceback is held and came first, or None."""
+        """The worker whose traceback came first of those that are recent, or None."""
         with self._lock:
-            return min(self._held, key=lambda worker: self._held[worker].since, default=None)
+            recent = {worker: since for worker, since in self._since.items() if time.monotonic() - since < _SUSPECT}
+            return min(recent, key=recent.get, default=None)
 
     def release(self, *, older_than=_HOLD):
         """Shows what is held for longer than `older_than` seconds."""

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from tfopt.distribution import fitting, keras_repair
+from tfopt.distribution import backup, fitting, keras_repair
 
 
 def attach(strategy, workers=None, sharding=None):
@@ -31,6 +31,7 @@ def _scope(strategy, workers, scope):
     def take_over(model):
         if model.distribute_strategy is strategy:
             fitting.attach(model, strategy, workers)
+            backup.attach(model, workers is None or workers.index == 0)
             keras_repair.repair(model)
 
     with keras_repair.handing_over(take_over), scope:
