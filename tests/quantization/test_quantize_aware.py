@@ -269,6 +269,24 @@ def test_a_mask_that_comes_in_is_not_rounded():
     assert np.abs(qat(other).numpy()[rows] - qat(data).numpy()[rows]).max() < 0.05 * np.abs(model(data)).max()
 
 
+def test_limits_cut_outliers_off_and_stay(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, activation="gelu", name="inner"), keras.layers.Dense(2)])
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    qat = tfopt.quantize_aware(model, limits={"inner/before_*": (-5, 0.25), "inner_quantize": (-1.0, 0.125)})
+    qat.compile("adam", "mse")
+    qat.fit(x, np.zeros((64, 2)), verbose=0)
+    ranges = {row.name: row.range for row in tfopt.quantization_report(qat).activations}
+    assert ranges["inner/before_activation"] == (-5.0, 0.25) and ranges["inner_quantize"] == (-1.0, 0.125)
+    inner = keras.Model(qat.inputs, qat.get_layer("inner_quantize").output)
+    assert np.abs(inner(x).numpy().max() - 0.125) < 0.01
+    qat.save(tmp_path / "qat.keras")
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "qat.keras")(x), qat(x))
+    with pytest.raises(tfopt.ArgumentError, match="'iner_quantize', which matches none. Closest: inner_quantize"):
+        tfopt.quantize_aware(model, limits={"iner_quantize": (-1.0, 1.0)})
+    with pytest.raises(tfopt.ArgumentError, match="low <= 0 <= high"):
+        tfopt.quantize_aware(model, limits={"inner_quantize": (0.5, 1.0)})
+
+
 def test_recurrent_layer_inside_another_model():
     inner = keras.Sequential([keras.Input((4, 3)), layers.LSTM(5), layers.Dense(4)], name="inner")
     qat = trained(chain(inner, shape=(4, 3)), IMAGES[:, :4, 0], RNG.random((128, 4)), epochs=1, run_eagerly=True)

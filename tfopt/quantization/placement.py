@@ -1,6 +1,7 @@
 """Which tensors are rounded: those that leave an op of the int8 file, found on the graph of the model."""
 
 import collections
+import fnmatch
 
 import keras
 
@@ -27,10 +28,19 @@ class Placement:
         options: dict with "weight_bits", "activation_bits" and "ranges".
         is_excluded: function from a layer of the caller's model to bool.
         freeze_batch_normalization: bool, whether the statistics stay.
+        limits: dict of glob of a quantizer's name -> range that it keeps to.
+
+    Attributes:
+        names: list of str, of the quantizers that were made.
     """
 
-    def __init__(self, options, is_excluded, freeze_batch_normalization):
+    def __init__(self, options, is_excluded, freeze_batch_normalization, limits):
         self._options, self._is_excluded, self._freeze = options, is_excluded, freeze_batch_normalization
+        self._limits, self.names = limits, []
+
+    def _limit(self, name, fixed):
+        self.names.append(name)
+        return next((ends for pattern, ends in self._limits.items() if fnmatch.fnmatchcase(name, pattern)), fixed)
 
     def rebuild(self, model, *, is_outermost=True):
         """A new model that rounds, with the weights of `model`.
@@ -68,7 +78,7 @@ class Placement:
                 if not layer.quantizers:
                     unrounded = [index for index, value in enumerate(flat) if _is_float_tensor(value) and id(value) not in rounded]
                     layer.unrounded = tuple(unrounded)
-                    layer.find_quantizers(*args, **kwargs)
+                    layer.find_quantizers(args, kwargs, self._limit)
                 done = layer.rounds_outputs
             outputs = layer(*args, **kwargs)
             if isinstance(layer, QuantizeWrapper) and type(each.layer).__name__ in weights.WITH_BIAS and sources[0]:
@@ -108,7 +118,8 @@ class Placement:
         return self._quantizer(f"{name}_{numbers[name]}" if numbers[name] > 1 else name, simulate.fixed_range(layer))
 
     def _quantizer(self, name, fixed, *, is_input=False):
-        return FakeQuantize(self._options["activation_bits"], fixed or self._options["ranges"], is_input=is_input, name=name)
+        ranges = self._limit(name, fixed) or self._options["ranges"]
+        return FakeQuantize(self._options["activation_bits"], ranges, is_input=is_input, name=name)
 
 
 def is_fused(graph, layer, tensor):

@@ -1,5 +1,8 @@
 """`quantize_aware()`: a Keras 3 model that trains as the int8 file will compute; `strip_quantization()`: back to a plain one."""
 
+import difflib
+import fnmatch
+
 import keras
 
 from tfopt import surgery
@@ -20,6 +23,7 @@ def quantize_aware(
     weight_bits=8,
     activation_bits=8,
     ranges="moving_average",
+    limits=None,
     freeze_batch_normalization=False,
 ):
     """A new model that computes as the int8 file will, and trains as any other; the caller's model is untouched.
@@ -44,6 +48,9 @@ def quantize_aware(
         weight_bits: 8; or 4 where TFLite has kernels for it: Conv1D, Conv2D, DepthwiseConv, SeparableConv and Dense.
         activation_bits: 8.
         ranges: "moving_average" of the batches' extremes, or "learned" by gradient (LSQ+): see `FakeQuantize`.
+        limits: None or dict of glob of a tensor's name -> (low, high): ranges that stay, beyond which values are cut off. Of a
+            transformer a few activations are 10 to 100 times as large as the others, which then fall on few integers. Names are
+            those of `quantization_report`, without nested models around: {"*_inner/before_activation": (-5.0, 5.0)}.
         freeze_batch_normalization: bool, whether BatchNormalization keeps its statistics and uses them in training; its scale and
             shift train in any case.
 
@@ -52,7 +59,7 @@ def quantize_aware(
         compiled.
 
     Raises:
-        ArgumentError: something that was given cannot be used; a layer has no kernel for 4 bits.
+        ArgumentError: something that was given cannot be used; a limit is for no tensor; a layer has no kernel for 4 bits.
 
     Source: Jacob et al., arXiv:1712.05877; Krishnamoorthi, arXiv:1806.08342.
     """
@@ -62,8 +69,17 @@ def quantize_aware(
     if weight_bits == 4:
         _require_four_bits(model, excluded)
     options = {"weight_bits": weight_bits, "activation_bits": activation_bits, "ranges": ranges}
-    placement = Placement(options, lambda layer: id(layer) in excluded, freeze_batch_normalization)
-    return placement.rebuild(model if is_functional(model) else _as_functional(model))
+    limits = _check_limits(limits)
+    placement = Placement(options, lambda layer: id(layer) in excluded, freeze_batch_normalization, limits)
+    made = placement.rebuild(model if is_functional(model) else _as_functional(model))
+    for pattern in limits:
+        if not fnmatch.filter(placement.names, pattern):
+            close = difflib.get_close_matches(pattern, placement.names, cutoff=0.4)
+            raise ArgumentError(
+                f"`limits` must be for tensors that are rounded. Received: {pattern!r}, which matches none. "
+                f"{'Closest' if close else 'There are'}: {', '.join(close or placement.names[:20])}."
+            )
+    return made
 
 
 def strip_quantization(model):
@@ -144,6 +160,24 @@ def _check(weight_bits, activation_bits, ranges):
         raise ArgumentError(f"`activation_bits` must be 8, as TFLite has no others. Received: activation_bits={activation_bits!r}.")
     if ranges not in RANGES:
         raise ArgumentError(f"`ranges` must be one of {', '.join(RANGES)}. Received: ranges={ranges!r}.")
+
+
+def _check_limits(limits):
+    limits = {} if limits is None else limits
+    usable = isinstance(limits, dict) and all(
+        isinstance(name, str)
+        and isinstance(ends, list | tuple)
+        and len(ends) == 2
+        and ends[0] <= 0 <= ends[1]
+        and ends[0] < ends[1]
+        for name, ends in limits.items()
+    )
+    if not usable:
+        raise ArgumentError(
+            "`limits` must be a dict of name -> (low, high) with low <= 0 <= high, as int8 has to hold 0 exactly. "
+            f"Received: limits={limits!r}."
+        )
+    return {name: (float(low), float(high)) for name, (low, high) in limits.items()}
 
 
 def _require_four_bits(model, excluded):

@@ -88,18 +88,19 @@ class QuantizeWrapper(keras.layers.Layer):
             self.add_loss(loss)
         return outputs
 
-    def find_quantizers(self, *args, **kwargs):
+    def find_quantizers(self, args, kwargs, limit=lambda name, fixed: fixed):
         """Finds the inner tensors to be rounded by a symbolic call, before the first real one.
 
         Args:
-            *args, **kwargs: what the layer is called with, as `keras.KerasTensor`s.
+            args, kwargs: what the layer is called with, as `keras.KerasTensor`s.
+            limit: function of a quantizer's name and its fixed range or None that returns the latter, or another range.
 
         Returns:
             bool, whether all that leaves the layer is rounded already.
         """
         self._found = {}
         self.compute_output_spec(*args, **kwargs)
-        self._add_quantizers(self._found.items())
+        self._add_quantizers((key, limit(f"{self.name}/{_own(key)}", fixed)) for key, fixed in self._found.items())
         self._found = None
         return self.rounds_outputs
 
@@ -161,9 +162,13 @@ class QuantizeWrapper(keras.layers.Layer):
 
     def _add_quantizers(self, quantizers):
         for key, fixed in quantizers:
-            self.quantizers[key] = FakeQuantize(self.activation_bits, fixed or self.ranges, name=key.replace("/", "_"))
+            self.quantizers[key] = FakeQuantize(self.activation_bits, fixed or self.ranges, name=_own(key))
 
     def _quantize(self, key, tensor, fixed):
         if self._found is not None:
             self._found[key] = fixed
         return self.quantizers[key](tensor) if key in self.quantizers else tensor
+
+
+def _own(key):
+    return key.replace("/", "_")
