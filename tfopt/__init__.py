@@ -42,6 +42,7 @@ _MODULES = {
     "TfoptError": "tfopt.errors",
     "UnsafeModelError": "tfopt.errors",
     "Unstructured": "tfopt.pruning.masks",
+    "WarmUp": "tfopt.distribution.learning_rate",
     "benchmark": "tfopt.conversion.benchmark",
     "calibrate": "tfopt.quantization.calibrate",
     "check": "tfopt.conversion.check",
@@ -56,6 +57,7 @@ _MODULES = {
     "prune_sensitivity": "tfopt.pruning.sensitivity",
     "quantization_report": "tfopt.quantization.report",
     "quantize_aware": "tfopt.quantization.quantize_aware",
+    "scale_learning_rate": "tfopt.distribution.learning_rate",
     "sparsity_report": "tfopt.pruning.sparsity",
     "strategy": "tfopt.distribution.strategy",
     "strip_quantization": "tfopt.quantization.quantize_aware",
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from tfopt.distillation.feature_losses import AttentionTransfer, FeatureDistillation, RelationalDistillation
     from tfopt.distillation.losses import DecoupledDistillation, DistillationLoss, LogitsDistillation
     from tfopt.distillation.low_rank import LowRankReport, low_rank, low_rank_report
+    from tfopt.distribution.learning_rate import WarmUp, scale_learning_rate
     from tfopt.distribution.strategy import strategy
     from tfopt.errors import (
         ArgumentError,
@@ -135,6 +138,7 @@ __all__ = [
     "TfoptError",
     "UnsafeModelError",
     "Unstructured",
+    "WarmUp",
     "benchmark",
     "calibrate",
     "check",
@@ -149,6 +153,7 @@ __all__ = [
     "prune_sensitivity",
     "quantization_report",
     "quantize_aware",
+    "scale_learning_rate",
     "sparsity_report",
     "strategy",
     "strip_quantization",
@@ -169,3 +174,4 @@ def __dir__():
 if "keras" in sys.modules:  # then `keras.saving.load_model` knows what tfopt adds to a model
     importlib.import_module("tfopt.quantization.model")
     importlib.import_module("tfopt.distillation.distiller")
+    importlib.import_module("tfopt.distribution.learning_rate")

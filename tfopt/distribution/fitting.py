@@ -8,8 +8,10 @@ import tempfile
 
 import keras
 
+from tfopt.distribution import empty_batches
 from tfopt.distribution.agreement import Agreement
 from tfopt.distribution.statistics import Aggregation, Statistics
+from tfopt.errors import ArgumentError
 
 # What callbacks of a worker that is not the chief write elsewhere, while `fit` lasts.
 _PATHS = {
@@ -32,6 +34,12 @@ def attach(model, strategy, workers):
 
     def own(name):
         return functools.partial(getattr(type(model), name), model)
+
+    def compile(*args, **kwargs):
+        with strategy.scope():
+            own("compile")(*args, **kwargs)
+        given = inspect.signature(keras.Model.compile).bind(model, *args, **kwargs).arguments
+        _check_made_in_scope({name: given.get(name) for name in ("optimizer", "metrics", "weighted_metrics")})
 
     def fit(*args, **kwargs):
         args, kwargs = _arguments("fit", args, kwargs, is_chief)
@@ -66,10 +74,25 @@ def attach(model, strategy, workers):
 
         return write
 
-    made = {"fit": fit, "train_on_batch": train_on_batch}
+    made = {"compile": compile, "fit": fit, "train_on_batch": train_on_batch}
     made |= {name: reader(name) for name in ("evaluate", "predict")}
     made |= {name: writer(name) for name in ("save", "save_weights", "export")}
+    made |= empty_batches.guard(model, own)
     vars(model).update({name: functools.wraps(getattr(type(model), name))(function) for name, function in made.items()})
+
+
+def _check_made_in_scope(given):
+    """What has variables of its own must keep them on every replica."""
+    import tensorflow as tf
+
+    for name, value in given.items():
+        for each in keras.tree.flatten(value):
+            variables = each.variables if isinstance(each, keras.optimizers.Optimizer | keras.metrics.Metric) else []
+            if any(not isinstance(variable.value, tf.distribute.DistributedValues) for variable in variables):
+                raise ArgumentError(
+                    f"what compile() is given must be made in the scope of the model's strategy. Received: {name} with "
+                    f"{type(each).__name__} {each.name!r}, made outside. Make it in `with strategy.scope():`, or give a name."
+                )
 
 
 def _arguments(name, args, kwargs, is_chief):

@@ -52,7 +52,7 @@ def _then(initialise, take_over):
 
 
 def repair(model):
-    """Makes one model build from what one replica sees of a batch: Keras takes the mean of all, which needs equal shapes."""
+    """Makes one model build from the shapes of the data: Keras takes the mean of what replicas see of a batch, and uses it up."""
     import tensorflow as tf
 
     def local(value):
@@ -60,20 +60,32 @@ def repair(model):
 
     def build(iterator=None, data_batch=None):
         if iterator is not None:
-            _, _, batches = next(iter(iterator))
-            data_batch = keras.tree.map_structure(local, next(batches))
+            data_batch = iterator.data_adapter.get_tf_dataset().element_spec
+            if not all(isinstance(spec, tf.TensorSpec) and spec.shape.rank for spec in tf.nest.flatten(data_batch)):
+                _, _, batches = next(iter(iterator))
+                data_batch = keras.tree.map_structure(local, next(batches))
         with model.distribute_strategy.scope():
             model._symbolic_build(data_batch=data_batch)
 
     vars(model)["_maybe_symbolic_build"] = build  # past what Keras does with attributes
 
 
-def mean_axis(value, axis):
-    """The axis that Keras should have said: it takes the mean of scalar logs along axis 0, which a scalar has not."""
+def what_to_reduce(strategy, value, axis):
+    """(value, axis) as `strategy.reduce` needs them.
+
+    Keras takes the mean of scalar logs along axis 0, which a scalar has not, and of what a metric returns: a variable, perhaps.
+    """
     import tensorflow as tf
 
+    def on_a_device(part):
+        if isinstance(part, tf.distribute.DistributedValues) or (isinstance(part, tf.Tensor) and part.device):
+            return part
+        with tf.device(strategy.extended.worker_devices[0]):
+            return tf.identity(part)
+
     parts = [part for each in tf.nest.flatten(value) for part in getattr(each, "values", (each,))]
-    return None if axis == 0 and all(getattr(part, "shape", None) == () for part in parts) else axis
+    axis = None if axis == 0 and all(getattr(part, "shape", None) == () for part in parts) else axis
+    return tf.nest.map_structure(on_a_device, value), axis
 
 
 def restored_epoch(model):

@@ -18,7 +18,7 @@ def attach(strategy, workers=None, sharding=None):
     if strategy.num_replicas_in_sync > 1 and not isinstance(strategy, tf.distribute.TPUStrategy):
         scope, reduce = strategy.scope, strategy.reduce
         strategy.scope = lambda: _scope(strategy, workers, scope())
-        strategy.reduce = lambda reduce_op, value, axis: reduce(reduce_op, value, keras_repair.mean_axis(value, axis))
+        strategy.reduce = lambda op, value, axis: reduce(op, *keras_repair.what_to_reduce(strategy, value, axis))
     if sharding is not None:
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = getattr(tf.data.experimental.AutoShardPolicy, sharding.upper())

@@ -3,6 +3,17 @@
 import keras
 
 
+def is_local(variable):
+    """Whether each replica changes a Keras variable for itself: metrics, and what TensorFlow was not told how to aggregate."""
+    import tensorflow as tf
+
+    value = variable.value
+    if not isinstance(value, tf.distribute.DistributedValues) or not value.dtype.is_floating:
+        return False
+    is_metric = value.synchronization == tf.VariableSynchronization.ON_READ
+    return is_metric or value.aggregation == tf.VariableAggregation.NONE
+
+
 class Statistics:
     """The variables of a model that its replicas change each for itself.
 
@@ -27,19 +38,12 @@ class Statistics:
         if not self.stale:
             return
         self.stale = False
-        variables = [variable.value for variable in self._model.non_trainable_variables if self._is_local(variable)]
+        variables = [variable.value for variable in self._model.non_trainable_variables if _is_statistic(variable)]
         if not variables:
             return
         if self._averaged != [id(variable) for variable in variables]:
             self._average, self._averaged = self._make(variables), [id(variable) for variable in variables]
         self._average()
-
-    def _is_local(self, variable):
-        import tensorflow as tf
-
-        value = variable.value
-        is_spread = isinstance(value, tf.distribute.DistributedValues)
-        return is_spread and value.dtype.is_floating and value.aggregation == tf.VariableAggregation.NONE
 
     def _make(self, variables):
         import tensorflow as tf
@@ -49,11 +53,17 @@ class Statistics:
             for variable, mean in zip(variables, means, strict=True):
                 variable.assign(mean)
 
-        return tf.function(lambda: self._strategy.run(on_replica))
+        return tf.function(lambda: self._strategy.run(on_replica)).get_concrete_function()
+
+
+def _is_statistic(variable):
+    import tensorflow as tf
+
+    return is_local(variable) and variable.value.synchronization != tf.VariableSynchronization.ON_READ
 
 
 class Aggregation(keras.callbacks.Callback):
-    """Aggregates before other callbacks save or evaluate, so that it must be the first.
+    """Aggregates before other callbacks save, so that it must be the first.
 
     Args:
         statistics: `Statistics` of the model that trains.
@@ -69,10 +79,6 @@ class Aggregation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Before the epoch's checkpoints."""
-        self._statistics.aggregate()
-
-    def on_test_begin(self, logs=None):
-        """Before an evaluation."""
         self._statistics.aggregate()
 
     def on_train_end(self, logs=None):

@@ -1,0 +1,1 @@
+"""`place()`: parts of a Functional model on several devices."""
