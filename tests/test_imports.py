@@ -64,6 +64,7 @@ FLOORS = {
     "tfopt.distribution.launch": 0.3,
     "tfopt.distribution.cluster": 2.0,
     "tfopt.distribution.learning_rate": 2.0,
+    "tfopt.distribution.place": 2.0,
     "tfopt.distribution.collective": 2.0,
     "tfopt.distribution.backup": 2.0,
     "tfopt.distribution.keras_repair": 2.0,

@@ -53,6 +53,7 @@ _MODULES = {
     "load": "tfopt.conversion.load",
     "low_rank": "tfopt.distillation.low_rank",
     "low_rank_report": "tfopt.distillation.low_rank",
+    "place": "tfopt.distribution.place",
     "prune": "tfopt.pruning.prune",
     "prune_sensitivity": "tfopt.pruning.sensitivity",
     "quantization_report": "tfopt.quantization.report",
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from tfopt.distillation.losses import DecoupledDistillation, DistillationLoss, LogitsDistillation
     from tfopt.distillation.low_rank import LowRankReport, low_rank, low_rank_report
     from tfopt.distribution.learning_rate import WarmUp, scale_learning_rate
+    from tfopt.distribution.place import place
     from tfopt.distribution.strategy import strategy
     from tfopt.errors import (
         ArgumentError,
@@ -149,6 +151,7 @@ __all__ = [
     "load",
     "low_rank",
     "low_rank_report",
+    "place",
     "prune",
     "prune_sensitivity",
     "quantization_report",

@@ -1,5 +1,6 @@
 """A Functional model as a list of calls, which can be made again with other layers and with more between them."""
 
+import contextlib
 import dataclasses
 
 import keras
@@ -63,13 +64,14 @@ class Graph:
             return self.sole_consumer(consumers[0].outputs, transparent)
         return consumers[0]
 
-    def replay(self, make, *, begin=lambda tensor, name: tensor, call=None, model_class=keras.Model):
+    def replay(self, make, *, begin=lambda tensor, name: tensor, call=None, around=None, model_class=keras.Model):
         """Makes all calls again.
 
         Args:
             make: function from a layer copy to the layer to be called in its place, or None for one like it; asked once for each.
             begin: function of (new input tensor, its name) that returns what is computed with.
             call: function of (`Call`, layer, args, kwargs) that makes the call and returns its outputs.
+            around: function of `Call` that returns the context in which its layer is made and called.
             model_class: class of the new model.
 
         Returns:
@@ -85,14 +87,15 @@ class Graph:
 
         inputs = keras.tree.map_structure(fresh, model.input)
         for each in self.calls:
-            if id(each.layer) not in made:
-                made[id(each.layer)] = make(each.layer)
-                if made[id(each.layer)] is None:
-                    made[id(each.layer)] = _again(each.layer)
-                    again.append((made[id(each.layer)], each.layer))
-            args, kwargs = keras.tree.map_structure(lambda value: tensors.get(id(value), value), (each.args, each.kwargs))
-            layer = made[id(each.layer)]
-            outputs = call(each, layer, args, kwargs) if call else layer(*args, **kwargs)
+            with around(each) if around else contextlib.nullcontext():
+                if id(each.layer) not in made:
+                    made[id(each.layer)] = make(each.layer)
+                    if made[id(each.layer)] is None:
+                        made[id(each.layer)] = _again(each.layer)
+                        again.append((made[id(each.layer)], each.layer))
+                args, kwargs = keras.tree.map_structure(lambda value: tensors.get(id(value), value), (each.args, each.kwargs))
+                layer = made[id(each.layer)]
+                outputs = call(each, layer, args, kwargs) if call else layer(*args, **kwargs)
             for old, new in zip(keras.tree.flatten(each.outputs), keras.tree.flatten(outputs), strict=True):
                 tensors[id(old)] = new
         for layer, origin in again:
