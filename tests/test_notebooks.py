@@ -100,8 +100,27 @@ def check_distil(notebook):
     assert printed(notebook, "convert").startswith("passed: True")
 
 
+def check_distributed(notebook):
+    """What a reader of 05_distributed_colab.ipynb should see on a machine without TPU and GPU: two logical CPUs."""
+    assert printed(notebook, "devices") == "MirroredStrategy, 2 replicas\n"
+    dense, pruned, rounded = (numbers(printed(notebook, cell))[-1] for cell in ("train", "prune", "round"))
+    assert dense > 0.95 and pruned > 0.95 and rounded > 0.95
+    assert printed(notebook, "replicas").endswith("the same on all 2 replicas: True\n")
+    passed, accuracies, *_ = printed(notebook, "convert").splitlines()
+    assert passed == "passed: True"
+    in_keras, *_, in_file = numbers(accuracies)
+    assert abs(in_keras - in_file) < 0.006  # two images
+    assert abs(in_keras - rounded) < 1e-4  # saved as it was trained
+    assert "80.00%" in printed(notebook, "convert")  # of the hidden layer, which has most weights
+
+
 # Each gets the notebook with its outputs.
-CHECKS = {"02_prune.ipynb": check_prune, "03_quantize_aware.ipynb": check_quantize_aware, "04_distil.ipynb": check_distil}
+CHECKS = {
+    "02_prune.ipynb": check_prune,
+    "03_quantize_aware.ipynb": check_quantize_aware,
+    "04_distil.ipynb": check_distil,
+    "05_distributed_colab.ipynb": check_distributed,
+}
 
 
 def test_there_are_notebooks():
