@@ -102,12 +102,12 @@ def check_distil(notebook):
 
 def check_distributed(notebook):
     """What a reader of 05_distributed_colab.ipynb should see on a machine without TPU and GPU: two logical CPUs."""
-    assert printed(notebook, "devices") == "MirroredStrategy, 2 replicas\n"
+    assert printed(notebook, "devices").endswith("MirroredStrategy, 2 replicas\n")
     dense, pruned, rounded = (numbers(printed(notebook, cell))[-1] for cell in ("train", "prune", "round"))
     assert dense > 0.95 and pruned > 0.95 and rounded > 0.95
     assert printed(notebook, "replicas").endswith("the same on all 2 replicas: True\n")
-    passed, accuracies, *_ = printed(notebook, "convert").splitlines()
-    assert passed == "passed: True"
+    assert printed(notebook, "convert").startswith("passed: True\n")
+    accuracies = printed(notebook, "convert").splitlines()[1]
     in_keras, *_, in_file = numbers(accuracies)
     assert abs(in_keras - in_file) < 0.006  # two images
     assert abs(in_keras - rounded) < 1e-4  # saved as it was trained

@@ -30,9 +30,9 @@ class Launched:
         wait(lambda: all(file.exists() for file in files), "start of the workers")
         return [json.loads(file.read_text()) for file in files]
 
-    def end(self):
+    def end(self, timeout=30):
         """(exit code, standard output, standard error), after its own end."""
-        stdout, stderr = self.process.communicate(timeout=30)
+        stdout, stderr = self.process.communicate(timeout=timeout)
         return self.process.returncode, stdout, stderr
 
     def assert_nothing_is_left(self):

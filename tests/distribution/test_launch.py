@@ -126,6 +126,18 @@ def test_who_raised_is_the_cause_though_another_is_gone_sooner(launch, tmp_path)
     assert "[worker 1] ValueError: the cause\n" in stderr
 
 
+def test_who_logged_a_traceback_and_ended_well_is_not_the_cause(launch, tmp_path):
+    (tmp_path / "logs.py").write_text(
+        "import json, logging, os, sys, time\n"
+        "index = json.loads(os.environ['TF_CONFIG'])['task']['index']\n"
+        "if index: time.sleep(2); sys.exit(7)\n"
+        "try: 1 / 0\n"
+        "except ZeroDivisionError: logging.exception('on we go')\n"
+    )
+    code, _, stderr = launch("-n", 2, "logs.py").end()
+    assert code == 7 and "Worker 1 of 2 failed with exit code 7" in stderr
+
+
 def test_the_exit_code_is_that_of_the_script(launch):
     code, _, stderr = launch("-n", 2, SCRIPT, "exit", 1).end()
     assert code == 7 and "Worker 1 of 2 failed with exit code 7" in stderr and "Traceback" not in stderr

@@ -42,3 +42,16 @@ def test_commands_in_the_text_are_taken_by_the_launcher():
     with start_launchers(DOCS) as start:
         launched = [start(*command.split(), "--help") for command in commands]
         assert [one.end()[0] for one in launched] == [0, 0]
+
+
+def test_the_script_of_the_text_trains_with_two_workers(tmp_path):
+    text = (DOCS / "clusters.md").read_text()
+    (tmp_path / "train.py").write_text(re.search(r"```python\n(# train\.py.*?)```", text, re.DOTALL)[1])
+    with start_launchers(tmp_path) as start:
+        options = ["-n", 2, "--threads-per-worker", 1, "train.py", "--epochs", 1]
+        launched = start(*options, CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
+        code, stdout, stderr = launched.end(timeout=280)
+    assert code == 0, stderr
+    ends = sorted(line for line in stdout.splitlines() if "loss:" in line)
+    assert len(ends) == 2 and ends[0].split("accuracy:")[1] == ends[1].split("accuracy:")[1]  # of both workers, on both
+    assert (tmp_path / "model.keras").exists()

@@ -160,7 +160,7 @@ def _attempt(job, cluster, first, restart, events):
                 running.discard(index)
                 if codes[index] and deadline is None:
                     # A worker may raise, and another, left alone by it, be gone sooner; but nobody is killed for that.
-                    traced = None if codes[index] == -signal.SIGKILL else output.first_traceback()
+                    traced = None if codes[index] == -signal.SIGKILL else output.first_traceback({index, *running})
                     cause, asked = (index if traced is None else traced), set(running)
                     deadline = _end(workers, running, signal.SIGTERM)
             elif kind == "node" and deadline is None and ("stop" in values[0] or "gone" in values[0]):

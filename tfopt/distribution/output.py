@@ -83,11 +83,11 @@ class Output:
             else:
                 self._write(worker, name, text)
 
-    def first_traceback(self):
-        """The worker whose traceback came first of those that are recent, or None."""
+    def first_traceback(self, workers):
+        """The one of `workers` whose traceback came first of those that are recent, or None."""
         with self._lock:
-            recent = {worker: since for worker, since in self._since.items() if time.monotonic() - since < _SUSPECT}
-            return min(recent, key=recent.get, default=None)
+            recent = [worker for worker in workers if time.monotonic() - self._since.get(worker, -_SUSPECT) < _SUSPECT]
+            return min(recent, key=self._since.get, default=None)
 
     def release(self, *, older_than=_HOLD):
         """Shows what is held for longer than `older_than` seconds."""
