@@ -36,8 +36,9 @@ def test_two_replicas_compute_what_one_does(kind, alone, tmp_path):
     found = [dict(np.load(file)) for file in sorted(tmp_path.glob("*.npz"))]
     assert len(found) == (2 if kind == "multi_worker" else 1)
     for each in found:
-        plain, normalized = (differences(each, alone, name) for name in ("plain", "normalized"))
+        plain, normalized, eights = (differences(each, alone, name) for name in ("plain", "normalized", "eights"))
         assert max(plain.values()) <= 1e-5, plain
+        assert max(eights.values()) <= 1e-5, eights  # `steps_per_execution=8`
         assert max(normalized.values()) <= 1e-4, normalized
         for name in ("plain_predictions", "normalized_predictions"):  # logits of up to 10; in the order of the samples
             np.testing.assert_allclose(each[name], alone[name], atol=1e-3)

@@ -15,8 +15,8 @@ def data(samples=STEPS * BATCH):
     return (rng.normal(size=(samples, 8, 8, 1)) + y[:, None, None, None]).astype("float32"), y
 
 
-def build(keras, normalization=False):
-    """A small CNN, compiled; with BatchNormalization that sees whole batches, or without any."""
+def build(keras, normalization=False, steps=1):
+    """A small CNN, compiled; with BatchNormalization that sees whole batches, or without any; `steps` in one execution."""
     keras.utils.set_random_seed(0)
     layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(6, 3, activation="relu")]
     layers += [keras.layers.BatchNormalization(synchronized=True)] if normalization else []
@@ -24,20 +24,20 @@ def build(keras, normalization=False):
     model = keras.Sequential(layers)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     metrics = ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2)]
-    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss, metrics=metrics)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss, metrics=metrics, steps_per_execution=steps)
     return model
 
 
 def train(keras, make):
-    """dict of arrays: weights, metrics, evaluation and predictions of both nets.
+    """dict of arrays: weights, metrics, evaluation and predictions of each net.
 
     Args:
         make: function of a function that builds a model, which it calls in its scope.
     """
     x, y = data()
     found = {}
-    for name in ("plain", "normalized"):
-        model = make(lambda name=name: build(keras, name == "normalized"))
+    for name in ("plain", "normalized", "eights"):
+        model = make(lambda name=name: build(keras, name == "normalized", 8 if name == "eights" else 1))
         history = model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0).history
         found |= {f"{name}_weight{index}": weight for index, weight in enumerate(model.get_weights())}
         found |= {f"{name}_{key}": np.array(values) for key, values in history.items()}

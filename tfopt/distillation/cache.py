@@ -120,7 +120,7 @@ def _cut(part, chosen):
 
 
 def _save(said, folder):
-    """Writes all arrays, or nothing."""
+    """Writes all arrays, or nothing; of several workers that write the same, the first one counts."""
     temporary = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -130,6 +130,8 @@ def _save(said, folder):
                 np.save(file, value)
         os.replace(temporary, folder)
     except OSError as error:
+        if folder.is_dir():
+            return
         raise OutputError(f"`cache` must be a folder that can be written. Received: {folder.parent}: {error.strerror}.") from error
     finally:
         if temporary is not None:

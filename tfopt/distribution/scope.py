@@ -33,6 +33,7 @@ def _scope(strategy, workers, scope):
             fitting.attach(model, strategy, workers)
             backup.attach(model, workers is None or workers.index == 0)
             keras_repair.repair(model)
+            keras_repair.repeat_steps(model)
 
     with keras_repair.handing_over(take_over), scope:
         yield strategy

@@ -1,0 +1,164 @@
+"""What `tfopt.strategy` chooses, says and refuses; strategies that need a process of their own run in other files."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfopt
+from tfopt.distribution import cluster
+
+TWO = {"worker": ["host1:1", "host2:1"]}
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch):
+    for name in ("TF_CONFIG", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "KUBERNETES_SERVICE_HOST", "TPU_NAME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def said(caplog, monkeypatch):
+    """What the log "tfopt" got."""
+    logger = logging.getLogger("tfopt")
+    monkeypatch.setattr(logger, "propagate", False)
+    caplog.set_level(logging.INFO, "tfopt")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def test_one_device_where_there_is_nothing_else(said):
+    strategy = tfopt.strategy()
+    assert isinstance(strategy, tf.distribute.OneDeviceStrategy)
+    assert [record.message for record in said.records] == [
+        "OneDeviceStrategy, 1 replica: no TPU; neither TF_CONFIG nor Slurm nor Kubernetes names workers; no GPU"
+    ]
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse", steps_per_execution=2)
+    model.fit(np.zeros((10, 3)), np.zeros((10, 1)), batch_size=2, verbose=0)
+    assert model.predict(np.zeros((3, 3)), verbose=0).shape == (3, 1)
+
+
+def test_several_gpus_are_mirrored(said, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["one", "two"] if kind == "GPU" else [])
+    assert isinstance(tfopt.strategy(), tf.distribute.MirroredStrategy)
+    assert said.records[0].message.endswith("2 GPUs")
+
+
+def test_a_tpu_that_answers_is_taken(said, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", lambda *tpu: asked.append(tpu) or "resolver")
+    monkeypatch.setattr(tf.config, "experimental_connect_to_cluster", asked.append)
+    monkeypatch.setattr(tf.tpu.experimental, "initialize_tpu_system", asked.append)
+    monkeypatch.setattr(tf.distribute, "TPUStrategy", lambda resolver: tf.distribute.OneDeviceStrategy("CPU:0"))
+    tfopt.strategy()
+    assert asked == [(), "resolver", "resolver"] and said.records[0].message.endswith("a TPU answers")
+
+
+def test_a_tpu_that_does_not_answer_is_passed_over_unless_named(said, monkeypatch):
+    """TensorFlow's own resolver and its own error, as far as a machine without TPU goes."""
+    with pytest.raises(tfopt.ArgumentError, match="needs a TPU. Received: none, TensorFlow says: Please provide a TPU Name"):
+        tfopt.strategy("tpu")
+    real = tf.distribute.cluster_resolver.TPUClusterResolver
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", lambda *tpu: real("local"))
+    with pytest.raises(tfopt.ArgumentError, match="a TPU that answers. Received: TPUs not found in the cluster"):
+        tfopt.strategy("tpu")
+    assert isinstance(tfopt.strategy(), tf.distribute.OneDeviceStrategy)
+    assert "no TPU answers: TPUs not found" in said.records[-1].message
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", "no JSON"),
+        ("[]", "no JSON object"),
+        ({"cluster": TWO}, "a task of type None"),
+        ({"cluster": TWO, "task": {"type": "chief", "index": 0}}, "a task of type 'chief', which is none of worker"),
+        ({"cluster": TWO, "task": {"type": "worker", "index": 2}}, "a task of index 2, where 'worker' has 2"),
+        ({"cluster": TWO, "task": {"type": "worker", "index": "0"}}, "a task of index '0'"),
+        ({"cluster": {"worker": ["host1"]}, "task": {"type": "worker", "index": 0}}, "no list of 'host:port'"),
+        ({"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}, "the same host:port twice"),
+        ({"cluster": {**TWO, "ps": ["c:1"]}, "task": {"type": "worker", "index": 0}}, "parameter servers are not served"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+@pytest.mark.parametrize("kind", ["auto", "multi_worker"])
+def test_a_wrong_tf_config_is_told(kind, config, message, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", config if isinstance(config, str) else json.dumps(config))
+    with pytest.raises(tfopt.ArgumentError, match="TF_CONFIG must be like") as caught:
+        tfopt.strategy(kind)
+    assert message in str(caught.value)
+
+
+def test_places_in_a_cluster():
+    both = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+    places = [("chief", 0), ("worker", 0), ("worker", 1)]
+    configs = [json.dumps({"cluster": both, "task": {"type": kind, "index": index}}) for kind, index in places]
+    assert [cluster.read_tf_config(config) for config in configs] == [(3, 0), (3, 1), (3, 2)]
+    assert cluster.read_tf_config("{}") == (1, 0)
+
+
+def test_slurm_and_kubernetes(monkeypatch):
+    slurm = {
+        "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_STEP_NODELIST": "node[1-2]", "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+        "SLURM_NTASKS": "2", "SLURM_LOCALID": "0",
+    }  # fmt: skip
+    for name, value in slurm.items():
+        monkeypatch.setenv(name, value)
+    workers, _ = cluster.find_workers()
+    assert (workers.count, workers.index, workers.source) == (2, 1, "Slurm")
+    assert workers.resolver.cluster_spec().as_dict()["worker"] == ["node1:8888", "node2:8888"]
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert "without the package `kubernetes`" in cluster.find_workers()[1]
+
+    class Pods:
+        def cluster_spec(self):
+            return tf.train.ClusterSpec({"worker": ["10.0.0.7:8470", "10.0.0.8:8470"]})
+
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "KubernetesClusterResolver", Pods)
+    with pytest.raises(tfopt.ArgumentError, match="this pod must be among"):
+        cluster.find_workers()
+    monkeypatch.setenv("POD_IP", "10.0.0.8")
+    workers, _ = cluster.find_workers()
+    assert (workers.count, workers.index, workers.resolver.task_type, workers.resolver.task_id) == (2, 1, "worker", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "two"}, "`kind` must be one of auto, tpu"),
+        ({"kind": "multi_worker"}, "needs several workers. Received: neither TF_CONFIG"),
+        ({"sharding": "rows"}, "`sharding` must be"),
+        ({"logical_devices": 0}, "at least 1. Received: logical_devices=0"),
+        ({"logical_devices": 2, "kind": "tpu"}, "splits the CPU of one process"),
+        ({"logical_devices": 3}, "before TensorFlow computes anything. Received: logical_devices=3 with 1"),
+    ],
+    ids=str,
+)
+def test_what_is_refused(arguments, message):
+    tf.constant(0)
+    with pytest.raises(tfopt.ArgumentError, match=message):
+        tfopt.strategy(**arguments)
+
+
+def test_a_multi_worker_strategy_comes_first(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": TWO, "task": {"type": "worker", "index": 0}}))
+    tf.constant(0)
+    with pytest.raises(tfopt.ArgumentError, match="before TensorFlow computes anything. Received: a program that made"):
+        tfopt.strategy()
+
+
+def test_it_says_one_line_and_nothing_twice():
+    code = "import tfopt; tfopt.strategy(logical_devices=2); import logging; logging.getLogger('tfopt').info('seen')"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = [line for line in finished.stderr.splitlines() if line.startswith("tfopt")]
+    assert lines == ["tfopt: MirroredStrategy, 2 replicas: the CPU is split into 2", "tfopt: seen"]
+    assert not finished.stdout
