@@ -7,6 +7,7 @@ changes.
 
 import contextlib
 import functools
+import itertools
 import threading
 
 import keras
@@ -73,43 +74,26 @@ def repair(model):
 def repeat_steps(model):
     """Makes `steps_per_execution` of one model so many runs of one step: Keras' loop in the graph fails under replicas.
 
-    Callbacks are called as rarely as with Keras; what the loop saves besides is not saved.
+    Callbacks are called as rarely as with Keras; the time that the loop saves is not saved.
     """
-    import tensorflow as tf
 
     def make_function(step_function):
+        run = type(model)._make_function(model, step_function)
         if model.steps_per_execution == 1:
-            return type(model)._make_function(model, step_function)
-        with _one_step(model):
-            single = type(model)._make_function(model, step_function)
+            return run
 
         def function(iterator):
-            if not isinstance(iterator, tf.data.Iterator | tf.distribute.DistributedIterator):  # of `train_on_batch`
-                return single(iterator)
             logs = None
-            for _ in range(model.steps_per_execution):
-                try:
-                    with _one_step(model):
-                        logs = single(iterator)
-                except (StopIteration, tf.errors.OutOfRangeError):
-                    if logs is None:
-                        raise
-                    break
+            # Data first: a step that finds none in the graph has by then changed what does not depend on them, such as counts.
+            for data in itertools.islice(iterator, model.steps_per_execution):
+                logs = run(iter([data]))
+            if logs is None:
+                raise StopIteration
             return logs
 
         return function
 
     vars(model)["_make_function"] = make_function
-
-
-@contextlib.contextmanager
-def _one_step(model):
-    steps = model.steps_per_execution
-    model.steps_per_execution = 1
-    try:
-        yield
-    finally:
-        model.steps_per_execution = steps
 
 
 def what_to_reduce(strategy, value, axis):
