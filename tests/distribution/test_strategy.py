@@ -162,3 +162,17 @@ def test_it_says_one_line_and_nothing_twice():
     lines = [line for line in finished.stderr.splitlines() if line.startswith("tfopt")]
     assert lines == ["tfopt: MirroredStrategy, 2 replicas: the CPU is split into 2", "tfopt: seen"]
     assert not finished.stdout
+
+
+def test_sharding_is_for_pipelines_that_do_not_say_it(monkeypatch):
+    policies = tf.data.experimental.AutoShardPolicy
+    seen = []
+    monkeypatch.setattr(
+        tf.distribute.OneDeviceStrategy, "experimental_distribute_dataset", lambda self, dataset, *args: seen.append(dataset)
+    )
+    strategy = tfopt.strategy("one_device", sharding="off")
+    dataset, options = tf.data.Dataset.range(4), tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = policies.DATA
+    strategy.experimental_distribute_dataset(dataset)
+    strategy.experimental_distribute_dataset(dataset.with_options(options))
+    assert [each.options().experimental_distribute.auto_shard_policy for each in seen] == [policies.OFF, policies.DATA]

@@ -20,10 +20,15 @@ def attach(strategy, workers=None, sharding=None):
         strategy.scope = lambda: _scope(strategy, workers, scope())
         strategy.reduce = lambda op, value, axis: reduce(op, *keras_repair.what_to_reduce(strategy, value, axis))
     if sharding is not None:
+        distribute, policies = strategy.experimental_distribute_dataset, tf.data.experimental.AutoShardPolicy
         options = tf.data.Options()
-        options.experimental_distribute.auto_shard_policy = getattr(tf.data.experimental.AutoShardPolicy, sharding.upper())
-        distribute = strategy.experimental_distribute_dataset
-        strategy.experimental_distribute_dataset = lambda dataset, *args: distribute(dataset.with_options(options), *args)
+        options.experimental_distribute.auto_shard_policy = getattr(policies, sharding.upper())
+
+        def distribute_as_said(dataset, *args):
+            is_open = dataset.options().experimental_distribute.auto_shard_policy == policies.AUTO
+            return distribute(dataset.with_options(options) if is_open else dataset, *args)
+
+        strategy.experimental_distribute_dataset = distribute_as_said
 
 
 @contextlib.contextmanager

@@ -36,9 +36,9 @@ def strategy(kind="auto", *, logical_devices=None, sharding=None):
         kind: "auto": "tpu" where a TPU answers, "multi_worker" where TF_CONFIG, Slurm or Kubernetes names several workers,
             "mirrored" for several GPUs, else "one_device"; or one of these names.
         logical_devices: None, or int >= 1: splits the CPU into so many devices, to try things out; GPUs are then left alone.
-        sharding: how workers divide a `tf.data` pipeline: "data": each reads all and keeps its part; "file": each reads files of
-            its own; "off": each takes all that its own pipeline yields; "auto": by file if there are enough files, else by data.
-            None: what the dataset's own options say, which is "auto" if they say nothing; arrays are then divided by data.
+        sharding: how workers divide a `tf.data` pipeline whose own options do not say it: "data": each reads all and keeps its
+            part; "file": each reads files of its own; "off": each takes all that its own pipeline yields; "auto", as None: by file
+            if there are enough files, else by data. Arrays are divided by data.
 
     Returns:
         A `tf.distribute.Strategy`.
