@@ -21,8 +21,8 @@ def run(tmp_path_factory):
     return folder, [json.loads((folder / f"found.{index}.json").read_text()) for index in range(2)]
 
 
-# A defect that is not understood: on a busy machine what follows the input "each its own" counts too little, alike on both workers.
-busy = pytest.mark.xfail(reason="counts too little on a busy machine after a pipeline that each worker has for itself", strict=False)
+# Not understood: on a busy machine what follows the input "each its own" counts too little, alike on both workers.
+busy = pytest.mark.xfail(reason="counts too little on a busy machine, after each worker had a pipeline of its own", strict=False)
 
 
 @pytest.mark.parametrize("name", ["arrays", "dataset", "PyDataset", pytest.param("generator", marks=busy), "each its own"])
