@@ -30,6 +30,10 @@ def test_each_sample_is_seen_by_one_worker(run, name):
     assert chief[name]["squares"] == pytest.approx((labels**2).sum(), rel=1e-5)
 
 
+def test_nobody_writes_into_the_arrays_given(run):
+    assert all(found["arrays as given"] for found in run[1])
+
+
 def test_a_batch_that_leaves_nothing_for_a_worker(run):
     _, (chief, other) = run
     assert chief["tail"] == other["tail"] and chief["tail"]["finite"]

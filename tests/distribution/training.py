@@ -43,7 +43,33 @@ def train(keras, make):
         found |= {f"{name}_{key}": np.array(values) for key, values in history.items()}
         found[f"{name}_evaluation"] = np.array(model.evaluate(x[:500], y[:500], batch_size=BATCH, verbose=0))
         found[f"{name}_predictions"] = model.predict(x[:100], batch_size=BATCH, verbose=0)
-    return found
+    return found | fit_on_views(keras, make)
+
+
+def fit_on_views(keras, make):
+    """dict of arrays: what `fit` counts on batches that are parts of arrays in NumPy's memory, and those arrays after it."""
+    x = np.random.default_rng(1).normal(size=(330, 5)).astype("float32")
+    y = np.arange(330.0, dtype="float32")[:, None]
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 6
+
+        def __getitem__(self, index):
+            return x[index * BATCH : (index + 1) * BATCH], y[index * BATCH : (index + 1) * BATCH]
+
+    class Hundredths(keras.metrics.Mean):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            return super().update_state((y_true / 100.0) ** 2)  # which may be computed in the place of y_true
+
+    def build_on_views():
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Rescaling(2.0), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(1e-5), "mse", metrics=[Hundredths(name="hundredths")])
+        return model
+
+    history = make(build_on_views).fit(Batches(), epochs=3, shuffle=False, verbose=0).history
+    return {"views_hundredths": np.array(history["hundredths"]), "views_x": x, "views_y": y}
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ def attach(strategy, workers=None, sharding=None):
     import tensorflow as tf
 
     if strategy.num_replicas_in_sync > 1 and not isinstance(strategy, tf.distribute.TPUStrategy):
-        scope, reduce = strategy.scope, strategy.reduce
+        scope, reduce, distribute_any = strategy.scope, strategy.reduce, strategy.experimental_distribute_dataset
         strategy.scope = lambda: _scope(strategy, workers, scope())
         strategy.reduce = lambda op, value, axis: reduce(op, *keras_repair.what_to_reduce(strategy, value, axis))
+        strategy.experimental_distribute_dataset = lambda dataset, *args: distribute_any(_in_memory_of_its_own(dataset), *args)
     if sharding is not None:
         distribute, policies = strategy.experimental_distribute_dataset, tf.data.experimental.AutoShardPolicy
         options = tf.data.Options()
@@ -29,6 +30,24 @@ def attach(strategy, workers=None, sharding=None):
             return distribute(dataset.with_options(options) if is_open else dataset, *args)
 
         strategy.experimental_distribute_dataset = distribute_as_said
+
+
+def _in_memory_of_its_own(dataset):
+    """A dataset whose batches share no memory with NumPy arrays.
+
+    TensorFlow hands on what a Python generator yields without a copy, and a step that is alone with its part of a batch writes
+    results into it: into the user's array.
+    """
+    import tensorflow as tf
+
+    def copy(part):
+        is_number = isinstance(part, tf.Tensor) and part.dtype not in (tf.string, tf.variant, tf.resource)
+        return tf.raw_ops.DeepCopy(x=part) if is_number else part
+
+    def copies(*parts):
+        return tf.nest.map_structure(copy, parts if isinstance(dataset.element_spec, tuple) else parts[0], expand_composites=True)
+
+    return dataset.map(copies)
 
 
 @contextlib.contextmanager
