@@ -72,6 +72,32 @@ def test_a_relu_of_its_own_is_fused(limit):
     assert partitions(after) == 1
 
 
+WIDE = {
+    "depthwise": lambda: L.DepthwiseConv2D(7, padding="same"), "valid_stride2": lambda: L.DepthwiseConv2D((3, 9), strides=2),
+    "relu": lambda: L.DepthwiseConv2D(6, activation="relu", use_bias=False),
+    "dilated": lambda: L.DepthwiseConv2D((9, 3), dilation_rate=2, padding="same"), "groups": lambda: L.Conv2D(16, 7, groups=16),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", WIDE.values(), ids=list(WIDE))
+def test_a_wide_window_is_convolved_in_blocks_of_channels(layer):
+    model = seeded(lambda k: chain(k, (20, 20, 4), k.layers.Conv2D(16, 3, padding="same"), layer()), "keras3")
+    before, after = without(model, "depthwise_blocks"), to_int8(model)
+    data = draw(specs_of(model), 32, seed=3)
+    (old,), (new,) = integers(before, data), integers(after, data)
+    np.testing.assert_array_equal(old, new)
+    assert len(np.unique(new)) > 20
+    ops = structure.examine(Interpreter(after)).ops
+    assert ops["CONV_2D"] == 2 and "DEPTHWISE_CONV_2D" not in ops
+    assert len(before) < len(after)  # which is what it costs
+
+
+@pytest.mark.parametrize(("channels", "window"), [(16, 5), (12, 7)], ids=["narrow", "channels"])
+def test_other_depthwise_convolutions_are_left(channels, window):
+    model = between_convolutions(L.Conv2D(channels, 1), L.DepthwiseConv2D(window, padding="same"))
+    assert structure.examine(Interpreter(to_int8(model))).ops["DEPTHWISE_CONV_2D"] == 1
+
+
 def test_windows_whose_borders_int8_cannot_tell_are_left():
     model = between_convolutions(L.AveragePooling2D(5, strides=1, padding="same"))  # 5 / 3, 5 / 4
     assert structure.examine(Interpreter(to_int8(model))).ops["AVERAGE_POOL_2D"] == 1

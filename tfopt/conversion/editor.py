@@ -7,6 +7,7 @@ from tfopt.conversion import flatbuffer
 # Operators that can be made -> their table of options in the schema.
 _OPTIONS = {
     "ADD": "AddOptions",
+    "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
     "LESS": "LessOptions",
     "MUL": "MulOptions",
@@ -77,3 +78,14 @@ class Editor:
         for field, value in options.items():
             setattr(operator.builtinOptions, field, value)
         return operator
+
+
+def is_constant(editor, tensor):
+    """Whether the file holds the values of a tensor."""
+    data = editor.model.buffers[tensor.buffer].data
+    return data is not None and len(data) > 0
+
+
+def text(name):
+    """A name as the schema has it, as str."""
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name or "")

@@ -1,12 +1,12 @@
-"""Edits of a TFLite file after the converter: what it got wrong, and int8 ops that the CPU delegate leaves to slow kernels.
+"""Edits of a TFLite file after the converter: what it got wrong, and those of `delegate_edits`.
 
 Each edit is one small function in `EDITS`; it takes an `Editor` and returns how many places it changed.
 """
 
 import numpy as np
 
-from tfopt.conversion import flatbuffer
-from tfopt.conversion.editor import Editor
+from tfopt.conversion import delegate_edits, flatbuffer
+from tfopt.conversion.editor import Editor, is_constant, text
 
 # Ops that copy integers: their inputs and output must have one scale.
 _COPYING = {
@@ -87,7 +87,7 @@ def reset_state(editor):
 
 def _write_zeros(editor, lstm):
     sequence = editor.tensor(lstm.inputs[0])
-    prefix = f"{_text(editor.tensor(lstm.outputs[0]).name)}/state"
+    prefix = f"{text(editor.tensor(lstm.outputs[0]).name)}/state"
     one = editor.add_tensor(f"{prefix}/value", (1, 1), sequence.type, like=sequence)
     bounds = [editor.add_tensor(f"{prefix}/bound", (3,), _INT32, data=np.full(3, value, np.int32)) for value in (0, 1, 1)]
     yield editor.operator(
@@ -126,7 +126,7 @@ def requantize(editor):
             if len({editor.affine(index) for index in (hidden, state, output)}) > 1:
                 editor.tensor(state).quantization = editor.tensor(hidden).quantization
                 tensor = editor.tensor(output)
-                own = editor.add_tensor(f"{_text(tensor.name)}/own", tensor.shape, tensor.type, like=editor.tensor(hidden))
+                own = editor.add_tensor(f"{text(tensor.name)}/own", tensor.shape, tensor.type, like=editor.tensor(hidden))
                 operator.outputs = np.array([own], np.int32)
                 operators += [operator, editor.operator("QUANTIZE", [own], [output], version=2)]
                 count += 1
@@ -139,116 +139,12 @@ def requantize(editor):
                 if not (wanted and tensor and tensor.type == output.type and tensor.type in _INTEGERS):
                     continue
                 found = editor.affine(index)
-                if found and found != wanted and not _is_constant(editor, tensor):
-                    added = editor.add_tensor(f"{_text(tensor.name)}/scaled", tensor.shape, tensor.type, like=output)
+                if found and found != wanted and not is_constant(editor, tensor):
+                    added = editor.add_tensor(f"{text(tensor.name)}/scaled", tensor.shape, tensor.type, like=output)
                     operators.append(editor.operator("QUANTIZE", [index], [added], version=2))
                     operator.inputs = np.array([*operator.inputs[:place], added, *operator.inputs[place + 1 :]], np.int32)
                     count += 1
         operators.append(operator)
-    editor.graph.operators = operators
-    return count
-
-
-def fused_relu(editor):
-    """A RELU of its own becomes a product with exactly 1 and a fused RELU, which the CPU delegate takes."""
-    count = 0
-    for place, operator in enumerate(editor.graph.operators):
-        if editor.name(operator) not in ("RELU", "RELU6") or editor.tensor(operator.inputs[0]).type != _INT8:
-            continue
-        shape = [1] * len(editor.tensor(operator.inputs[0]).shape)
-        one = editor.add_tensor(
-            f"{_text(editor.tensor(operator.outputs[0]).name)}/one", shape, _INT8, data=np.full(shape, 127, np.int8)
-        )
-        editor.tensor(one).quantization = editor.quantization([1 / 127], [0])
-        activation = getattr(editor.schema.ActivationFunctionType, editor.name(operator))
-        editor.graph.operators[place] = editor.operator(
-            "MUL", [operator.inputs[0], one], operator.outputs, version=2, fusedActivationFunction=activation
-        )
-        count += 1
-    return count
-
-
-def average_pool(editor):
-    """An average becomes a depthwise convolution with equal weights, which the CPU delegate takes.
-
-    With padding the windows at the border hold fewer values: `average = convolution * window / values`, if int8 has these ratios
-    without an error, as for windows of 2 x 2 and 3 x 3.
-    """
-    operators, count = [], 0
-    for operator in editor.graph.operators:
-        added = list(_convolution(editor, operator)) if editor.name(operator) == "AVERAGE_POOL_2D" else []
-        operators += added or [operator]
-        count += bool(added)
-    editor.graph.operators = operators
-    return count
-
-
-def _convolution(editor, operator):
-    source, result = editor.tensor(operator.inputs[0]), editor.tensor(operator.outputs[0])
-    options, channels = operator.builtinOptions, int(source.shape[3])
-    area, strides = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
-    if source.type != _INT8 or not editor.affine(operator.inputs[0]) or area == tuple(source.shape[1:3]):
-        return
-    ratios = _ratios(area, strides, source.shape[1:3], result.shape[1:3], options.padding == editor.schema.Padding.VALID)
-    if ratios is None:
-        return
-    name, output = _text(result.name), operator.outputs[0]
-    weights = editor.add_tensor(f"{name}/weights", (1, *area, channels), _INT8, data=np.full((1, *area, channels), 127, np.int8))
-    scale = 1 / (127 * area[0] * area[1])
-    editor.tensor(weights).quantization = editor.quantization([scale] * channels, [0] * channels, axis=3)
-    bias = editor.add_tensor(f"{name}/bias", (channels,), _INT32, data=np.zeros(channels, np.int32))
-    scales = [editor.affine(operator.inputs[0])[0] * scale] * channels
-    editor.tensor(bias).quantization = editor.quantization(scales, [0] * channels)
-    if len(ratios):
-        output = editor.add_tensor(f"{name}/sum", result.shape, _INT8, like=result)
-    yield editor.operator(
-        "DEPTHWISE_CONV_2D", [operator.inputs[0], weights, bias], [output], version=3, padding=options.padding,
-        strideH=strides[0], strideW=strides[1], depthMultiplier=1, dilationHFactor=1, dilationWFactor=1,
-        fusedActivationFunction=options.fusedActivationFunction,
-    )  # fmt: skip
-    if len(ratios):
-        border = editor.add_tensor(f"{name}/border", ratios.shape, _INT8, data=np.round(ratios * 4).astype(np.int8))
-        editor.tensor(border).quantization = editor.quantization([0.25], [0])
-        yield editor.operator("MUL", [output, border], operator.outputs, version=2)
-
-
-def _ratios(area, strides, sizes, outputs, is_valid):
-    """window / values in it, array (1, rows, columns, 1); empty without padding, None if not multiples of 1/4 up to 31."""
-    if is_valid:
-        return np.zeros(0)
-    along = []
-    for window, stride, size, count in zip(area, strides, sizes, outputs, strict=True):
-        start = np.arange(count) * stride - max((count - 1) * stride + window - size, 0) // 2
-        along.append(window / (np.minimum(start + window, size) - np.maximum(start, 0)))
-    ratios = along[0][None, :, None, None] * along[1][None, None, :, None]
-    exact = np.all(ratios * 4 == np.round(ratios * 4)) and ratios.max() < 32
-    return ratios if exact else None
-
-
-def hard_swish(editor):
-    """HARD_SWISH becomes `(x / 6) * relu6(x + 3)`, which the CPU delegate takes (arXiv:1905.02244)."""
-    operators, count = [], 0
-    for operator in editor.graph.operators:
-        source = editor.tensor(operator.inputs[0])
-        affine = editor.affine(operator.inputs[0])
-        if editor.name(operator) != "HARD_SWISH" or source.type != _INT8 or not affine:
-            operators.append(operator)
-            continue
-        count += 1
-        name, shape = _text(editor.tensor(operator.outputs[0]).name), [1] * len(source.shape)
-        numbers = []
-        for label, value in (("sixth", 1 / 6), ("three", 3.0)):
-            numbers.append(editor.add_tensor(f"{name}/{label}", shape, _INT8, data=np.full(shape, 127, np.int8)))
-            editor.tensor(numbers[-1]).quantization = editor.quantization([value / 127], [0])
-        sixth, gate = (editor.add_tensor(f"{name}/{label}", source.shape, _INT8) for label in ("x_6", "relu6"))
-        editor.tensor(sixth).quantization = editor.quantization([affine[0] / 6], [affine[1]])
-        editor.tensor(gate).quantization = editor.quantization([6 / 255], [-128])
-        relu6 = editor.schema.ActivationFunctionType.RELU6
-        operators += [
-            editor.operator("MUL", [operator.inputs[0], numbers[0]], [sixth], version=2),
-            editor.operator("ADD", [operator.inputs[0], numbers[1]], [gate], version=2, fusedActivationFunction=relu6),
-            editor.operator("MUL", [sixth, gate], operator.outputs, version=2),
-        ]
     editor.graph.operators = operators
     return count
 
@@ -263,7 +159,7 @@ def four_bit_weights(editor):
         if editor.name(operator) not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
             continue
         weights = editor.tensor(operator.inputs[1])
-        if weights.type != _INT8 or operator.inputs[1] in done or not _is_constant(editor, weights):
+        if weights.type != _INT8 or operator.inputs[1] in done or not is_constant(editor, weights):
             continue
         buffer = editor.model.buffers[weights.buffer]
         integers = np.frombuffer(bytes(buffer.data), np.int8)
@@ -289,16 +185,5 @@ EDITS = {
     "cell_range": cell_range,
     "requantize": requantize,
     "reset_state": reset_state,
-    "fused_relu": fused_relu,
-    "average_pool": average_pool,
-    "hard_swish": hard_swish,
+    **delegate_edits.EDITS,
 }
-
-
-def _is_constant(editor, tensor):
-    data = editor.model.buffers[tensor.buffer].data
-    return data is not None and len(data) > 0
-
-
-def _text(name):
-    return name.decode(errors="replace") if isinstance(name, bytes) else str(name or "")
