@@ -8,7 +8,8 @@ import numpy as np
 from tfopt.conversion.editor import is_constant, text
 
 _INT32, _INT8 = 2, 9  # TensorType of the schema
-_MOST_TAPS, _BLOCK = 25, 8  # of the delegate's depthwise kernels that go over the window once; channels of a block
+_MOST_TAPS = 25  # of the delegate's depthwise kernels that go over the window once
+_BLOCKS = range(8, 17)  # channels that its matrix products take at a time
 
 
 def fused_relu(editor):
@@ -116,19 +117,23 @@ def hard_swish(editor):
 
 
 def depthwise_blocks(editor):
-    """A depthwise convolution over a window of more than 25 values becomes one over blocks of 8 channels, with zeros between them.
+    """A depthwise convolution over a window of more than 25 values becomes one over blocks of 8 to 16 channels, with zeros between.
 
     The delegate goes over large windows in several passes, slower than in float; a convolution in groups is a matrix product to it,
-    in which 7 of 8 factors are 0. The integers that come out are the same; the weights take 8 times as much room.
+    in which 7 of 8 factors are 0. The integers that come out are the same; the weights take 8 times as much room, or up to 16 times
+    where the number of channels is no multiple of 8.
     """
     count = 0
     for place, operator in enumerate(editor.graph.operators):
         weights = _depthwise_weights(editor, operator)
-        if weights is None or len(weights) % _BLOCK or weights[0].size <= _MOST_TAPS:
+        if weights is None or weights[0].size <= _MOST_TAPS:
+            continue
+        block = next((size for size in _BLOCKS if len(weights) % size == 0), None)
+        if block is None:
             continue
         channels = np.arange(len(weights))
-        blocks = np.zeros((*weights.shape, _BLOCK), np.int8)
-        blocks[channels, :, :, channels % _BLOCK] = weights
+        blocks = np.zeros((*weights.shape, block), np.int8)
+        blocks[channels, :, :, channels % block] = weights
         old, options = editor.tensor(operator.inputs[1]), operator.builtinOptions
         made = editor.add_tensor(f"{text(old.name)}/blocks", blocks.shape, _INT8, data=blocks)
         editor.tensor(made).quantization = editor.quantization(
