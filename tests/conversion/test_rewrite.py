@@ -94,9 +94,13 @@ def test_a_wide_window_is_convolved_in_blocks_of_channels(name):
     assert len(before) < len(after)  # which is what it costs
 
 
-@pytest.mark.parametrize(("channels", "window"), [(16, 5), (34, 7)], ids=["narrow", "channels"])
-def test_other_depthwise_convolutions_are_left(channels, window):
-    model = between_convolutions(L.Conv2D(channels, 1), L.DepthwiseConv2D(window, padding="same"))
+@pytest.mark.parametrize(
+    ("channels", "window", "padding"),
+    [(16, 5, "same"), (34, 7, "same"), (16, 7, "valid")],
+    ids=["narrow", "channels", "few_places"],
+)
+def test_other_depthwise_convolutions_are_left(channels, window, padding):
+    model = between_convolutions(L.Conv2D(channels, 1), L.DepthwiseConv2D(window, padding=padding))
     assert structure.examine(Interpreter(to_int8(model))).ops["DEPTHWISE_CONV_2D"] == 1
 
 

@@ -10,6 +10,7 @@ from tfopt.conversion.editor import is_constant, text
 _INT32, _INT8 = 2, 9  # TensorType of the schema
 _MOST_TAPS = 25  # of the delegate's depthwise kernels that go over the window once
 _BLOCKS = range(8, 17)  # channels that its matrix products take at a time
+_LEAST_PLACES = 32  # where a window is used, for its time to be worth the room
 
 
 def fused_relu(editor):
@@ -117,9 +118,9 @@ def hard_swish(editor):
 
 
 def depthwise_blocks(editor):
-    """A depthwise convolution over a window of more than 25 values becomes one over blocks of 8 to 16 channels, with zeros between.
+    """A depthwise convolution over a wide window becomes one over blocks of 8 to 16 channels, with zeros between.
 
-    The delegate goes over large windows in several passes, slower than in float; a convolution in groups is a matrix product to it,
+    The delegate goes over windows of more than 25 values in several passes, slower than in float; a convolution in groups is a matrix product to it,
     in which 7 of 8 factors are 0. The integers that come out are the same; the weights take 8 times as much room, or up to 16 times
     where the number of channels is no multiple of 8.
     """
@@ -127,6 +128,8 @@ def depthwise_blocks(editor):
     for place, operator in enumerate(editor.graph.operators):
         weights = _depthwise_weights(editor, operator)
         if weights is None or weights[0].size <= _MOST_TAPS:
+            continue
+        if np.prod(editor.tensor(operator.outputs[0]).shape[1:3]) < _LEAST_PLACES:
             continue
         block = next((size for size in _BLOCKS if len(weights) % size == 0), None)
         if block is None:
