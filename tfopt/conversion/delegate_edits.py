@@ -120,9 +120,9 @@ def hard_swish(editor):
 def depthwise_blocks(editor):
     """A depthwise convolution over a wide window becomes one over blocks of 8 to 16 channels, with zeros between.
 
-    The delegate goes over windows of more than 25 values in several passes, slower than in float; a convolution in groups is a matrix product to it,
-    in which 7 of 8 factors are 0. The integers that come out are the same; the weights take 8 times as much room, or up to 16 times
-    where the number of channels is no multiple of 8.
+    The delegate goes over windows of more than 25 values in several passes, slower than in float; a convolution in groups is a
+    matrix product to it, in which 7 of 8 factors are 0. The integers that come out are the same; the weights take 8 times as much
+    room, or up to 16 times where the number of channels is no multiple of 8.
     """
     count = 0
     for place, operator in enumerate(editor.graph.operators):
