@@ -109,6 +109,7 @@ FLOORS = {
     "tfopt.conversion.lower_recurrent": 3.0,
     "tfopt.conversion.lower": 3.1,
     "tfopt.conversion.editor": 3.05,
+    "tfopt.conversion.delegate_edits": 3.06,
     "tfopt.conversion.reference": 3.6,
     "tfopt.conversion.rewrite": 3.1,
     "tfopt.conversion.export": 3.5,
