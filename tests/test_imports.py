@@ -49,6 +49,7 @@ FLOORS = {
     "tfopt.distillation": 0,
     "tfopt.distillation.losses": 2.0,
     "tfopt.distillation.feature_losses": 2.1,
+    "tfopt.distillation.normalization": 1.9,
     "tfopt.distillation.features": 2.0,
     "tfopt.distillation.guards": 2.1,
     "tfopt.distillation.low_rank": 2.0,

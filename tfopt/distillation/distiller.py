@@ -69,7 +69,7 @@ class Distiller(keras.Model):
         names = {side: [getattr(loss, side) for loss in self.distillation_losses] for side in ("student_layer", "teacher_layer")}
         parts = _Parts(
             Features(student, _unique(names["student_layer"])),
-            Features(teacher, _unique(names["teacher_layer"])),
+            Features(teacher, _unique(names["teacher_layer"]), infers=True),
             [keras.metrics.Mean(name=each) for each in ("student_loss", *(loss.name for loss in self.distillation_losses))],
             caching.Cache(cache) if cache is not None else None,
         )

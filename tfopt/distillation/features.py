@@ -5,6 +5,7 @@ import functools
 import threading
 
 from tfopt import surgery
+from tfopt.distillation import normalization
 from tfopt.errors import ArgumentError
 
 
@@ -16,13 +17,15 @@ class Features:
     Args:
         model: a Keras 3 model.
         names: names or paths of layers.
+        infers: bool, whether the model is only called to infer: see `normalization`.
 
     Raises:
         ArgumentError: a name that the model does not have.
     """
 
-    def __init__(self, model, names):
+    def __init__(self, model, names, *, infers=False):
         self.model = model
+        self.infers = infers
         self.layers = {name: find_layer(model, name) for name in names}
         self._found = threading.local()
         self._lock = threading.Lock()
@@ -46,7 +49,7 @@ class Features:
                     self._replacement.__exit__(None, None, None)
 
     def _replacements(self):
-        replacements = {}
+        replacements = normalization.in_one_operation(self.model) if self.infers else {}
         for name, layer in self.layers.items():
             call = replacements.get(layer, {}).get("call", layer.call)
             replacements[layer] = {"call": functools.wraps(call)(functools.partial(self._record, name, call))}
