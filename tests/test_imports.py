@@ -88,6 +88,7 @@ FLOORS = {
     "tfopt.conversion.bias_correction": 3.3,
     "tfopt.conversion.candidates": 3.35,
     "tfopt.conversion.post_training": 3.4,
+    "tfopt.conversion.wider_ranges": 3.4,
     "tfopt.conversion.data_files": 3.0,
     "tfopt.conversion.model_file": 3.05,
     "tfopt.conversion.safety": 3.1,

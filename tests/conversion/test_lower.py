@@ -12,15 +12,7 @@ from tfopt.conversion.settings import Settings
 
 IDS = [case[0] for case in CASES]
 # The converter sees the same operations for both Keras; a fused LSTM takes it seconds.
-KNOWN = {
-    "bi_mul-keras3": "19.7 dB: the product of two directions",
-    "GRU_initial_state-keras3": "19.97 dB",
-}
-INT8 = [
-    pytest.param(*case[1:], id=case[0], marks=[pytest.mark.xfail(reason=KNOWN[case[0]], strict=True)] if case[0] in KNOWN else [])
-    for case in CASES
-    if case[1] == "keras3"
-]
+INT8 = [pytest.param(*case[1:], id=case[0]) for case in CASES if case[1] == "keras3"]
 
 
 def with_masked_steps(model, data):

@@ -77,7 +77,7 @@ def test_too_few_samples():
     model, data = small_models.perceptron()
     default, best, notes = both(model, small_models.rows(data, 0, 7))
     assert best == default
-    assert notes == ("ptq best: 7 samples are too few to choose by, at least 8 are needed: default kept",)
+    assert notes[0] == "ptq best: 7 samples are too few to choose by, at least 8 are needed: default kept"
 
 
 def test_eight_samples_will_do():
@@ -111,6 +111,7 @@ def test_notes_come_through_a_saved_model(tmp_path):
         "inputs": [[spec.name, spec.shape, spec.dtype] for spec in traced.inputs],
         "output_names": traced.output_names,
         "keeps_functions": False,
+        "is_small": traced.is_small,
         "skip_lowering": [],
         "files": {"one": ["float32", "float32", "default"], "two": ["int8", "int8", "best"]},
     }

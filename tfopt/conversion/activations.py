@@ -27,12 +27,27 @@ class Activation:
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
 
+def as_batches(arrays, size):
+    """Cuts arrays (n, ...) into batches for `observe`; the last is filled up with the first samples.
+
+    Args:
+        arrays: list of arrays, one for each input in the file's order.
+        size: int, samples in a batch.
+
+    Returns:
+        list of lists of arrays (size, ...).
+    """
+    count = len(arrays[0])
+    starts = [np.arange(start, start + size) % count for start in range(0, count, size)]
+    return [[array[rows] for array in arrays] for rows in starts]
+
+
 def observe(content, batches):
     """Runs a float file and watches every float tensor that is computed.
 
     Args:
         content: bytes of a TFLite file, whose inputs are not quantized.
-        batches: list of lists of arrays, one for each input in the file's order.
+        batches: list of lists of arrays, as `as_batches` makes them.
 
     Returns:
         dict of tensor index -> `Activation`, without tensors that hold NaN or infinity.

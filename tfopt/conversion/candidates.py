@@ -7,7 +7,7 @@ import numpy as np
 from tfopt.conversion import activations, bias_correction, equalize, flatbuffer, quantizer, ranges
 
 RANGES = {
-    "min-max": lambda histogram: (min(float(histogram.edges[0]), 0.0), max(float(histogram.edges[-1]), 0.0)),
+    "widened min-max": ranges.extended,
     "least squared error": ranges.minimal_error,
     "percentile 99.99": lambda histogram: ranges.percentile(histogram, 0.9999),
     "percentile 99.9": lambda histogram: ranges.percentile(histogram, 0.999),
@@ -70,7 +70,8 @@ class Workshop:
         if recipe.corrected:
             content, self._corrected = bias_correction.correct(source.content, source.seen)
             source = dataclasses.replace(source, content=content)
-        return quantizer.quantize(_with_ranges(source, RANGES[recipe.ranges]), *self._dtypes)
+        content = choose_ranges(source.content, source.seen, RANGES[recipe.ranges], source.known)
+        return quantizer.quantize(content, *self._dtypes)
 
     def tell(self, recipe):
         """What a recipe did, in words."""
@@ -92,13 +93,23 @@ class Workshop:
         return self._sources[equalized]
 
 
-def _with_ranges(source, choose):
-    """The float file with the range of each tensor as `choose` takes it from the tensor's histogram."""
+def choose_ranges(content, seen, choose, known=None):
+    """The float file with the range of each tensor as `choose` takes it from the tensor's histogram.
+
+    Args:
+        content: bytes, as `quantizer.calibrate` makes them.
+        seen: dict of tensor index -> `Activation`.
+        choose: one of `RANGES`.
+        known: None or dict of tensor index -> (low, high), where the range is settled.
+
+    Returns:
+        bytes. Tensors that must have the same scale have one range.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
-    model = flatbuffer.unpack(source.content)
+    model = flatbuffer.unpack(content)
     subgraph = model.subgraphs[0]
-    chosen = {index: choose(seen.histogram) for index, seen in source.seen.items()} | source.known
+    chosen = {index: choose(activation.histogram) for index, activation in seen.items()} | (known or {})
     for operators in (subgraph.operators, reversed(subgraph.operators)):
         for operator in operators:
             if flatbuffer.op_name(model, operator) in _SAME_SCALE:

@@ -73,7 +73,8 @@ def convert(
         ptq: "default" or "best": how int8 is reached without training. "best" takes several times as long; it equalizes channels,
             corrects biases and chooses ranges, and keeps what the representative data show to be better: see `post_training`.
         skip_lowering: names of rewritings (`lower.RULES`, `rewrite.EDITS`) that are left out, or ("all",). A rewriting keeps the
-            float outputs and lets layers stay int8, or run faster; the report lists the layers that it touched.
+            float outputs and lets layers stay int8, or run faster; the report lists the layers that it touched. With
+            "wider_ranges" the ranges of small models are those of the values that were seen, and no more: see `wider_ranges`.
         allow_float: bool, whether ops without an int8 kernel may stay float in an int8 file; they are listed in the check's notes.
         batch_size: int >= 1, samples a run, fixed in the file.
         input_shapes: None or dict of input name -> shape with batch, where the model leaves sizes open; else the data tell.
@@ -247,6 +248,7 @@ def export_in_child(child, timeout, traced, wanted, drawn, skip_lowering, suspec
             "inputs": [[spec.name, spec.shape, spec.dtype] for spec in traced.inputs],
             "output_names": traced.output_names,
             "keeps_functions": traced.keeps_functions,
+            "is_small": traced.is_small,
             "skip_lowering": skip_lowering,
             "files": wanted,
         }

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from tfopt.conversion import flatbuffer, lower, post_training, rewrite, signature
+from tfopt.conversion import activations, flatbuffer, lower, post_training, quantizer, rewrite, signature, wider_ranges
 from tfopt.errors import ArgumentError, ConversionError, OutputError, TfoptError
 
 QUANTIZATIONS = ("int8", "int16x8", "dynamic", "float16", "float32")
@@ -24,6 +24,7 @@ class Traced:
         inputs: list of `signature.TensorSpec`.
         output_names: list of str in the model's order.
         keeps_functions: bool, whether the converter must see functions whole: see `lower.Lowering`.
+        is_small: bool, see `wider_ranges.fits`.
     """
 
     function: object
@@ -31,6 +32,7 @@ class Traced:
     inputs: list
     output_names: list
     keeps_functions: bool = False
+    is_small: bool = False
 
     def __call__(self, arrays):
         """Runs the function on one batch ({name: array}) and returns the outputs as a list of arrays."""
@@ -100,7 +102,7 @@ def trace(model, inputs, lowering=lower.NOTHING):
         ) from error
     module.held = list(function.variables)  # a module saves what hangs on it, and Keras 3 variables do not by themselves
     module.layers = lowering.keeps
-    return Traced(function, module, list(inputs), list(names), lowering.keeps_functions)
+    return Traced(function, module, list(inputs), list(names), lowering.keeps_functions, wider_ranges.fits(function))
 
 
 def float_ids(traced):
@@ -128,7 +130,7 @@ def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", s
             first; the other kinds always have float32. Integer inputs such as token ids keep their dtype.
         samples: dict of input name -> array (n, ...) to calibrate with; needed for int8 and int16x8, unless the model has ranges.
         ptq: one of `post_training.MODES`; "best" chooses among several int8 files by measurement: see `post_training.best`.
-        skip_lowering: names of edits of `rewrite` that are left out.
+        skip_lowering: names of edits of `rewrite` that are left out, or `wider_ranges.NAME`.
         progress: None or a function that is called with {"stage", "done", "total"}.
 
     Returns:
@@ -139,16 +141,34 @@ def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", s
     """
     names = [spec.name for spec in traced.inputs]
 
-    notes = ()
+    converter = functools.partial(_converter, traced, quantization, io)
+    widens = quantization == "int8" and samples is not None and traced.is_small
+    widen = wider_ranges.widen if widens and not {wider_ranges.NAME, lower.ALL} & set(skip_lowering) else None
     try:
-        content = _converter(traced, quantization, io, samples).convert()
+        batches = activations.as_batches([samples[name] for name in names], traced.inputs[0].shape[0]) if widen else None
+        content, notes = _converted(converter(samples), batches, widen)
     except Exception as error:  # MLIR diagnostics arrive as several undocumented types
         raise ConversionError(_explain(str(error), quantization)) from error
     if ptq == "best":
-        converter = functools.partial(_converter, traced, quantization, io)
-        content, notes = post_training.best(content, converter, names, samples, progress=progress)
+
+        def in_default(calibrated, batches):
+            return widen(calibrated, batches)[0] if widen else calibrated
+
+        default = content
+        content, done = post_training.best(default, converter, names, samples, in_default=in_default, progress=progress)
+        notes = done + notes if content is default else done
     content, edits = rewrite.apply(content, skip=skip_lowering)
     return Exported(flatbuffer.attach_signature(content, names, traced.output_names), edits, notes)
+
+
+def _converted(converter, batches, widen):
+    """(bytes, notes) of what a converter makes, with the ranges that `widen` makes of its own if there is one."""
+    if widen:
+        calibrated = quantizer.calibrate(converter)
+        content, notes = widen(calibrated, batches)
+        if notes:
+            return quantizer.quantize(content, converter.inference_input_type, converter.inference_output_type), notes
+    return flatbuffer.in_order(converter.convert()), ()
 
 
 def _converter(traced, quantization, io, samples):
@@ -211,7 +231,7 @@ def convert_saved(request, progress):
 
     Args:
         request: dict with "folder" (of the SavedModel and, as `samples.npz`, the calibration data), "inputs" (a list of
-            [name, shape, dtype]), "output_names", "keeps_functions", "skip_lowering", and "files":
+            [name, shape, dtype]), "output_names", "keeps_functions", "is_small", "skip_lowering", and "files":
             {file name: [quantization, io, ptq]} to write beside it.
         progress: called with {"stage": ...} before each file.
 
@@ -225,7 +245,7 @@ def convert_saved(request, progress):
     loaded = tf.saved_model.load(str(folder))
     inputs = [signature.TensorSpec(name, tuple(shape), dtype) for name, shape, dtype in request["inputs"]]
     function = loaded.serve.get_concrete_function()
-    traced = Traced(function, loaded, inputs, request["output_names"], request["keeps_functions"])
+    traced = Traced(function, loaded, inputs, request["output_names"], request["keeps_functions"], request["is_small"])
     samples = None
     if (folder / "samples.npz").exists():
         with np.load(folder / "samples.npz") as archive:

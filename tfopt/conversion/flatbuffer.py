@@ -114,14 +114,25 @@ def attach_signature(content, input_names, output_names):
 
     model = unpack(content)
     subgraph = model.subgraphs[0]
-    for found in model.signatureDefs or ():  # of the road through a SavedModel, which shuffles them
-        subgraph.inputs, subgraph.outputs = _numbered(found.inputs, subgraph.inputs), _numbered(found.outputs, subgraph.outputs)
     signature = schema.SignatureDefT()
     signature.signatureKey = SIGNATURE
     signature.subgraphIndex = 0
     signature.inputs = [_named(schema, subgraph, *pair) for pair in zip(input_names, subgraph.inputs, strict=True)]
     signature.outputs = [_named(schema, subgraph, *pair) for pair in zip(output_names, subgraph.outputs, strict=True)]
     model.signatureDefs = [signature]
+    return pack(model)
+
+
+def in_order(content):
+    """The same model with inputs and outputs in the order of their numbers where a signature names them `input_0`, `input_1`, ...
+
+    The converter's road through a SavedModel shuffles them, and leaves such a signature.
+    """
+    if not root(content).SignatureDefsLength():
+        return content
+    model = unpack(content)
+    subgraph, found = model.subgraphs[0], model.signatureDefs[0]
+    subgraph.inputs, subgraph.outputs = _numbered(found.inputs, subgraph.inputs), _numbered(found.outputs, subgraph.outputs)
     return pack(model)
 
 

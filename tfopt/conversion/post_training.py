@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from tfopt.conversion import candidates, flatbuffer, quantizer, structure
+from tfopt.conversion import activations, candidates, flatbuffer, quantizer, structure
 from tfopt.conversion.interpreter import Interpreter
 from tfopt.errors import ConversionError
 
@@ -15,7 +15,7 @@ MIN_GAIN = 0.5  # dB; less is chance
 _EXACT = 150.0  # dB, in the stead of infinity
 
 
-def best(default, converter, names, samples, *, progress=None):
+def best(default, converter, names, samples, *, in_default, progress=None):
     """Looks for a better int8 file than the default one.
 
     A quarter of the samples is held out. On the others ranges are taken, channels equalized, biases corrected, and the SQNR of
@@ -27,6 +27,7 @@ def best(default, converter, names, samples, *, progress=None):
         converter: function from samples to a `tf.lite.TFLiteConverter` that calibrates with them.
         names: list of str, the inputs in the file's order.
         samples: dict of input name -> array (n, ...).
+        in_default: function from (calibrated file, batches) to the calibrated file whose ranges the default way takes.
         progress: None or a function that is called with {"stage", "done", "total"}.
 
     Returns:
@@ -46,7 +47,7 @@ def best(default, converter, names, samples, *, progress=None):
         return default, (f"ptq best: {obstacle}: default kept",)
     judge = _Judge(calibrated, default, {part: list(arrays.values()) for part, arrays in parts.items()})
     workshop = candidates.Workshop(calibrated, judge.batches["search"], dtypes)
-    rival = quantizer.quantize(calibrated, *dtypes)
+    rival = quantizer.quantize(in_default(calibrated, judge.batches["search"]), *dtypes)
     recipe, content, tried = _search(workshop, judge, rival, progress)
     if recipe is None:
         return default, (f"ptq best: none of {tried} candidates was better than default: default kept",)
@@ -105,7 +106,7 @@ class _Judge:
 
     def __init__(self, reference, default, parts):
         run = Interpreter(reference)
-        self.batches = {part: _batches(arrays, run.batch_size) for part, arrays in parts.items()}
+        self.batches = {part: activations.as_batches(arrays, run.batch_size) for part, arrays in parts.items()}
         self._wanted = {part: _outputs(run, batches) for part, batches in self.batches.items()}
         self._structure = structure.examine(Interpreter(default), quantization="int8")
 
@@ -131,12 +132,6 @@ def _obstacle(calibrated):
     if any(operator.name in ("QUANTIZE", "DEQUANTIZE", "FAKE_QUANT") for operator in graph.operators):
         return "the model was trained with quantization and keeps its ranges"
     return None
-
-
-def _batches(arrays, size):
-    count = len(arrays[0])
-    starts = [np.arange(start, start + size) % count for start in range(0, count, size)]  # the last is filled up with the first
-    return [[array[rows] for array in arrays] for rows in starts]
 
 
 def _outputs(run, batches):

@@ -1,5 +1,6 @@
 """The two halves of TensorFlow's int8 quantization, apart: collect ranges, then quantize; between them the model can be edited."""
 
+from tfopt.conversion import flatbuffer
 from tfopt.errors import ConversionError
 
 
@@ -15,7 +16,7 @@ def calibrate(converter):
     # No public name asks for this half alone (TensorFlow 2.21); tests/conversion/test_quantizer.py notices when it goes.
     converter._experimental_calibrate_only = True
     try:
-        return bytes(converter.convert())
+        return flatbuffer.in_order(bytes(converter.convert()))
     finally:
         converter._experimental_calibrate_only = False
 
@@ -37,7 +38,7 @@ def quantize(calibrated, input_dtype, output_dtype):
     from tensorflow.lite.python.convert import mlir_quantize
 
     try:
-        return bytes(mlir_quantize(calibrated, input_data_type=input_dtype, output_data_type=output_dtype))
+        return flatbuffer.in_order(bytes(mlir_quantize(calibrated, input_data_type=input_dtype, output_data_type=output_dtype)))
     except Exception as error:  # MLIR diagnostics arrive as several undocumented types
         text = " ".join(str(error).split())
         raise ConversionError(f"The ranges must be such that the quantizer takes them. Received: {text[:300]}.") from error

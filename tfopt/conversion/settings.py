@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from tfopt.conversion import data_files, export, lower, post_training, rewrite
+from tfopt.conversion import data_files, export, lower, post_training, rewrite, wider_ranges
 from tfopt.errors import ArgumentError
 
 
@@ -39,7 +39,7 @@ class Settings:
             raise ArgumentError(
                 f"`ptq` best needs the quantization int8. Received: ptq={self.ptq!r} with {self.quantization}. Leave it out."
             )
-        known = [*lower.RULES, *rewrite.EDITS, lower.ALL]
+        known = [*lower.RULES, *rewrite.EDITS, wider_ranges.NAME, lower.ALL]
         if isinstance(self.skip_lowering, str) or not set(self.skip_lowering) <= set(known):
             raise ArgumentError(
                 f"`skip_lowering` must be a list of names among {', '.join(known)}. Received: {self.skip_lowering!r}."

@@ -1,0 +1,71 @@
+"""A model that was calibrated with few samples holds on others; where there is nothing to widen the file is TensorFlow's own."""
+
+import keras
+import numpy as np
+import pytest
+import small_models
+from lowering_cases import CASES, draw, measure, seeded, specs_of, to_int8
+from test_whole_models import MODELS
+
+import tfopt
+from tfopt.conversion import export, wider_ranges
+
+layers = keras.layers
+SKIP = (wider_ranges.NAME,)
+
+
+@pytest.mark.parametrize("name", ["transformer", "two in, two out", "gru"])
+def test_few_samples_hold_on_others(name):
+    keras.utils.set_random_seed(0)
+    model = MODELS[name]()
+    specs = specs_of(model)
+    with_room, without = [], []
+    for seed in range(3):
+        data, unseen = draw(specs, 40, seed), draw(specs, 48, seed + 100)
+        for found, skip in ((with_room, ()), (without, SKIP)):
+            float_ops, decibel = measure(model, to_int8(model, data=data, skip=skip), data=unseen)
+            assert not float_ops
+            found.append(min(decibel))
+    print(name, with_room, without)
+    assert np.mean(with_room) >= np.mean(without) + 4 and min(with_room) >= 25
+
+
+@pytest.mark.parametrize("ptq", ["default", "best"])
+@pytest.mark.parametrize("name", ["LSTM_initial_state-keras3", "GRU_initial_state-keras3"])
+def test_inputs_that_the_converter_shuffles(name, ptq):
+    kind, build, _ = next(case[1:] for case in CASES if case[0] == name)
+    model = seeded(build, kind)
+    (decibel,) = measure(model, to_int8(model, data=draw(specs_of(model), 256, seed=2), ptq=ptq))[1]
+    assert decibel >= 25
+
+
+def _large():
+    return keras.Sequential([keras.Input((64, 64, 3)), layers.Conv2D(64, 3, padding="same"), layers.GlobalMaxPooling2D()])
+
+
+def _trained():
+    return tfopt.quantize_aware(keras.Sequential([keras.Input((8,)), layers.Dense(4)]))
+
+
+def test_what_does_not_fit():
+    for model, fits in ((_large(), False), (_trained(), False), (MODELS["custom layer"](), True)):
+        assert export.trace(model, specs_of(model)).is_small is fits
+
+
+def test_the_file_of_tensorflow_where_it_is_left_out():
+    model, data = small_models.perceptron()
+    traced, samples = small_models.trace(model), small_models.rows(data, 0, 20)
+    skipped = export.to_tflite(traced, "int8", samples=samples, skip_lowering=SKIP)
+    own = export._converter(traced, "int8", "int8", samples).convert()
+    unseen = next(iter(data.values()))
+    np.testing.assert_array_equal(tfopt.Interpreter(skipped.content).run(unseen), tfopt.Interpreter(own).run(unseen))
+    assert skipped.notes == ()
+
+
+def test_the_report_tells():
+    model, data = small_models.perceptron()
+    samples = small_models.rows(data, 0, 20)
+    result = tfopt.convert(model, representative_data=samples, runs=1)
+    assert any("ranges were widened" in note and "show few values" in note for note in result.notes)
+    result = tfopt.convert(model, representative_data=samples, runs=1, skip_lowering=SKIP)
+    assert not any("widened" in note for note in result.notes)

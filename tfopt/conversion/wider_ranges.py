@@ -1,0 +1,53 @@
+"""Room in the ranges of small models, where calibration sees so few values of a tensor that other data go beyond them."""
+
+import math
+
+from tfopt.conversion import activations, candidates, flatbuffer, ranges
+
+NAME = "wider_ranges"  # in `skip_lowering`
+_LARGEST = 2**18  # values of all tensors in a run: watching more takes long, and of most tensors many are seen then
+_OBSTACLES = {"If", "StatelessIf", "StatelessWhile", "While"}  # what they compute inside is not to be seen
+
+
+def fits(function):
+    """Whether a traced function is so small that its tensors can be watched, and was not trained with ranges of its own.
+
+    Args:
+        function: `tf.types.experimental.ConcreteFunction`.
+    """
+    operations = function.graph.get_operations()
+    if any(operation.type in _OBSTACLES or operation.type.startswith("FakeQuant") for operation in operations):
+        return False
+    tensors = (tensor for operation in operations if operation.inputs for tensor in operation.outputs)
+    sizes = (math.prod(tensor.shape) for tensor in tensors if tensor.dtype.is_floating and tensor.shape.is_fully_defined())
+    return sum(sizes) <= _LARGEST
+
+
+def widen(calibrated, batches):
+    """Moves the ends of ranges outwards by what the tail of the values lets expect: see `ranges.extended`.
+
+    Args:
+        calibrated: bytes, as `quantizer.calibrate` makes them.
+        batches: list of lists of arrays, as `activations.as_batches` makes them, of the same samples.
+
+    Returns:
+        (bytes, tuple of str that says what was done); the bytes are the same ones if nothing changed.
+    """
+    calibrated_tensors = flatbuffer.unpack(calibrated).subgraphs[0].tensors
+    seen = activations.observe(calibrated, batches)
+    seen = {index: each for index, each in seen.items() if _has_range(calibrated_tensors[index])}
+    widths = [_width(ranges.extended(each.histogram)) / _width(ranges.min_max(each.histogram)) for each in seen.values()]
+    wider = [width - 1 for width in widths if width > 1]
+    if not wider:
+        return calibrated, ()
+    told = f"{len(wider)} of {len(widths)} ranges were widened, by up to {max(wider):.0%}: the representative data show few values"
+    return candidates.choose_ranges(calibrated, seen, ranges.extended), (told,)
+
+
+def _has_range(tensor):
+    found = tensor.quantization
+    return found is not None and found.min is not None and len(found.min) == 1
+
+
+def _width(ends):
+    return max(ends[1] - ends[0], 1e-30)
