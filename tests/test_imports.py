@@ -80,7 +80,7 @@ FLOORS = {
     "tfopt.conversion.isolation": 3.0,
     "tfopt.conversion.signature": 3.0,
     "tfopt.conversion.flatbuffer": 3.0,
-    "tfopt.conversion.quantizer": 3.0,
+    "tfopt.conversion.quantizer": 3.05,
     "tfopt.conversion.ranges": 3.0,
     "tfopt.conversion.channels": 3.1,
     "tfopt.conversion.activations": 3.1,

@@ -13,12 +13,17 @@ class Activation:
 
     Attributes:
         low, high, mean: float32 (channels,), the smallest and largest value and the mean of each channel.
+        lowest, highest: float32 (batches,), the smallest and largest value in each batch.
+        count: int, values of all batches.
         histogram: `ranges.Histogram` of all values.
     """
 
     low: np.ndarray
     high: np.ndarray
     mean: np.ndarray
+    lowest: np.ndarray
+    highest: np.ndarray
+    count: int
     histogram: ranges.Histogram
 
     @property
@@ -52,7 +57,7 @@ def observe(content, batches):
     Returns:
         dict of tensor index -> `Activation`, without tensors that hold NaN or infinity.
     """
-    lows, highs, sums = {}, {}, {}
+    lows, highs, sums, ends, counts = {}, {}, {}, {}, {}
     for tensors in _run(content, batches):
         for index, values in tensors:
             rows = values.reshape(-1, values.shape[-1])
@@ -60,14 +65,17 @@ def observe(content, batches):
             lows[index] = np.minimum(lows[index], low) if index in lows else low
             highs[index] = np.maximum(highs[index], high) if index in highs else high
             sums[index] = sums[index] + total if index in sums else total
+            ends.setdefault(index, []).append((low.min(), high.max()))
+            counts[index] = counts.get(index, 0) + values.size
     finite = [index for index in lows if np.isfinite(lows[index]).all() and np.isfinite(highs[index]).all()]
     found = {index: ranges.Histogram(lows[index].min(), highs[index].max()) for index in finite}
     for tensors in _run(content, batches):  # a second time, as a histogram needs its range beforehand
         for index, values in tensors:
             if index in found:
                 found[index].add(values.ravel())
+    means = {index: (sums[index] / len(batches)).astype(np.float32) for index in found}
     return {
-        index: Activation(lows[index], highs[index], (sums[index] / len(batches)).astype(np.float32), histogram)
+        index: Activation(lows[index], highs[index], means[index], *np.transpose(ends[index]), counts[index], histogram)
         for index, histogram in found.items()
     }
 

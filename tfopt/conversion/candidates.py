@@ -6,12 +6,13 @@ import numpy as np
 
 from tfopt.conversion import activations, bias_correction, equalize, flatbuffer, quantizer, ranges
 
-RANGES = {
-    "widened min-max": ranges.extended,
-    "least squared error": ranges.minimal_error,
-    "percentile 99.99": lambda histogram: ranges.percentile(histogram, 0.9999),
-    "percentile 99.9": lambda histogram: ranges.percentile(histogram, 0.999),
+RANGES = {  # function from an `Activation` to (low, high)
+    "widened min-max": lambda seen: ranges.extended(seen.lowest, seen.highest, seen.count),
+    "least squared error": lambda seen: ranges.minimal_error(seen.histogram),
+    "percentile 99.99": lambda seen: ranges.percentile(seen.histogram, 0.9999),
+    "percentile 99.9": lambda seen: ranges.percentile(seen.histogram, 0.999),
 }
+WIDENED, *_ = RANGES
 EQUALIZED = {"their ranges": False, "their ranges and the weights that read them": True}  # how -> whether balanced
 # What these ops give out has the scale of what they take in.
 _SAME_SCALE = {
@@ -94,7 +95,7 @@ class Workshop:
 
 
 def choose_ranges(content, seen, choose, known=None):
-    """The float file with the range of each tensor as `choose` takes it from the tensor's histogram.
+    """The float file with the range of each tensor as `choose` takes it from what was seen of the tensor.
 
     Args:
         content: bytes, as `quantizer.calibrate` makes them.
@@ -109,7 +110,7 @@ def choose_ranges(content, seen, choose, known=None):
 
     model = flatbuffer.unpack(content)
     subgraph = model.subgraphs[0]
-    chosen = {index: choose(activation.histogram) for index, activation in seen.items()} | (known or {})
+    chosen = {index: choose(activation) for index, activation in seen.items()} | (known or {})
     for operators in (subgraph.operators, reversed(subgraph.operators)):
         for operator in operators:
             if flatbuffer.op_name(model, operator) in _SAME_SCALE:

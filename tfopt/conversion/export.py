@@ -166,8 +166,7 @@ def _converted(converter, batches, widen):
     if widen:
         calibrated = quantizer.calibrate(converter)
         content, notes = widen(calibrated, batches)
-        if notes:
-            return quantizer.quantize(content, converter.inference_input_type, converter.inference_output_type), notes
+        return quantizer.quantize(content, converter.inference_input_type, converter.inference_output_type), notes
     return flatbuffer.in_order(converter.convert()), ()
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 LEVELS = 255  # steps between the lowest and the highest int8 value
 _KEPT = np.geomspace(0.02, 1.0, 60)  # parts of each end that are tried
-_LEAST_TAIL = 8  # values
+_LEAST = 1e-6  # range of a tensor of zeros, as no range at all has no scale
+_LEAST_TAIL = 16  # samples that tell how a tail falls
 _FURTHER = np.linspace(0.0, 3.0, 31)  # distances beyond the last value that are tried, in mean excesses of the tail
 _WORTH = 0.8  # part of the expected error that may be left if an end is to be moved
 
@@ -27,7 +28,7 @@ class Histogram:
 
     def __init__(self, low, high, bins=2048):
         low, high = float(low), float(high)
-        self.edges = np.linspace(low, high, bins + 1) if high > low else np.linspace(low - 1e-6, low + 1e-6, bins + 1)
+        self.edges = np.linspace(low, high, bins + 1) if high > low else np.linspace(low - _LEAST, low + _LEAST, bins + 1)
         self.counts = np.zeros(bins, np.int64)
 
     def add(self, values):
@@ -42,23 +43,27 @@ def min_max(histogram):
     return _with_zero(histogram.edges[0], histogram.edges[-1])
 
 
-def extended(histogram):
-    """The range of all values, and beyond where so few were seen that others have to be expected.
+def extended(lows, highs, count):
+    """The range of all values, and beyond where so few samples were seen that others have to be expected.
 
-    Each tail is taken as exponential (peaks over a threshold: Pickands, 1975): the outermost `k = sqrt(n)` of `n` values lie above
-    `u`, on average by `b`. An end at `c`, with the step `d = (c + other end) / 255`, then has the expected squared error
-    `k 2 b^2 exp(-(c - u) / b) + n d^2 / 12`. It is moved outwards, by at most 3 b, where that makes the error smaller by a fifth:
-    of normal values if fewer than some thousands were seen, and not where they end abruptly, as behind a ReLU6.
+    The largest values of the samples are taken to have an exponential tail (peaks over a threshold: Pickands, 1975): `k` of them, a
+    root of their number and at least 16, lie above `u`, on average by `b`. An end at `c`, with the step
+    `d = (c + other end) / 255`, then has the expected squared error `k 2 b^2 exp(-(c - u) / b) + n d^2 / 12`. It is moved outwards,
+    by at most 3 b, where that makes the error smaller by a fifth: where few values were seen, and not where they end abruptly, as
+    behind a ReLU6, nor for one sample that is unlike the others.
 
     Args:
-        histogram: `Histogram`.
+        lows, highs: arrays (samples,), the smallest and the largest value of each sample.
+        count: int, `n`, values of all samples.
 
     Returns:
         (low, high), with low <= 0 <= high.
     """
-    low, high = min_max(histogram)
-    centres, counts = (histogram.edges[1:] + histogram.edges[:-1]) / 2, histogram.counts
-    return -_extended_end(-centres[::-1], counts[::-1], -low, high), _extended_end(centres, counts, high, -low)
+    low, high = _with_zero(np.min(lows), np.max(highs))
+    if low == high:
+        return -_LEAST, _LEAST
+    below, above = (np.asarray(ends, np.float64) for ends in (lows, highs))
+    return -_extended_end(-below, -low, high, count), _extended_end(above, high, -low, count)
 
 
 def percentile(histogram, share):
@@ -111,19 +116,17 @@ def minimal_error(histogram):
     return float(lows[row]), float(highs[column])
 
 
-def _extended_end(centres, counts, end, other):
-    total = int(counts.sum())
-    wanted = min(max(_LEAST_TAIL, round(total**0.5)), total // 2)
+def _extended_end(peaks, end, other, count):
+    wanted = min(max(_LEAST_TAIL, round(len(peaks) ** 0.5)), len(peaks) // 2)
     if end <= 0 or wanted < 2:
         return end
-    place = len(counts) - 1 - int(np.searchsorted(np.cumsum(counts[::-1]), wanted))
-    tail, above = counts[place:], centres[place:] - centres[place]
-    excess = float((tail * above).sum() / tail.sum())
+    tail = np.sort(peaks)[-wanted:]
+    excess = float(np.mean(tail - tail[0]))
     if excess <= 0:
         return end
     tried = end + excess * _FURTHER
-    clipped = tail.sum() * 2 * excess**2 * np.exp(-(tried - centres[place]) / excess)
-    error = clipped + total * ((tried + other) / LEVELS) ** 2 / 12
+    clipped = wanted * 2 * excess**2 * np.exp(-(tried - tail[0]) / excess)
+    error = clipped + count * ((tried + other) / LEVELS) ** 2 / 12
     best = int(np.argmin(error))
     return float(tried[best]) if error[best] < _WORTH * error[0] else end
 

@@ -36,12 +36,13 @@ def widen(calibrated, batches):
     calibrated_tensors = flatbuffer.unpack(calibrated).subgraphs[0].tensors
     seen = activations.observe(calibrated, batches)
     seen = {index: each for index, each in seen.items() if _has_range(calibrated_tensors[index])}
-    widths = [_width(ranges.extended(each.histogram)) / _width(ranges.min_max(each.histogram)) for each in seen.values()]
+    extended = candidates.RANGES[candidates.WIDENED]
+    widths = [_width(extended(each)) / _width(ranges.min_max(each.histogram)) for each in seen.values()]
     wider = [width - 1 for width in widths if width > 1]
     if not wider:
         return calibrated, ()
     told = f"{len(wider)} of {len(widths)} ranges were widened, by up to {max(wider):.0%}: the representative data show few values"
-    return candidates.choose_ranges(calibrated, seen, ranges.extended), (told,)
+    return candidates.choose_ranges(calibrated, seen, extended), (told,)
 
 
 def _has_range(tensor):
