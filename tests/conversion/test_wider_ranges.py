@@ -8,7 +8,7 @@ from lowering_cases import CASES, draw, measure, seeded, specs_of, to_int8
 from test_whole_models import MODELS
 
 import tfopt
-from tfopt.conversion import export, wider_ranges
+from tfopt.conversion import export, lower, wider_ranges
 
 layers = keras.layers
 SKIP = (wider_ranges.NAME,)
@@ -39,8 +39,22 @@ def test_inputs_that_the_converter_shuffles(ptq):
     assert decibel >= 25
 
 
+def test_the_scale_of_a_fused_lstm_is_left():
+    """It lies in the op, so another one of the output would cost a QUANTIZE."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((6, 4)), layers.LSTM(8, return_sequences=True), layers.LSTM(5), layers.Dense(3)])
+    traced = export.trace(model, specs_of(model), lower.plan(model))
+    exported = export.to_tflite(traced, "int8", samples=draw(specs_of(model), 40, seed=0))
+    assert "requantize" not in exported.edits
+    assert exported.notes[0].startswith("2 of 2 ranges")  # of the input and the Dense layer
+
+
 def _large():
     return keras.Sequential([keras.Input((64, 64, 3)), layers.Conv2D(64, 3, padding="same"), layers.GlobalMaxPooling2D()])
+
+
+def _heavy():
+    return keras.Sequential([keras.Input((600,)), layers.Dense(600), layers.Dense(1)])
 
 
 def _trained():
@@ -48,7 +62,7 @@ def _trained():
 
 
 def test_what_does_not_fit():
-    for model, fits in ((_large(), False), (_trained(), False), (MODELS["custom layer"](), True)):
+    for model, fits in ((_large(), False), (_trained(), False), (_heavy(), True), (MODELS["custom layer"](), True)):
         assert export.trace(model, specs_of(model)).is_small is fits
 
 

@@ -15,7 +15,7 @@ RANGES = {  # function from an `Activation` to (low, high)
 WIDENED, *_ = RANGES
 EQUALIZED = {"their ranges": False, "their ranges and the weights that read them": True}  # how -> whether balanced
 # What these ops give out has the scale of what they take in.
-_SAME_SCALE = {
+SAME_SCALE = {
     "AVERAGE_POOL_2D", "CONCATENATION", "EXPAND_DIMS", "GATHER", "MAX_POOL_2D", "PACK", "PAD", "RESHAPE", "RESIZE_BILINEAR",
     "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE", "UNPACK",
 }  # fmt: skip
@@ -113,7 +113,7 @@ def choose_ranges(content, seen, choose, known=None):
     chosen = {index: choose(activation) for index, activation in seen.items()} | (known or {})
     for operators in (subgraph.operators, reversed(subgraph.operators)):
         for operator in operators:
-            if flatbuffer.op_name(model, operator) in _SAME_SCALE:
+            if flatbuffer.op_name(model, operator) in SAME_SCALE:
                 linked = [int(index) for index in (*operator.inputs, *operator.outputs) if int(index) in chosen]
                 if linked:
                     lows, highs = zip(*(chosen[index] for index in linked), strict=True)

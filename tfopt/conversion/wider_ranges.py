@@ -18,7 +18,7 @@ def fits(function):
     operations = function.graph.get_operations()
     if any(operation.type in _OBSTACLES or operation.type.startswith("FakeQuant") for operation in operations):
         return False
-    tensors = (tensor for operation in operations if operation.inputs for tensor in operation.outputs)
+    tensors = (tensor for operation in operations if _computes(operation) for tensor in operation.outputs)
     sizes = (math.prod(tensor.shape) for tensor in tensors if tensor.dtype.is_floating and tensor.shape.is_fully_defined())
     return sum(sizes) <= _LARGEST
 
@@ -33,9 +33,9 @@ def widen(calibrated, batches):
     Returns:
         (bytes, tuple of str that says what was done); the bytes are the same ones if nothing changed.
     """
-    calibrated_tensors = flatbuffer.unpack(calibrated).subgraphs[0].tensors
+    tensors, kept = flatbuffer.unpack(calibrated).subgraphs[0].tensors, _behind_lstm(flatbuffer.parse(calibrated))
     seen = activations.observe(calibrated, batches)
-    seen = {index: each for index, each in seen.items() if _has_range(calibrated_tensors[index])}
+    seen = {index: each for index, each in seen.items() if index not in kept and _has_range(tensors[index])}
     extended = candidates.RANGES[candidates.WIDENED]
     widths = [_width(extended(each)) / _width(ranges.min_max(each.histogram)) for each in seen.values()]
     wider = [width - 1 for width in widths if width > 1]
@@ -43,6 +43,21 @@ def widen(calibrated, batches):
         return calibrated, ()
     told = f"{len(wider)} of {len(widths)} ranges were widened, by up to {max(wider):.0%}: the representative data show few values"
     return candidates.choose_ranges(calibrated, seen, extended), (told,)
+
+
+def _behind_lstm(graph):
+    """Indices of tensors with the scale of a fused LSTM's output: it lies below 1, and the op has the same range a second time."""
+    found = set()
+    for operator in graph.operators:
+        copies = operator.name in candidates.SAME_SCALE and found & set(operator.inputs)
+        if copies or operator.name == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+            found.update(operator.outputs)
+    return found
+
+
+def _computes(operation):
+    """Whether an operation is more than an input, a constant or the value of a variable."""
+    return len(operation.inputs) > 0 and operation.type != "ReadVariableOp"
 
 
 def _has_range(tensor):
