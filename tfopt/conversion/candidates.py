@@ -99,7 +99,7 @@ def choose_ranges(content, seen, choose, known=None):
 
     Args:
         content: bytes, as `quantizer.calibrate` makes them.
-        seen: dict of tensor index -> `Activation`.
+        seen: dict of tensor index -> `Activation`, or what `choose` needs of it.
         choose: one of `RANGES`.
         known: None or dict of tensor index -> (low, high), where the range is settled.
 

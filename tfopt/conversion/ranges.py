@@ -38,11 +38,6 @@ class Histogram:
         self.counts += np.bincount(places, minlength=len(self.counts))
 
 
-def min_max(histogram):
-    """The range of all values: (low, high), with low <= 0 <= high."""
-    return _with_zero(histogram.edges[0], histogram.edges[-1])
-
-
 def extended(lows, highs, count):
     """The range of all values, and beyond where so few samples were seen that others have to be expected.
 
@@ -59,7 +54,7 @@ def extended(lows, highs, count):
     Returns:
         (low, high), with low <= 0 <= high.
     """
-    low, high = _with_zero(np.min(lows), np.max(highs))
+    low, high = with_zero(np.min(lows), np.max(highs))
     if low == high:
         return -_LEAST, _LEAST
     below, above = (np.asarray(ends, np.float64) for ends in (lows, highs))
@@ -78,7 +73,7 @@ def percentile(histogram, share):
     """
     total = histogram.counts.sum()
     if not total:
-        return min_max(histogram)
+        return with_zero(histogram.edges[0], histogram.edges[-1])
     summed = np.cumsum(histogram.counts) / total
     # An end at 0 (after a ReLU) is nothing to cut off, so the other end may then give up all of it.
     ends = int(histogram.edges[0] < 0) + int(histogram.edges[-1] > 0)
@@ -86,7 +81,7 @@ def percentile(histogram, share):
     below, above = int(np.searchsorted(summed, cut, "right")), int(np.searchsorted(summed, 1 - cut, "left"))
     low = histogram.edges[min(below, len(summed) - 1)] if histogram.edges[0] < 0 else histogram.edges[0]
     high = histogram.edges[min(above, len(summed) - 1) + 1] if histogram.edges[-1] > 0 else histogram.edges[-1]
-    return _with_zero(low, high)
+    return with_zero(low, high)
 
 
 def minimal_error(histogram):
@@ -100,7 +95,7 @@ def minimal_error(histogram):
     Returns:
         (low, high), with low <= 0 <= high.
     """
-    low, high = min_max(histogram)
+    low, high = with_zero(histogram.edges[0], histogram.edges[-1])
     centres = (histogram.edges[1:] + histogram.edges[:-1]) / 2
     lows = low * _KEPT if low < 0 else np.zeros(1)
     highs = high * _KEPT if high > 0 else np.zeros(1)
@@ -135,5 +130,6 @@ def _clipped(counts, distance):
     return float((counts * np.maximum(distance, 0.0) ** 2).sum())
 
 
-def _with_zero(low, high):
+def with_zero(low, high):
+    """(low, high) as floats, of a range that holds 0 as well."""
     return min(float(low), 0.0), max(float(high), 0.0)

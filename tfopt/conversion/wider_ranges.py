@@ -34,10 +34,10 @@ def widen(calibrated, batches):
         (bytes, tuple of str that says what was done); the bytes are the same ones if nothing changed.
     """
     tensors, kept = flatbuffer.unpack(calibrated).subgraphs[0].tensors, _behind_lstm(flatbuffer.parse(calibrated))
-    seen = activations.observe(calibrated, batches)
+    seen = activations.find_ends(calibrated, batches)
     seen = {index: each for index, each in seen.items() if index not in kept and _has_range(tensors[index])}
     extended = candidates.RANGES[candidates.WIDENED]
-    widths = [_width(extended(each)) / _width(ranges.min_max(each.histogram)) for each in seen.values()]
+    widths = [_width(extended(each)) / _width(ranges.with_zero(each.lowest.min(), each.highest.max())) for each in seen.values()]
     wider = [width - 1 for width in widths if width > 1]
     if not wider:
         return calibrated, ()
