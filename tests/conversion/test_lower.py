@@ -40,7 +40,7 @@ def test_int8_without_float_ops(kind, build, rule):
     float_ops, decibel = measure(model, content, data=with_masked_steps(model, draw(specs, 48, seed=3)))
     print("SQNR", [round(each, 1) for each in decibel])
     assert not float_ops
-    assert min(decibel) >= 20.0
+    assert min(decibel) >= (25.0 if rule in ("recurrent", "masking") else 20.0)
 
 
 @pytest.mark.parametrize("module", list(KERAS.values()), ids=list(KERAS))
