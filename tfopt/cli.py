@@ -83,7 +83,12 @@ def cli():
 @click.option("--quantization", type=click.Choice(_QUANTIZATIONS), default="int8", show_default=True)
 @click.option("--io", type=click.Choice(_IO), default="int8", show_default=True, help="Dtype of the inputs and outputs.")
 @click.option("--ptq", type=click.Choice(_PTQ), default="default", show_default=True, help="best: search for a better int8 file.")
-@click.option("--skip-lowering", multiple=True, metavar="NAME", help="Leave out a rewriting that the report names, or `all`.")
+@click.option(
+    "--skip-lowering",
+    multiple=True,
+    metavar="NAME",
+    help="Leave out a rewriting that the report names; or `wider_ranges`; or `all`.",
+)
 @click.option("--allow-float", is_flag=True, help="Let ops without an int8 kernel stay float; they are listed.")
 @click.option("--batch-size", type=int, default=1, show_default=True, help="Samples a run, fixed in the file.")
 @click.option("--input-shape", "input_shapes", type=_InputShape(), multiple=True, help="Sizes that the model leaves open.")

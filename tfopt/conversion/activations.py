@@ -41,8 +41,16 @@ class Activation(Ends):
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
 
+def each_batch(arrays, size):
+    """Yields lists of arrays (size, ...), cut from arrays (n, ...); the last is filled up with the first samples."""
+    count = len(arrays[0])
+    for start in range(0, count, size):
+        rows = np.arange(start, start + size) % count
+        yield [array[rows] for array in arrays]
+
+
 def as_batches(arrays, size):
-    """Cuts arrays (n, ...) into batches for `observe`; the last is filled up with the first samples.
+    """All of `each_batch` at once, for `observe`, which needs them twice.
 
     Args:
         arrays: list of arrays, one for each input in the file's order.
@@ -51,9 +59,7 @@ def as_batches(arrays, size):
     Returns:
         list of lists of arrays (size, ...).
     """
-    count = len(arrays[0])
-    starts = [np.arange(start, start + size) % count for start in range(0, count, size)]
-    return [[array[rows] for array in arrays] for rows in starts]
+    return list(each_batch(arrays, size))
 
 
 def find_ends(content, batches):

@@ -140,7 +140,6 @@ def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", s
         ConversionError: the converter refuses the model; names the ops and layers where it tells them.
     """
     names = [spec.name for spec in traced.inputs]
-
     converter = functools.partial(_converter, traced, quantization, io)
     widens = quantization == "int8" and samples is not None and traced.is_small
     widen = wider_ranges.widen if widens and not {wider_ranges.NAME, lower.ALL} & set(skip_lowering) else None
@@ -273,11 +272,7 @@ def _pack(model, inputs, tensors):
 
 def _batches(inputs, samples, by_name):
     # The road through a SavedModel shuffles the inputs, and then takes them by name.
-    size = inputs[0].shape[0]
-    count = len(samples[inputs[0].name])
-    for start in range(0, count, size):
-        rows = np.arange(start, start + size) % count  # the last batch is filled up with the first samples
-        batch = [samples[spec.name][rows] for spec in inputs]
+    for batch in activations.each_batch([samples[spec.name] for spec in inputs], inputs[0].shape[0]):
         yield {f"input_{index}": array for index, array in enumerate(batch)} if by_name else batch
 
 
