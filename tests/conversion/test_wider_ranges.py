@@ -14,7 +14,7 @@ layers = keras.layers
 SKIP = (wider_ranges.NAME,)
 
 
-@pytest.mark.parametrize("name", ["transformer", "two in, two out"])
+@pytest.mark.parametrize("name", ["transformer", "two in, two out", "gru"])
 def test_few_samples_hold_on_others(name):
     keras.utils.set_random_seed(0)
     model = MODELS[name]()
