@@ -10,9 +10,9 @@ __version__ = "0.1.0"
 _MODULES = {
     "ArgumentError": "tfopt.errors",
     "AttentionTransfer": "tfopt.distillation.feature_losses",
-    "BenchmarkResult": "tfopt.conversion.benchmark",
+    "BenchmarkResult": "tfopt.checking.benchmark",
     "Block": "tfopt.pruning.masks",
-    "CheckResult": "tfopt.conversion.check",
+    "CheckResult": "tfopt.checking.check",
     "ConstantSparsity": "tfopt.pruning.schedules",
     "ConversionError": "tfopt.errors",
     "ConversionResult": "tfopt.conversion.result",
@@ -23,15 +23,15 @@ _MODULES = {
     "FakeQuantize": "tfopt.quantization.fake_quantize",
     "FeatureDistillation": "tfopt.distillation.feature_losses",
     "Int8Evaluation": "tfopt.conversion.evaluation",
-    "Interpreter": "tfopt.conversion.interpreter",
+    "Interpreter": "tfopt.tflite.interpreter",
     "LaunchError": "tfopt.errors",
     "LoadError": "tfopt.errors",
     "LogitsDistillation": "tfopt.distillation.losses",
-    "LowRankReport": "tfopt.distillation.low_rank",
+    "LowRankReport": "tfopt.distillation.low_rank_report",
     "NByM": "tfopt.pruning.masks",
     "OutputError": "tfopt.errors",
     "PolynomialDecay": "tfopt.pruning.schedules",
-    "PreserveSparsity": "tfopt.pruning.callback",
+    "PreserveSparsity": "tfopt.pruning.preserve",
     "PruningCallback": "tfopt.pruning.callback",
     "PruningError": "tfopt.errors",
     "QuantizationReport": "tfopt.quantization.report",
@@ -43,16 +43,16 @@ _MODULES = {
     "UnsafeModelError": "tfopt.errors",
     "Unstructured": "tfopt.pruning.masks",
     "WarmUp": "tfopt.distribution.learning_rate",
-    "benchmark": "tfopt.conversion.benchmark",
+    "benchmark": "tfopt.checking.benchmark",
     "calibrate": "tfopt.quantization.calibrate",
-    "check": "tfopt.conversion.check",
+    "check": "tfopt.checking.check",
     "convert": "tfopt.conversion.convert",
     "drop_layers": "tfopt.distillation.drop_layers",
-    "inspect": "tfopt.conversion.inspect",
+    "inspect": "tfopt.checking.inspect",
     "legacy": "tfopt.legacy",  # a module itself
-    "load": "tfopt.conversion.load",
+    "load": "tfopt.loading.load",
     "low_rank": "tfopt.distillation.low_rank",
-    "low_rank_report": "tfopt.distillation.low_rank",
+    "low_rank_report": "tfopt.distillation.low_rank_report",
     "place": "tfopt.distribution.place",
     "prune": "tfopt.pruning.prune",
     "prune_sensitivity": "tfopt.pruning.sensitivity",
@@ -66,19 +66,18 @@ _MODULES = {
 
 if TYPE_CHECKING:
     from tfopt import legacy
-    from tfopt.conversion.benchmark import BenchmarkResult, benchmark
-    from tfopt.conversion.check import CheckResult, check
+    from tfopt.checking.benchmark import BenchmarkResult, benchmark
+    from tfopt.checking.check import CheckResult, check
+    from tfopt.checking.inspect import inspect
     from tfopt.conversion.convert import convert
     from tfopt.conversion.evaluation import Int8Evaluation
-    from tfopt.conversion.inspect import inspect
-    from tfopt.conversion.interpreter import Interpreter
-    from tfopt.conversion.load import load
     from tfopt.conversion.result import ConversionResult
     from tfopt.distillation.distiller import Distiller
     from tfopt.distillation.drop_layers import drop_layers
     from tfopt.distillation.feature_losses import AttentionTransfer, FeatureDistillation, RelationalDistillation
     from tfopt.distillation.losses import DecoupledDistillation, DistillationLoss, LogitsDistillation
-    from tfopt.distillation.low_rank import LowRankReport, low_rank, low_rank_report
+    from tfopt.distillation.low_rank import low_rank
+    from tfopt.distillation.low_rank_report import LowRankReport, low_rank_report
     from tfopt.distribution.learning_rate import WarmUp, scale_learning_rate
     from tfopt.distribution.place import place
     from tfopt.distribution.strategy import strategy
@@ -93,8 +92,10 @@ if TYPE_CHECKING:
         TfoptError,
         UnsafeModelError,
     )
-    from tfopt.pruning.callback import PreserveSparsity, PruningCallback
+    from tfopt.loading.load import load
+    from tfopt.pruning.callback import PruningCallback
     from tfopt.pruning.masks import Block, NByM, Unstructured
+    from tfopt.pruning.preserve import PreserveSparsity
     from tfopt.pruning.prune import prune
     from tfopt.pruning.schedules import ConstantSparsity, PolynomialDecay
     from tfopt.pruning.sensitivity import Sensitivity, prune_sensitivity
@@ -104,6 +105,7 @@ if TYPE_CHECKING:
     from tfopt.quantization.quantize_aware import quantize_aware, strip_quantization
     from tfopt.quantization.report import QuantizationReport, quantization_report
     from tfopt.quantization.wrapper import QuantizeWrapper
+    from tfopt.tflite.interpreter import Interpreter
 
 __all__ = [
     "ArgumentError",
@@ -175,6 +177,6 @@ def __dir__():
 
 
 if "keras" in sys.modules:  # then `keras.saving.load_model` knows what tfopt adds to a model
-    importlib.import_module("tfopt.quantization.model")
+    importlib.import_module("tfopt.quantization.quantized_model")
     importlib.import_module("tfopt.distillation.distiller")
     importlib.import_module("tfopt.distribution.learning_rate")

@@ -1,5 +1,5 @@
 """`python -m tfopt` is the command `tfopt`."""
 
-from tfopt.cli import main
+from tfopt.cli.main import main
 
 main()

@@ -8,6 +8,8 @@ import tempfile
 
 from tfopt.errors import OutputError
 
+PathLike = str | os.PathLike[str]
+
 
 def require_writable(paths, *, force=False):
     """Raises `OutputError` now, before hours of work, if `write` could not write these files later.

@@ -50,10 +50,13 @@ def measure(model, samples, unseen, skip):
     import numpy as np
 
     import tfopt
-    from tfopt.conversion import export, lower, signature
+    from tfopt.conversion import export
+    from tfopt.data import signature
+    from tfopt.lowering import lower
+    from tfopt.lowering.trace import trace_model
 
     (spec,) = specs = signature.fix_sizes(signature.input_specs(model), 1)
-    traced = export.trace(model, specs, lower.plan(model))
+    traced = trace_model(model, specs, lower.plan(model))
     content = export.to_tflite(traced, "int8", samples={spec.name: samples}, skip_lowering=skip).content
     wanted, found = model.predict(unseen, verbose=0), tfopt.Interpreter(content)(unseen)
     return 10 * np.log10((wanted**2).sum() / ((wanted - found) ** 2).sum())
@@ -68,7 +71,7 @@ def main():
     import keras
     import numpy as np
 
-    from tfopt.conversion import wider_ranges
+    from tfopt.ptq import headroom
 
     keras.utils.set_random_seed(0)
     print("| model | samples | ranges as seen | with room | gain |\n| --- | --- | --- | --- | --- |")
@@ -81,7 +84,7 @@ def main():
             if count > len(train):
                 continue
             draws = [np.random.default_rng(seed).choice(train, count, replace=False) for seed in range(arguments.draws)]
-            before, after = ([measure(model, x[rows], x[test], skip) for rows in draws] for skip in ((wider_ranges.NAME,), ()))
+            before, after = ([measure(model, x[rows], x[test], skip) for rows in draws] for skip in ((headroom.NAME,), ()))
             cells = [f"{np.mean(each):.1f} ({min(each):.1f})" for each in (before, after)]
             print(f"| {name} | {count} | {cells[0]} | {cells[1]} | {np.mean(after) - np.mean(before):+.1f} |", flush=True)
 

@@ -106,6 +106,7 @@ def train_one(run, arguments):
         used = keras
         if sparsity:
             import tfopt
+            from tfopt.keras2 import door
 
             callbacks = [tfopt.PruningCallback(tfopt.PolynomialDecay(sparsity, end=END), scope="global")]
     else:
@@ -119,10 +120,11 @@ def train_one(run, arguments):
             from bench_pruning import prune_with_tfmot
 
             import tfopt
+            from tfopt.keras2 import door
 
             end = round(END * steps)
             model = prune_with_tfmot(model, sparsity, end, end // UPDATES)
-            callbacks = [tfopt.legacy.tfmot().sparsity.keras.UpdatePruningStep()]
+            callbacks = [door.tfmot().sparsity.keras.UpdatePruningStep()]
     images, labels = tf.constant(x_train), tf.constant(y_train)
     order = tf.data.Dataset.range(len(x_train)).shuffle(len(x_train), seed=seed)  # a new order each epoch, the same for all
     batches = order.batch(BATCH).map(lambda chosen: (tf.gather(images, chosen), tf.gather(labels, chosen))).prefetch(2)
@@ -135,7 +137,7 @@ def train_one(run, arguments):
     history = model.fit(batches, epochs=epochs, verbose=0, shuffle=False, callbacks=callbacks).history  # shuffled above
     seconds = time.perf_counter() - start
     if kind == "tf_keras" and sparsity:
-        model = tfopt.legacy.tfmot().sparsity.keras.strip_pruning(model)
+        model = door.tfmot().sparsity.keras.strip_pruning(model)
         model.compile(loss=used.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     loss, accuracy = model.evaluate(x_test, y_test, batch_size=500, verbose=0)
     kernels = [layer.get_weights()[0] for layer in model.layers if layer.weights and "norm" not in layer.name][:-1]

@@ -150,6 +150,7 @@ def run_one(run, arguments):
     import keras
 
     import tfopt
+    from tfopt.keras2 import door
 
     limit_threads(arguments.threads)
     net, what, seed = run["net"], run["what"], run["seed"]
@@ -181,7 +182,7 @@ def run_one(run, arguments):
 
         with tf_keras.utils.custom_object_scope(keras3_activations()):
             try:
-                model = tfopt.legacy.tfmot().quantization.keras.quantize_model(make_twin(model, net))
+                model = door.tfmot().quantization.keras.quantize_model(make_twin(model, net))
             except RuntimeError as error:  # what it raises for a layer that it does not support
                 return {"accuracy": None, "refused": str(error), "seconds": round(time.perf_counter() - start, 1)}
         fit(tf_keras, model, x, y, TUNING_RATES[what], arguments.tune, seed)

@@ -31,9 +31,9 @@ def prune_with_tfmot(model, sparsity, end, frequency):
     """A copy of a tf_keras model whose convolutions and dense layers, but not its last layer, are wrapped for pruning."""
     import tf_keras
 
-    import tfopt
+    from tfopt.keras2 import door
 
-    tfmot_keras = tfopt.legacy.tfmot().sparsity.keras
+    tfmot_keras = door.tfmot().sparsity.keras
     schedule = tfmot_keras.PolynomialDecay(0.0, sparsity, begin_step=0, end_step=end, frequency=frequency)
 
     def wrap(layer):
@@ -120,8 +120,9 @@ def make_sides(steps):
     import tf_keras
 
     import tfopt
+    from tfopt.keras2 import door
 
-    tfmot = tfopt.legacy.tfmot()
+    tfmot = door.tfmot()
     end = round(END * steps)
     frequency = max(1, end // UPDATES)
     keras.utils.set_random_seed(0)

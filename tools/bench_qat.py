@@ -27,8 +27,9 @@ def make_sides(ranges):
     import tf_keras
 
     import tfopt
+    from tfopt.keras2 import door
 
-    tfmot = tfopt.legacy.tfmot()
+    tfmot = door.tfmot()
     keras.utils.set_random_seed(0)
     start = make_model(keras)
 

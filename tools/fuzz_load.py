@@ -270,8 +270,7 @@ def fuzz(count, seed, *, timeout=60.0, keep=None, with_legacy=True, only=("",)):
         (Counter of outcomes, list of str that describe failures)
     """
     sys.path.insert(0, str(ROOT))
-    from tfopt import errors
-    from tfopt.conversion import isolation
+    from tfopt import errors, isolation
 
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(pathlib.Path(__file__).parent), os.environ.get("PYTHONPATH")]))
     rng = random.Random(seed)
@@ -291,7 +290,7 @@ def fuzz(count, seed, *, timeout=60.0, keep=None, with_legacy=True, only=("",)):
                 if child is None or used >= FILES_A_CHILD:
                     if child:
                         child.__exit__()
-                    child, used = isolation.Child(preload="tfopt.conversion.load"), 0
+                    child, used = isolation.Child(preload="tfopt.loading.load"), 0
                 used += 1
                 failure = None
                 request = {"path": str(path), "inspect": number % 5 == 0}

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfopt.conversion import export, signature
+from tfopt.data import signature
+from tfopt.lowering.trace import trace_model
 
 
 def hard_case(spread=100.0, width=16):
@@ -96,7 +97,7 @@ def _seeded(model, samples=120):
 
 
 def trace(model, batch_size=1):
-    return export.trace(model, signature.fix_sizes(signature.input_specs(model), batch_size))
+    return trace_model(model, signature.fix_sizes(signature.input_specs(model), batch_size))
 
 
 def rows(data, start, end):

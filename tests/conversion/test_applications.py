@@ -6,8 +6,8 @@ import pathlib
 import pytest
 from lowering_cases import measure, to_int8
 
-from tfopt.conversion import signature
-from tfopt.conversion.interpreter import Interpreter
+from tfopt.data import signature
+from tfopt.tflite.interpreter import Interpreter
 
 SWEEP = pathlib.Path(__file__).parents[2] / "tools" / "sweep_applications.py"
 

@@ -7,7 +7,7 @@ from lowering_cases import measure
 from lowering_cases import to_int8 as to_int8_from
 
 import tfopt
-from tfopt.conversion import signature
+from tfopt.data import signature
 
 layers = keras.layers
 

@@ -7,7 +7,7 @@ import tf_keras
 from keras import layers
 
 import tfopt
-from tfopt import legacy
+from tfopt.keras_model.copy import copy_model
 
 
 def build(kind=keras):
@@ -161,6 +161,6 @@ def test_weights_that_are_no_numbers():
 
 def test_a_copy_in_keras_2_is_another_model():
     model = build(tf_keras)
-    copy = legacy.copy_model(model)
+    copy = copy_model(model)
     copy.get_layer("dense").kernel.assign(np.zeros((128, 16)))
     assert kernel(model, "dense").any()

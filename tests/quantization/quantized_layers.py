@@ -5,10 +5,14 @@ import numpy as np
 from keras import layers, ops
 
 from tfopt import quantize_aware
-from tfopt.conversion import export, lower, signature, structure
-from tfopt.conversion.interpreter import Interpreter
-from tfopt.conversion.numbers import Tally
+from tfopt.checking.output_errors import Tally
+from tfopt.conversion import export
+from tfopt.data import signature
+from tfopt.lowering import lower
+from tfopt.lowering.trace import trace_model
 from tfopt.quantization.bake import baked
+from tfopt.tflite import op_audit
+from tfopt.tflite.interpreter import Interpreter
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -152,7 +156,7 @@ def to_bytes(qat, calibration=None):
     specs = signature.fix_sizes(signature.input_specs(form), 1)
     lowering = lower.plan(form)
     samples = None if calibration is None else named(specs, calibration)
-    return export.to_tflite(export.trace(form, specs, lowering), "int8", samples=samples).content
+    return export.to_tflite(trace_model(form, specs, lowering), "int8", samples=samples).content
 
 
 def named(specs, data):
@@ -175,4 +179,4 @@ def parity(qat, interpreter, data):
 
 def float_ops(interpreter):
     """Names of the ops that stayed float in a file."""
-    return [op.op for op in structure.examine(interpreter, (), "int8").float_ops]
+    return [op.op for op in op_audit.examine(interpreter, (), "int8").float_ops]

@@ -1,1 +1,1 @@
-"""From a Keras model to a checked TFLite file; start reading at `convert.py`."""
+"""A Keras model and representative data in, a checked and timed TFLite file out."""

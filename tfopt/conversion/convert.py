@@ -9,16 +9,21 @@ import tempfile
 
 import numpy as np
 
-from tfopt import files, surgery
-from tfopt.conversion import benchmark as timing
-from tfopt.conversion import check, export, float32, isolation, lower, trained
-from tfopt.conversion import samples as reading
-from tfopt.conversion.interpreter import Interpreter
-from tfopt.conversion.load import load_with_steps
-from tfopt.conversion.prepare import prepare
+from tfopt import files, isolation
+from tfopt.checking import benchmark as timing
+from tfopt.checking import check
+from tfopt.conversion import export, trained_ranges
 from tfopt.conversion.result import ConversionResult
 from tfopt.conversion.settings import Settings
+from tfopt.conversion.traced_model import prepare
+from tfopt.data.open_samples import open_samples
 from tfopt.errors import ArgumentError
+from tfopt.keras_model.describe import crash_suspects
+from tfopt.loading import float32
+from tfopt.loading.load import load_with_steps
+from tfopt.lowering import lower
+from tfopt.lowering.trace import trace_model
+from tfopt.tflite.interpreter import Interpreter
 
 
 def convert(
@@ -164,19 +169,19 @@ def _convert(
     notes = [*steps, *prepared.notes]
     as_given = [dataclasses.replace(spec, dtype=was.dtype) for spec, was in zip(specs, prepared.own_specs, strict=True)]
     # The file answers for the model as it was.
-    reference = export.trace(model, as_given) if lowering.touched or is_trained else traced
+    reference = trace_model(model, as_given) if lowering.touched or is_trained else traced
     wanted = {"converted": (settings.quantization, settings.io, settings.ptq)}
     if settings.quantization != "float32":
         wanted = {"float32": ("float32", "float32", "default"), **wanted}
     jobs = [(traced, wanted)]
     if is_trained:
-        twin = trained.float_twin(model)
-        in_float = export.trace(twin, specs, lower.plan(twin, skip=settings.skip_lowering))
+        twin = trained_ranges.float_twin(model)
+        in_float = trace_model(twin, specs, lower.plan(twin, skip=settings.skip_lowering))
         jobs = [(in_float, {"float32": wanted.pop("float32")}), *jobs]
     converted, packed = {}, {}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         rewritten = {}
-        made_files = (exporter(*job, drawn, settings.skip_lowering, surgery.suspects(layers), progress) for job in jobs)
+        made_files = (exporter(*job, drawn, settings.skip_lowering, crash_suspects(layers), progress) for job in jobs)
         for name, content, made in itertools.chain.from_iterable(made_files):
             converted[name] = content
             notes += made["notes"]
@@ -189,14 +194,14 @@ def _convert(
         interpreter = Interpreter(converted["converted"], threads=settings.threads)
         names = [layer.name for layer in layers]
         if drawn is None and is_trained and not settings.allow_float:
-            trained.require_covered(interpreter, names)
+            trained_ranges.require_covered(interpreter, names)
         compare = functools.partial(
             check.compare, interpreter, samples=on, data=described, layer_names=names, min_sqnr=settings.min_sqnr,
             max_accuracy_drop=settings.max_accuracy_drop, quantization=settings.quantization,
             allow_float=settings.allow_float, progress=progress,
         )  # fmt: skip
         verdict = compare(reference)
-        float_verdict = None if float_model is None else compare(export.trace(float_model, as_given))
+        float_verdict = None if float_model is None else compare(trace_model(float_model, as_given))
         progress({"stage": "benchmark"})
         measured = timing.benchmark(
             converted["converted"], against=converted.get("float32"), threads=settings.threads, runs=settings.runs,
@@ -220,7 +225,7 @@ def _check_data(validation, drawn, specs):
     if validation is not None:
         return validation, f"validation data ({validation.source})"
     if drawn is not None:
-        return reading.open_samples(drawn.arrays, specs), "the representative data, as no validation data were given"
+        return open_samples(drawn.arrays, specs), "the representative data, as no validation data were given"
     return None, "none"
 
 

@@ -2,13 +2,15 @@
 
 import keras
 
-from tfopt import surgery
-from tfopt.conversion import check, float32, isolation
+from tfopt import isolation
+from tfopt.checking import check
 from tfopt.conversion.convert import export_in_child
-from tfopt.conversion.interpreter import Interpreter
-from tfopt.conversion.prepare import prepare
 from tfopt.conversion.settings import Settings
+from tfopt.conversion.traced_model import prepare
 from tfopt.errors import ArgumentError, DataError
+from tfopt.keras_model.walk import shipped_model
+from tfopt.loading import float32
+from tfopt.tflite.interpreter import Interpreter
 
 
 class Int8Evaluation(keras.callbacks.Callback):
@@ -64,7 +66,7 @@ class Int8Evaluation(keras.callbacks.Callback):
             self._child = None
 
     def _evaluate(self):
-        model = float32.as_float32(surgery.shipped(self.model))
+        model = float32.as_float32(shipped_model(self.model))
         prepared = prepare(model, self._representative, self._data, self._settings)
         wanted = {"int8": ("int8", "int8", "default")}
         files = export_in_child(self._child, self._settings.timeout, prepared.traced, wanted, prepared.drawn, (), (), None)

@@ -1,4 +1,4 @@
-"""A Keras model becomes TFLite bytes: trace one function of fixed shapes, then hand it to TensorFlow's converter."""
+"""A traced model becomes TFLite bytes by TensorFlow's converter."""
 
 import dataclasses
 import functools
@@ -7,39 +7,14 @@ import re
 
 import numpy as np
 
-from tfopt.conversion import activations, flatbuffer, lower, post_training, quantizer, rewrite, signature, wider_ranges
-from tfopt.errors import ArgumentError, ConversionError, OutputError, TfoptError
-
-QUANTIZATIONS = ("int8", "int16x8", "dynamic", "float16", "float32")
-IO_DTYPES = ("int8", "uint8", "float32")
-
-
-@dataclasses.dataclass(frozen=True)
-class Traced:
-    """A model as one TensorFlow function of fixed shapes.
-
-    Attributes:
-        function: `tf.types.experimental.ConcreteFunction`: the inputs in, a list of the outputs out, both in the model's order.
-        module: the `tf.Module` that holds its variables; the function dies without it.
-        inputs: list of `signature.TensorSpec`.
-        output_names: list of str in the model's order.
-        keeps_functions: bool, whether the converter must see functions whole: see `lower.Lowering`.
-        is_small: bool, see `wider_ranges.fits`.
-    """
-
-    function: object
-    module: object
-    inputs: list
-    output_names: list
-    keeps_functions: bool = False
-    is_small: bool = False
-
-    def __call__(self, arrays):
-        """Runs the function on one batch ({name: array}) and returns the outputs as a list of arrays."""
-        import tensorflow as tf
-
-        outputs = self.function(*(tf.constant(np.asarray(arrays[spec.name]).astype(spec.dtype)) for spec in self.inputs))
-        return [output.numpy() for output in outputs]
+from tfopt.conversion.settings import io_dtype
+from tfopt.data import signature
+from tfopt.errors import ConversionError, OutputError
+from tfopt.lowering import lower
+from tfopt.lowering.trace import Traced
+from tfopt.ptq import headroom, observe, quantizer, search
+from tfopt.tflite.edits import apply_edits
+from tfopt.tflite.signature import attach_signature, in_order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,69 +30,6 @@ class Exported:
     content: bytes
     edits: dict
     notes: tuple
-
-
-def trace(model, inputs, lowering=lower.NOTHING):
-    """Traces `model` for inference.
-
-    Args:
-        model: a Keras 3 or Keras 2 model.
-        inputs: list of `signature.TensorSpec` without open sizes.
-        lowering: `lower.Lowering`, how its layers are rewritten.
-
-    Returns:
-        A `Traced`.
-
-    Raises:
-        ConversionError: the model does not run on such inputs.
-    """
-    import tensorflow as tf
-
-    names = []
-
-    class Served(tf.Module):
-        def __init__(self):
-            super().__init__()
-            self.serve = tf.function(self._serve, input_signature=signatures, autograph=False)
-
-        def _serve(self, *tensors):
-            with lowering.active():  # here, as TensorFlow traces again when it saves
-                outputs = tf.nest.flatten(model(_pack(model, inputs, list(tensors)), training=False))
-            names[:] = signature.output_names(model) or [f"output_{index}" for index in range(len(outputs))]
-            # A list, as TensorFlow would sort a dict by name and lose the model's order.
-            return [tf.identity(output) for output in outputs]
-
-    # TensorFlow refuses some names that Keras allows; `attach_signature` puts the right ones into the file.
-    signatures = [tf.TensorSpec(spec.shape, spec.dtype, name=f"input_{index}") for index, spec in enumerate(inputs)]
-    module = Served()
-    try:
-        function = module.serve.get_concrete_function()
-    except TfoptError:
-        raise
-    except Exception as error:  # whatever the model's own code raises
-        text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
-        raise ConversionError(
-            f"The model must run on the inputs {', '.join(map(str, inputs))}. Received: {type(error).__name__}: {text[:600]}. "
-            "Call it on such an input to see where it fails."
-        ) from error
-    module.held = list(function.variables)  # a module saves what hangs on it, and Keras 3 variables do not by themselves
-    module.layers = lowering.keeps
-    return Traced(function, module, list(inputs), list(names), lowering.keeps_functions, wider_ranges.fits(function))
-
-
-def float_ids(traced):
-    """Names of float inputs that the model takes as integers, as ids of old Keras 2 files: int8 could not tell them apart.
-
-    Args:
-        traced: a `Traced`.
-    """
-    return [
-        spec.name
-        for spec, tensor in zip(traced.inputs, traced.function.inputs, strict=False)
-        if spec.dtype == "float32"
-        and tensor.consumers()
-        and all(each.type == "Cast" and each.outputs[0].dtype.is_integer for each in tensor.consumers())
-    ]
 
 
 def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", skip_lowering=(), progress=None):
@@ -142,9 +54,9 @@ def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", s
     names = [spec.name for spec in traced.inputs]
     converter = functools.partial(_converter, traced, quantization, io)
     widens = quantization == "int8" and samples is not None and traced.is_small
-    widen = wider_ranges.widen if widens and not {wider_ranges.NAME, lower.ALL} & set(skip_lowering) else None
+    widen = headroom.widen if widens and not {headroom.NAME, lower.ALL} & set(skip_lowering) else None
     try:
-        batches = activations.as_batches([samples[name] for name in names], traced.inputs[0].shape[0]) if widen else None
+        batches = observe.as_batches([samples[name] for name in names], traced.inputs[0].shape[0]) if widen else None
         content, notes = _converted(converter(samples), batches, widen)
     except Exception as error:  # MLIR diagnostics arrive as several undocumented types
         raise ConversionError(_explain(str(error), quantization)) from error
@@ -154,10 +66,10 @@ def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", s
             return widen(calibrated, batches)[0] if widen else calibrated
 
         default = content
-        content, done = post_training.best(default, converter, names, samples, in_default=in_default, progress=progress)
+        content, done = search.best(default, converter, names, samples, in_default=in_default, progress=progress)
         notes = done + notes if content is default else done
-    content, edits = rewrite.apply(content, skip=skip_lowering)
-    return Exported(flatbuffer.attach_signature(content, names, traced.output_names), edits, notes)
+    content, edits = apply_edits(content, skip=skip_lowering)
+    return Exported(attach_signature(content, names, traced.output_names), edits, notes)
 
 
 def _converted(converter, batches, widen):
@@ -166,7 +78,7 @@ def _converted(converter, batches, widen):
         calibrated = quantizer.calibrate(converter)
         content, notes = widen(calibrated, batches)
         return quantizer.quantize(content, converter.inference_input_type, converter.inference_output_type), notes
-    return flatbuffer.in_order(converter.convert()), ()
+    return in_order(converter.convert()), ()
 
 
 def _converter(traced, quantization, io, samples):
@@ -190,21 +102,6 @@ def _converter(traced, quantization, io, samples):
             converter.representative_dataset = lambda: _batches(traced.inputs, samples, by_name=traced.keeps_functions)
         converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io_dtype(quantization, io))
     return converter
-
-
-def io_dtype(quantization, io):
-    """The dtype of a file's inputs and outputs, as a string: see `to_tflite`."""
-    if io not in IO_DTYPES:
-        raise ArgumentError(f"`io` must be one of {', '.join(IO_DTYPES)}. Received: io={io!r}.")
-    if quantization == "int8":
-        return io
-    if quantization == "int16x8":
-        if io == "uint8":
-            raise ArgumentError("`io` of an int16x8 model must be int8 (then int16) or float32. Received: io='uint8'.")
-        return "float32" if io == "float32" else "int16"
-    if io == "uint8":
-        raise ArgumentError(f"`io` uint8 needs the quantization int8. Received: io='uint8' with {quantization}, which has float32.")
-    return "float32"
 
 
 def save_traced(traced, folder):
@@ -259,20 +156,9 @@ def convert_saved(request, progress):
     return made
 
 
-def _pack(model, inputs, tensors):
-    import tensorflow as tf
-
-    if not signature.named_tensors(model, "inputs"):
-        return tensors[0] if len(tensors) == 1 else dict(zip((spec.name for spec in inputs), tensors, strict=True))
-    structure = getattr(model, "input", None)  # a Sequential model that was never called has none
-    if structure is not None:
-        return tf.nest.pack_sequence_as(structure, tensors)
-    return tensors[0] if len(tensors) == 1 else tensors
-
-
 def _batches(inputs, samples, by_name):
     # The road through a SavedModel shuffles the inputs, and then takes them by name.
-    for batch in activations.each_batch([samples[spec.name] for spec in inputs], inputs[0].shape[0]):
+    for batch in observe.each_batch([samples[spec.name] for spec in inputs], inputs[0].shape[0]):
         yield {f"input_{index}": array for index, array in enumerate(batch)} if by_name else batch
 
 

@@ -5,11 +5,12 @@ import hashlib
 import pathlib
 
 from tfopt import files
-from tfopt.conversion import environment, export, report
-from tfopt.conversion.benchmark import BenchmarkResult
-from tfopt.conversion.check import CheckResult
-from tfopt.conversion.settings import Settings
+from tfopt.checking.benchmark import BenchmarkResult
+from tfopt.checking.check import CheckResult
+from tfopt.conversion.settings import Settings, io_dtype
 from tfopt.errors import OutputError
+from tfopt.reporting import environment, report
+from tfopt.reporting.markdown import to_markdown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ConversionResult:
             "tflite": {"name": name, "bytes": len(self.tflite), "sha256": hashlib.sha256(self.tflite).hexdigest()},
             "source": self.source,
             "environment": environment.describe(),
-            "settings": report.to_dict(self.settings) | {"io": export.io_dtype(self.settings.quantization, self.settings.io)},
+            "settings": report.to_dict(self.settings) | {"io": io_dtype(self.settings.quantization, self.settings.io)},
             "representative_data": self.representative_data,
             "lowered": report.to_dict(self.lowered),
             "rewritten": self.rewritten,
@@ -80,7 +81,7 @@ class ConversionResult:
             {
                 path: self.tflite,
                 json_path: report.to_json(content).encode(),
-                markdown_path: report.to_markdown(content).encode(),
+                markdown_path: to_markdown(content).encode(),
             },
             force=force,
         )

@@ -3,8 +3,32 @@
 import dataclasses
 import math
 
-from tfopt.conversion import data_files, export, lower, post_training, rewrite, wider_ranges
+from tfopt.checking.thresholds import check_thresholds, is_number
+from tfopt.data.images import SCALES
 from tfopt.errors import ArgumentError
+from tfopt.lowering import lower
+from tfopt.ptq import headroom, search
+from tfopt.tflite.edits import EDITS
+
+QUANTIZATIONS = ("int8", "int16x8", "dynamic", "float16", "float32")
+
+
+IO_DTYPES = ("int8", "uint8", "float32")
+
+
+def io_dtype(quantization, io):
+    """The dtype of a file's inputs and outputs, as a string: see `to_tflite`."""
+    if io not in IO_DTYPES:
+        raise ArgumentError(f"`io` must be one of {', '.join(IO_DTYPES)}. Received: io={io!r}.")
+    if quantization == "int8":
+        return io
+    if quantization == "int16x8":
+        if io == "uint8":
+            raise ArgumentError("`io` of an int16x8 model must be int8 (then int16) or float32. Received: io='uint8'.")
+        return "float32" if io == "float32" else "int16"
+    if io == "uint8":
+        raise ArgumentError(f"`io` uint8 needs the quantization int8. Received: io='uint8' with {quantization}, which has float32.")
+    return "float32"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,18 +52,16 @@ class Settings:
     timeout: float = 1800.0  # seconds, > 0
 
     def __post_init__(self):
-        if self.quantization not in export.QUANTIZATIONS:
-            raise ArgumentError(
-                f"`quantization` must be one of {', '.join(export.QUANTIZATIONS)}. Received: {self.quantization!r}."
-            )
-        export.io_dtype(self.quantization, self.io)
-        if self.ptq not in post_training.MODES:
-            raise ArgumentError(f"`ptq` must be one of {', '.join(post_training.MODES)}. Received: ptq={self.ptq!r}.")
+        if self.quantization not in QUANTIZATIONS:
+            raise ArgumentError(f"`quantization` must be one of {', '.join(QUANTIZATIONS)}. Received: {self.quantization!r}.")
+        io_dtype(self.quantization, self.io)
+        if self.ptq not in search.MODES:
+            raise ArgumentError(f"`ptq` must be one of {', '.join(search.MODES)}. Received: ptq={self.ptq!r}.")
         if self.ptq != "default" and self.quantization != "int8":
             raise ArgumentError(
                 f"`ptq` best needs the quantization int8. Received: ptq={self.ptq!r} with {self.quantization}. Leave it out."
             )
-        known = [*lower.RULES, *rewrite.EDITS, wider_ranges.NAME, lower.ALL]
+        known = [*lower.RULES, *EDITS, headroom.NAME, lower.ALL]
         if isinstance(self.skip_lowering, str) or not set(self.skip_lowering) <= set(known):
             raise ArgumentError(
                 f"`skip_lowering` must be a list of names among {', '.join(known)}. Received: {self.skip_lowering!r}."
@@ -51,24 +73,12 @@ class Settings:
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
             raise ArgumentError(f"`seed` must be an integer >= 0. Received: seed={self.seed!r}.")
         check_thresholds(max_accuracy_drop=self.max_accuracy_drop, min_sqnr=self.min_sqnr)
-        if not _is_number(self.timeout) or not 0 < self.timeout < math.inf:
+        if not is_number(self.timeout) or not 0 < self.timeout < math.inf:
             raise ArgumentError(f"`timeout` must be a finite number > 0. Received: timeout={self.timeout!r}.")
         if not (self.input_shapes is None or _are_shapes(self.input_shapes)):
             raise ArgumentError(f"`input_shapes` must be a dict of input name -> shape. Received: {self.input_shapes!r}.")
-        if self.scale is not None and self.scale not in tuple(data_files.SCALES):
-            raise ArgumentError(f"`scale` must be one of {', '.join(data_files.SCALES)}. Received: {self.scale!r}.")
-
-
-def check_thresholds(*, max_accuracy_drop, min_sqnr):
-    """Raises `ArgumentError` unless both are numbers, the first a fraction >= 0."""
-    if not _is_number(max_accuracy_drop) or not 0 <= max_accuracy_drop < math.inf:
-        raise ArgumentError(f"`max_accuracy_drop` must be a finite number >= 0. Received: {max_accuracy_drop!r}.")
-    if not _is_number(min_sqnr) or math.isnan(min_sqnr):
-        raise ArgumentError(f"`min_sqnr` must be a number of dB. Received: {min_sqnr!r}.")
-
-
-def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+        if self.scale is not None and self.scale not in tuple(SCALES):
+            raise ArgumentError(f"`scale` must be one of {', '.join(SCALES)}. Received: {self.scale!r}.")
 
 
 def _are_shapes(shapes):

@@ -1,1 +1,1 @@
-"""A student learns from a teacher while it trains."""
+"""A teacher and a student in, a trained student out."""

@@ -5,9 +5,9 @@ import json
 
 import keras
 
-from tfopt import surgery
 from tfopt.errors import ArgumentError
-from tfopt.replay import Graph, is_functional
+from tfopt.keras_model.describe import describe
+from tfopt.keras_model.functional_graph import Graph, is_functional
 
 _NAMES = {"name", "inbound_nodes", "input_layers", "output_layers", "build_config", "module", "registered_name", "shared_object_id"}
 
@@ -40,12 +40,12 @@ def drop_layers(model, keep=0.5):
     Source: Sanh et al., DistilBERT, arXiv:1910.01108.
     """
     if not is_functional(model):
-        what = surgery.describe(model) if hasattr(model, "name") else type(model).__name__
+        what = describe(model) if hasattr(model, "name") else type(model).__name__
         raise ArgumentError(f"drop_layers needs a Functional Keras 3 model, or a Sequential one that is built. Received: {what}.")
     graph = Graph(model)
     runs = _find_runs(_order(graph.calls))
     if not runs:
-        raise ArgumentError(f"the model must have blocks that repeat. Received: {surgery.describe(model)}, in which none does.")
+        raise ArgumentError(f"the model must have blocks that repeat. Received: {describe(model)}, in which none does.")
     dropped = _choose(keep, runs)
     skipped = {id(call): block for block in dropped for call in block.calls}
     unused = {id(call.layer) for call in graph.calls if id(call) in skipped}

@@ -5,7 +5,7 @@ from keras import ops
 
 from tfopt.distillation.losses import DistillationLoss, by_sample, require_positive
 from tfopt.errors import ArgumentError
-from tfopt.surgery import describe
+from tfopt.keras_model.describe import describe
 
 _TINY = 1e-12
 

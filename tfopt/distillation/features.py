@@ -4,9 +4,10 @@ import difflib
 import functools
 import threading
 
-from tfopt import surgery
 from tfopt.distillation import normalization
 from tfopt.errors import ArgumentError
+from tfopt.keras_model.patch import replaced_attributes
+from tfopt.keras_model.walk import layer_path, sublayers
 
 
 class Features:
@@ -37,7 +38,7 @@ class Features:
         with self._lock:
             self._callers += 1
             if self._callers == 1:
-                self._replacement = surgery.replaced(self._replacements())
+                self._replacement = replaced_attributes(self._replacements())
                 self._replacement.__enter__()
         try:
             return self.model(inputs, training=training), found
@@ -72,10 +73,10 @@ def find_layer(model, name):
     paths, todo = {}, [(model, ())]
     while todo:  # breadth first
         layer, around = todo.pop(0)
-        for inner in surgery.sublayers(layer):
+        for inner in sublayers(layer):
             if inner in around:
                 continue
-            paths.setdefault(surgery.path((*around, inner)), inner)
+            paths.setdefault(layer_path((*around, inner)), inner)
             todo.append((inner, (*around, inner)))
     for path, layer in paths.items():
         if name in (path, layer.name):

@@ -4,7 +4,7 @@ import functools
 
 import keras
 
-from tfopt import surgery
+from tfopt.keras_model.walk import walk_layers
 
 _LEAST_EPSILON = 1.001e-5  # below it `fused_batch_norm` takes this in silence, as cuDNN asks for it
 
@@ -21,7 +21,7 @@ def in_one_operation(model):
     Returns:
         dict of layer -> {"call": function}.
     """
-    return {layer: {"call": _faster(layer)} for layer in surgery.walk_layers(model) if _fits(layer)}
+    return {layer: {"call": _faster(layer)} for layer in walk_layers(model) if _fits(layer)}
 
 
 def _fits(layer):

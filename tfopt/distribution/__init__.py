@@ -1,1 +1,1 @@
-"""Many devices, many machines: a launcher of workers, and strategies under which Keras trains on all of them."""
+"""A cluster or several devices in, a `tf.distribute` strategy under which Keras trains as on one device out."""

@@ -5,8 +5,9 @@ import functools
 
 import keras
 
-from tfopt import replay, surgery
 from tfopt.errors import ArgumentError
+from tfopt.keras_model import functional_graph
+from tfopt.keras_model.describe import require_built
 
 
 def place(model, devices):
@@ -40,8 +41,8 @@ def place(model, devices):
     """
     import tensorflow as tf
 
-    surgery.require_built(model)
-    if not replay.is_functional(model):
+    require_built(model)
+    if not functional_graph.is_functional(model):
         raise ArgumentError(
             "`model` must be a Functional or Sequential Keras 3 model, whose calls can be listed. Received: "
             f"{type(model).__name__}. Put `with tf.device(...)` into its `call`."
@@ -49,7 +50,7 @@ def place(model, devices):
     if tf.distribute.has_strategy() and tf.distribute.get_strategy().num_replicas_in_sync > 1:
         raise ArgumentError("place() puts one model on several devices. Received: a strategy's scope, which puts it on each.")
     wanted = _assign(model, devices)
-    graph = replay.Graph(model)
+    graph = functional_graph.Graph(model)
     where = {}  # id of a tensor -> its device
 
     def device_of(each):

@@ -1,1 +1,1 @@
-"""Pruning: schedules, masks, and the callback that holds zeros while a Keras 3 model trains."""
+"""A Keras model and a schedule in, the same model with weights that are zero out."""

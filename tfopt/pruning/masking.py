@@ -6,7 +6,9 @@ import warnings
 import keras
 import numpy as np
 
-from tfopt import errors, surgery
+from tfopt import errors
+from tfopt.keras_model.describe import describe
+from tfopt.keras_model.walk import shipped_model
 
 
 class MaskConstraint(keras.constraints.Constraint):
@@ -57,7 +59,7 @@ class MaskingCallback(keras.callbacks.Callback):
         """Refuses models of Keras 2, whose `fit` asks callbacks for more before it calls any of them."""
         if not isinstance(model, keras.Model):
             raise errors.ArgumentError(
-                f"{type(self).__name__} serves Keras 3 models. Received: {surgery.describe(model)} of "
+                f"{type(self).__name__} serves Keras 3 models. Received: {describe(model)} of "
                 f"{type(model).__module__.partition('.')[0]}. For Keras 2 (tf_keras) there is tfopt.legacy.prune(model, schedule)."
             )
         super().set_model(model)
@@ -82,7 +84,7 @@ class MaskingCallback(keras.callbacks.Callback):
         Returns:
             bool, whether the masks are there.
         """
-        if self.targets or not surgery.shipped(self.model).built:
+        if self.targets or not shipped_model(self.model).built:
             return bool(self.targets)
         self.targets = self._find_targets()
         with self.model.distribute_strategy.scope():

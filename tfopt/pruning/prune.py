@@ -5,10 +5,12 @@ import numbers
 
 import numpy as np
 
-from tfopt import errors, legacy, surgery
+from tfopt import errors
+from tfopt.keras_model.copy import copy_model
+from tfopt.keras_model.describe import require_built
 from tfopt.pruning import masks, schedules
 from tfopt.pruning.options import as_plan, check_final, check_options
-from tfopt.pruning.targets import find_targets
+from tfopt.pruning.prunable_weights import find_targets
 
 
 def prune(model, sparsity=None, *, threshold=None, pattern=masks.Unstructured(), scope="layer", include=None, exclude=None):
@@ -57,6 +59,7 @@ def prune(model, sparsity=None, *, threshold=None, pattern=masks.Unstructured(),
             "threshold must be a number of 0 or more, with pattern=tfopt.Unstructured(). "
             f"Received: threshold={threshold!r}, {pattern}."
         )
+    require_built(model)
     copy = copy_model(model)
     targets, _ = find_targets(copy, pattern, include, exclude, plan=as_plan(sparsity))
     matrices = [target.matrix() for target in targets]
@@ -76,11 +79,3 @@ def _counts(targets, sparsity, pattern, scope):
         return masks.count_zeros(sum(units), sparsity)
     each = [sparsity[target.layer_name] if isinstance(sparsity, collections.abc.Mapping) else sparsity for target in targets]
     return [masks.count_zeros(count, share) for count, share in zip(units, each, strict=True)]
-
-
-def copy_model(model):
-    """A second model with the same layers and weights, of either Keras generation; not compiled."""
-    import keras
-
-    surgery.require_built(model)
-    return surgery.copy_model(model) if isinstance(model, keras.Model) else legacy.copy_model(model)

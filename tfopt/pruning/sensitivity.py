@@ -7,10 +7,11 @@ import numbers
 import numpy as np
 
 from tfopt import errors
+from tfopt.keras_model.copy import copy_model
+from tfopt.keras_model.describe import require_built
 from tfopt.pruning import masks
 from tfopt.pruning.options import check_options
-from tfopt.pruning.prune import copy_model
-from tfopt.pruning.targets import find_targets
+from tfopt.pruning.prunable_weights import find_targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +124,7 @@ def prune_sensitivity(
         raise errors.ArgumentError(f"sparsities must be fractions in (0, 1), one or more in a tuple. Received: {sparsities!r}.")
     sparsities = sorted(set(several))
     measure = _measure_of(metric, data)
+    require_built(model)
     copy = copy_model(model)
     targets, _ = find_targets(copy, pattern, include, exclude)
     layers = {}

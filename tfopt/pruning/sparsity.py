@@ -5,9 +5,10 @@ import gzip
 
 import numpy as np
 
-from tfopt import surgery
+from tfopt.keras_model.describe import require_built
+from tfopt.keras_model.walk import walk_weights
 from tfopt.pruning import masks
-from tfopt.pruning.targets import Target
+from tfopt.pruning.prunable_weights import Target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +75,9 @@ def sparsity_report(model):
     Returns:
         A `SparsityReport`; `str()` of it is a table.
     """
-    surgery.require_built(model)
+    require_built(model)
     rows, stored = [], []
-    for weight in surgery.walk_weights(model):
+    for weight in walk_weights(model):
         if len(weight.variable.shape) < 2:
             continue
         value = np.asarray(weight.variable.numpy())

@@ -1,1 +1,1 @@
-"""Quantization-aware training for Keras 3: int8 simulated in the forward pass, straight-through gradients in the backward one."""
+"""A Keras model in, a model that computes as its int8 file will and trains as before out."""

@@ -1,6 +1,7 @@
 """A quantization-aware model in the form that the converter takes: weights on their grid, ranges as constants."""
 
-from tfopt import surgery
+from tfopt.keras_model.copy import copy_model
+from tfopt.keras_model.walk import sublayers
 from tfopt.quantization.fake_quantize import FakeQuantize
 from tfopt.quantization.wrapper import QuantizeWrapper
 
@@ -17,7 +18,7 @@ def baked(model):
     Returns:
         `keras.Model`.
     """
-    copy = surgery.copy_model(model)
+    copy = copy_model(model)
     for layer in quantization_layers(copy):
         layer.bake()
     return copy
@@ -28,7 +29,7 @@ def quantization_layers(model):
     seen = set()
 
     def walk(layer):
-        for inner in surgery.sublayers(layer):
+        for inner in sublayers(layer):
             if id(inner) not in seen:
                 seen.add(id(inner))
                 if isinstance(inner, QuantizeWrapper | FakeQuantize):

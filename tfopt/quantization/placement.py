@@ -5,12 +5,21 @@ import fnmatch
 
 import keras
 
+from tfopt.keras_model.functional_graph import Graph, is_functional
 from tfopt.quantization import simulate, weights
 from tfopt.quantization.fake_quantize import FakeQuantize
 from tfopt.quantization.frozen import FrozenBatchNormalization, with_class
-from tfopt.quantization.model import QuantizedModel
+from tfopt.quantization.layer_kinds import (
+    DROPPED,
+    fixed_range,
+    has_activation,
+    is_composite,
+    is_fused_activation,
+    keeps_scale,
+    rounds_as_before,
+)
+from tfopt.quantization.quantized_model import QuantizedModel
 from tfopt.quantization.wrapper import QuantizeWrapper
-from tfopt.replay import Graph, is_functional
 
 # The converter multiplies a BatchNormalization into the weights of these.
 _FOLDING = {
@@ -83,7 +92,7 @@ class Placement:
             outputs = layer(*args, **kwargs)
             if isinstance(layer, QuantizeWrapper) and type(each.layer).__name__ in weights.WITH_BIAS and sources[0]:
                 layer.neighbours = (sources[0], self._normalization(graph, each))
-            if done or (simulate.keeps_scale(each.layer) and sources and None not in sources):
+            if done or (keeps_scale(each.layer) and sources and None not in sources):
                 rounded.update((id(tensor), "" if done else sources[0]) for tensor in keras.tree.flatten(outputs))
                 return outputs
             if self._is_excluded(graph.origins[id(each.layer)]):
@@ -91,7 +100,7 @@ class Placement:
             following = []
             for tensor, old in zip(keras.tree.flatten(outputs), keras.tree.flatten(each.outputs), strict=True):
                 if _is_float_tensor(tensor) and not is_fused(graph, each.layer, old):
-                    if simulate.rounds_as_before(each.layer) and sources[0]:
+                    if rounds_as_before(each.layer) and sources[0]:
                         quantizer, options = quantizers[sources[0]], {"observe": False}  # what it averages moves no range
                     else:
                         quantizer, options = self._after(each.layer, numbers), {}
@@ -108,14 +117,14 @@ class Placement:
 
     def _normalization(self, graph, call):
         """Name of the BatchNormalization that is going to be multiplied into the weights of the layer called."""
-        following = graph.sole_consumer(call.outputs, simulate.DROPPED)
+        following = graph.sole_consumer(call.outputs, DROPPED)
         fused = following is not None and is_fused(graph, call.layer, call.outputs)
         return following.layer.name if fused and type(following.layer).__name__ == "BatchNormalization" else None
 
     def _after(self, layer, numbers):
         name = f"{layer.name}_quantize"
         numbers[name] += 1
-        return self._quantizer(f"{name}_{numbers[name]}" if numbers[name] > 1 else name, simulate.fixed_range(layer))
+        return self._quantizer(f"{name}_{numbers[name]}" if numbers[name] > 1 else name, fixed_range(layer))
 
     def _quantizer(self, name, fixed, *, is_input=False):
         ranges = self._limit(name, fixed) or self._options["ranges"]
@@ -124,17 +133,17 @@ class Placement:
 
 def is_fused(graph, layer, tensor):
     """Whether the file computes the layer that takes `tensor` together with `layer`, which makes it."""
-    following = graph.sole_consumer(tensor, simulate.DROPPED)
+    following = graph.sole_consumer(tensor, DROPPED)
     name = type(layer).__name__
     if following is None:
         return False
     if type(following.layer).__name__ == "Concatenate" and isinstance(following.layer, keras.layers.Layer):
-        return simulate.fixed_range(layer) is None  # it rounds all that it joins
-    if simulate.has_activation(layer):
+        return fixed_range(layer) is None  # it rounds all that it joins
+    if has_activation(layer):
         return False
     if type(following.layer).__name__ == "BatchNormalization":
         return name in _FOLDING and following.layer.axis in (-1, len(tensor.shape) - 1)
-    return simulate.is_fused_activation(following.layer) and name in _CLAMPING
+    return is_fused_activation(following.layer) and name in _CLAMPING
 
 
 def needs_wrapper(layer):
@@ -143,7 +152,7 @@ def needs_wrapper(layer):
         return False
     if any(isinstance(grid, weights.Grid) for _, grid in weights.grids(layer)):
         return True
-    return simulate.is_composite(layer) or simulate.rounds_inside(layer)
+    return is_composite(layer) or simulate.rounds_inside(layer)
 
 
 def _is_float_tensor(value):

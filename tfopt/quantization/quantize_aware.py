@@ -5,14 +5,17 @@ import fnmatch
 
 import keras
 
-from tfopt import surgery
 from tfopt.errors import ArgumentError
+from tfopt.keras_model.copy import copy_model
+from tfopt.keras_model.describe import describe, require_built
+from tfopt.keras_model.functional_graph import Graph, is_functional
+from tfopt.keras_model.select import left_out_layers
+from tfopt.keras_model.walk import walk_layers
 from tfopt.quantization import weights
 from tfopt.quantization.fake_quantize import RANGES, FakeQuantize
 from tfopt.quantization.frozen import FrozenBatchNormalization, with_class
 from tfopt.quantization.placement import Placement
 from tfopt.quantization.wrapper import QuantizeWrapper
-from tfopt.replay import Graph, is_functional
 
 
 def quantize_aware(
@@ -65,7 +68,7 @@ def quantize_aware(
     """
     check_plain(model)
     _check(weight_bits, activation_bits, ranges)
-    excluded = surgery.left_out(model, include, exclude)
+    excluded = left_out_layers(model, include, exclude)
     if weight_bits == 4:
         _require_four_bits(model, excluded)
     options = {"weight_bits": weight_bits, "activation_bits": activation_bits, "ranges": ranges}
@@ -125,30 +128,30 @@ def strip_quantization(model):
 
 def is_quantization_aware(model):
     """Whether `model` is one that `quantize_aware` made."""
-    return any(isinstance(layer, QuantizeWrapper | FakeQuantize) for layer in surgery.walk_layers(model))
+    return any(isinstance(layer, QuantizeWrapper | FakeQuantize) for layer in walk_layers(model))
 
 
 def require_quantization_aware(model):
     """Raises unless `quantize_aware` made `model`."""
-    surgery.require_built(model)
+    require_built(model)
     if not is_quantization_aware(model):
         raise ArgumentError(
-            f"the model must be one that tfopt.quantize_aware returned. Received: {surgery.describe(model)}, which has no "
+            f"the model must be one that tfopt.quantize_aware returned. Received: {describe(model)}, which has no "
             "FakeQuantize layer."
         )
 
 
 def check_plain(model):
     """Raises unless `model` is a built Keras 3 model that is not quantization-aware."""
-    surgery.require_built(model)
+    require_built(model)
     if not isinstance(model, keras.Model):
         raise ArgumentError(
-            f"the model must be a Keras 3 model. Received: {surgery.describe(model)}, a {type(model).__module__.partition('.')[0]} "
+            f"the model must be a Keras 3 model. Received: {describe(model)}, a {type(model).__module__.partition('.')[0]} "
             "one. For Keras 2 there is tfopt.legacy.quantize_aware."
         )
     if is_quantization_aware(model):
         raise ArgumentError(
-            f"the model must be a float one. Received: {surgery.describe(model)}, which is quantization-aware already. "
+            f"the model must be a float one. Received: {describe(model)}, which is quantization-aware already. "
             "tfopt.strip_quantization(model) makes it plain."
         )
 
@@ -182,7 +185,7 @@ def _check_limits(limits):
 
 def _require_four_bits(model, excluded):
     without = [
-        surgery.describe(layer)
+        describe(layer)
         for layer in _outermost(model)
         if id(layer) not in excluded
         and any(isinstance(grid, weights.Grid) and not grid.has_four_bits for _, grid in weights.grids(layer))
@@ -204,13 +207,13 @@ def _as_functional(model):
     """A subclassed model as the one layer of a Functional model."""
     shapes = (model.get_build_config() or {}).get("input_shape")
     try:
-        copy = surgery.copy_model(model)
+        copy = copy_model(model)
         copy.trainable = model.trainable
         inputs = keras.tree.map_shape_structure(lambda shape: keras.Input(batch_shape=(None, *shape[1:])), shapes)
         return keras.Model(inputs, copy(inputs), name=model.name)
     except (TypeError, ValueError) as error:
         raise ArgumentError(
             "a subclassed model must run on one argument of known shape. Received: "
-            f"{surgery.describe(model)}, input shape {shapes}: {(str(error).strip().splitlines() or [''])[0]}. "
+            f"{describe(model)}, input shape {shapes}: {(str(error).strip().splitlines() or [''])[0]}. "
             "Call it on a batch first, or make a Functional model around it."
         ) from error

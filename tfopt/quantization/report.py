@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from tfopt import surgery
+from tfopt.keras_model.describe import require_built
+from tfopt.keras_model.walk import layer_path, sublayers, walk_weights
 from tfopt.quantization import weights
 from tfopt.quantization.bake import quantization_layers
 from tfopt.quantization.fake_quantize import FakeQuantize
@@ -64,7 +65,7 @@ def quantization_report(model):
     Returns:
         A `QuantizationReport`.
     """
-    surgery.require_built(model)
+    require_built(model)
     rounded = {
         id(weight.variable): (grid, wrapper.weight_bits)
         for wrapper in quantization_layers(model)
@@ -75,7 +76,7 @@ def quantization_report(model):
         id(variable) for layer in quantization_layers(model) if isinstance(layer, FakeQuantize) for variable in layer.variables
     }
     listed = []
-    for weight in surgery.walk_weights(model):
+    for weight in walk_weights(model):
         if id(weight.variable) in ranges or "float" not in str(weight.variable.dtype):
             continue
         grid, bits = rounded.get(id(weight.variable), (_left_out(weight), None))
@@ -87,10 +88,10 @@ def quantization_report(model):
 
 
 def _activations(layer, around):
-    for inner in surgery.sublayers(layer):
+    for inner in sublayers(layer):
         if isinstance(inner, FakeQuantize):
             missing = "" if inner.range else "no batch has passed with values other than 0: train, or tfopt.calibrate"
-            yield Row(surgery.path((*around, inner)), inner.bits, "per tensor", inner.range, missing)
+            yield Row(layer_path((*around, inner)), inner.bits, "per tensor", inner.range, missing)
         yield from _activations(inner, (*around, inner))
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tfopt import surgery
+from tfopt.keras_model.walk import walk_weights
 
 # (layer class, own name of the weight) -> axes along which scales differ, counted from the end: the output channels.
 _AXES = {
@@ -52,7 +52,7 @@ def grids(layer):
         list of (`surgery.Weight`, `Grid` or str).
     """
     found = []
-    for weight in surgery.walk_weights(layer):
+    for weight in walk_weights(layer):
         owner = weight.layers[-1]
         found.append((weight, _grid(owner, weight.kind, weight.variable)))
     return found

@@ -2,9 +2,10 @@
 
 import keras
 
-from tfopt import surgery
+from tfopt.keras_model.patch import replaced_attributes
 from tfopt.quantization import simulate, weights
 from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, weight_scale
+from tfopt.quantization.layer_kinds import is_recurrent
 
 
 @keras.saving.register_keras_serializable("tfopt")
@@ -66,14 +67,14 @@ class QuantizeWrapper(keras.layers.Layer):
             mapping = self._rounded()
             if not training and self._met:
                 mapping, shift = self._with_bias(mapping, *self._met())
-        elif simulate.is_recurrent(self.layer):
+        elif is_recurrent(self.layer):
             args, kwargs = keras.tree.map_structure(simulate.detached, (args, kwargs))
         given = {id(variable) for variable, _ in mapping}
         simulation = simulate.Simulation(self._quantize, self._is_baked)
         incoming = enumerate(keras.tree.flatten((args, kwargs)))
         simulation.mark([tensor for index, tensor in incoming if index not in self.unrounded])
         scope = keras.StatelessScope(state_mapping=mapping, collect_losses=True)
-        with scope, surgery.replaced(simulation.replacements(self.layer)):
+        with scope, replaced_attributes(simulation.replacements(self.layer)):
             outputs = self.layer(*args, **kwargs)
         if shift is not None:
             outputs += keras.ops.cast(shift, outputs.dtype)

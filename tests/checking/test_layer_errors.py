@@ -1,0 +1,192 @@
+"""`check --layers`: which tensor belongs to which layer, with numbers that NumPy confirms."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+import tfopt
+from tfopt.checking import layer_calls
+from tfopt.cli import terminal
+from tfopt.conversion import export
+from tfopt.data import signature
+from tfopt.lowering.trace import trace_model
+from tfopt.reporting import report
+from tfopt.tflite.interpreter import Interpreter
+
+
+def convert(model, data, quantization="int8"):
+    """A TFLite file of `model`, made in this process."""
+    traced = trace_model(model, signature.fix_sizes(signature.input_specs(model), 1))
+    return export.to_tflite(traced, quantization, samples={traced.inputs[0].name: data}).content
+
+
+def by_name(result):
+    return {(layer.name, layer.call): layer for layer in result.layers}
+
+
+def noise(*shape, scale=1.0, seed=0):
+    return (scale * np.random.default_rng(seed).normal(size=shape)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def checked(converted, classifier, digits):
+    images, labels = digits[1]
+    return tfopt.check(converted.tflite, reference=classifier, data=images[:50], labels=labels[:50], layers=True)
+
+
+def test_fused_layers_are_one_row_and_the_worst_comes_first(checked, classifier):
+    names = [layer.name for layer in classifier.layers]
+    rows = by_name(checked)
+    assert [name for name in names if (name, 1) in rows] == [names[2], names[5], names[6], "digit"]
+    assert rows[names[5], 1].fused, "the convolution and its BatchNormalization have no tensors of their own"
+    assert [layer.sqnr for layer in checked.layers] == sorted(layer.sqnr for layer in checked.layers)
+    assert {layer.class_name for layer in checked.layers} == {"Input", "ReLU", "Flatten", "Dense"}
+
+
+def test_numbers_against_numpy(checked, converted, classifier, digits):
+    images, last = digits[1][0][:50], by_name(checked)["digit", 1]
+    wanted, found = np.asarray(classifier(images), np.float64), tfopt.Interpreter(converted.tflite)(images).astype(np.float64)
+    assert last.sqnr == pytest.approx(10 * math.log10((wanted**2).sum() / ((wanted - found) ** 2).sum()), abs=0.3)
+    assert last.float_range == pytest.approx((wanted.min(), wanted.max()), abs=1e-5)
+    assert last.int8_range == pytest.approx((0, 255 / 256)) and last.size == wanted.size
+    assert last.saturated == pytest.approx((found >= 255 / 256 - 1e-6).mean(), abs=0.02) and last.negative == 0
+    image = next(layer for layer in checked.layers if layer.class_name == "Input")
+    assert image.name == "image" and image.float_range == (0, 1) and image.range_used == 1 and image.clipped == 0
+
+
+def test_a_healthy_model_has_no_causes(checked):
+    assert checked.passed and checked.causes == ()
+
+
+def test_layers_are_not_compared_unless_asked_for(converted, classifier, digits):
+    result = tfopt.check(converted.tflite, reference=classifier, data=digits[1][0][:5])
+    assert result.layers == () and result.causes == ()
+
+
+@pytest.mark.parametrize("kind", ["none", "tflite", "data"])
+def test_a_keras_reference_and_data_are_asked_for(converted, classifier, digits, kind):
+    arguments = {
+        "none": {"data": digits[1][0]},
+        "tflite": {"data": digits[1][0], "reference": converted.tflite},
+        "data": {"reference": classifier},
+    }[kind]
+    with pytest.raises(tfopt.ArgumentError, match="--data" if kind == "data" else "--reference MODEL"):
+        tfopt.check(converted.tflite, layers=True, **arguments)
+
+
+def test_keras_2_models(converted, legacy_classifier, digits):
+    images = digits[0][0][:100]
+    result = tfopt.check(convert(legacy_classifier, images), reference=legacy_classifier, data=images, layers=True)
+    assert [layer.class_name for layer in result.layers if layer.sqnr < 20] == []
+    assert sorted(layer.class_name for layer in result.layers) == ["Dense", "Flatten", "Input", "ReLU", "ReLU"]
+
+
+class Residual(keras.Model):
+    """A subclassed model with a nested model and a shared layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = keras.Sequential([keras.layers.Dense(6, name="inner", activation="relu")], name="body")
+        self.shared = keras.layers.Dense(6, name="shared", activation="tanh")
+        self.dropout = keras.layers.Dropout(0.5)
+
+    def call(self, inputs):
+        return self.shared(self.dropout(self.shared(self.body(inputs)))) + inputs
+
+
+def test_nested_and_shared_layers_of_a_subclassed_model():
+    keras.utils.set_random_seed(0)
+    model, data = Residual(), noise(50, 6)
+    specs = [signature.TensorSpec("row", (1, 6), "float32")]
+    content = export.to_tflite(trace_model(model, specs), "int8", samples={"row": data}).content
+    rows = by_name(tfopt.check(content, reference=model, data=data, layers=True))
+    assert set(rows) == {("row", 1), ("inner", 1), ("shared", 1), ("shared", 2)}
+    assert all(row.sqnr > 25 for row in rows.values())
+    first = np.asarray(model.shared(model.body(data)))
+    assert rows["shared", 1].float_range == pytest.approx((first.min(), first.max()), abs=1e-5)
+
+
+def test_calls_inside_loops_are_left_out():
+    row = keras.Input((5, 3))
+    model = keras.Model(row, keras.layers.Dense(2, name="head")(keras.layers.SimpleRNN(4, name="rnn")(row)))
+    calls, traced = layer_calls.trace(model, signature.fix_sizes(signature.input_specs(model), 2))
+    assert [call.name for call in calls] == ["rnn", "head"]
+    x = noise(2, 5, 3)
+    np.testing.assert_allclose(traced({traced.inputs[0].name: x})[1], np.asarray(model(x)), atol=1e-5)
+    assert "call" not in vars(model.layers[1])
+
+
+def test_a_tracing_leaves_names_of_one_layer_that_another_has():
+    """The second trace gives `conv2d` the scope `conv2d_1`, which is another layer's name."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((6, 6, 3))
+    first = keras.layers.Conv2D(3, 3, padding="same", name="conv2d", activation="relu")(image)
+    second = keras.layers.Conv2D(3, 3, padding="same", name="conv2d_1", activation="tanh")(first)
+    model, data = keras.Model(image, keras.layers.GlobalAveragePooling2D(name="pool")(second)), noise(40, 6, 6, 3)
+    for _ in range(2):
+        rows = by_name(tfopt.check(convert(model, data), reference=model, data=data, layers=True))
+        assert {"conv2d", "conv2d_1", "pool"} < {name for name, _ in rows} and min(row.sqnr for row in rows.values()) > 20
+
+
+def test_other_kinds_of_files(classifier, digits):
+    images = digits[0][0][:60]
+    for quantization, least in (("float32", 100), ("int16x8", 30)):
+        result = tfopt.check(convert(classifier, images, quantization), reference=classifier, data=images, layers=True)
+        assert result.causes == () and {layer.name for layer in result.layers} >= {"digit", classifier.layers[6].name}
+        assert min(layer.sqnr for layer in result.layers) > least
+        assert (result.layers[-1].saturated is None) == (quantization == "float32")
+
+
+def test_values_that_are_not_finite(capsys):
+    source = keras.Input((3,), name="source")
+    model = keras.Model(source, keras.layers.Activation(keras.ops.sqrt, name="root")(source))
+    data = np.array([[1.0, 4.0, 9.0], [-1.0, -1.0, -1.0]], "float32")
+    result = tfopt.check(convert(model, data, "float32"), reference=model, data=data, layers=True)
+    assert result.layers[0].name == "root" and math.isnan(result.layers[0].sqnr) and result.causes == ()
+    terminal.verdict("file", report.to_dict(result))
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("root") and "Activation" in line)
+    assert "exact" not in row and "not finite" in row
+
+
+def test_a_model_without_a_layer_to_compare():
+    source = keras.Input((3,), name="source")
+    model = keras.Model(source, keras.ops.relu(keras.layers.Dropout(0.5)(source)))
+    data = noise(20, 3)
+    for form in (data, lambda: iter(data)):
+        result = tfopt.check(convert(model, data), reference=model, data=form, layers=True)
+        assert [layer.name for layer in result.layers] == ["source"]
+
+
+def test_a_batch_that_is_not_full():
+    keras.utils.set_random_seed(0)
+    model, data = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="head")]), noise(10, 4)
+    traced = trace_model(model, signature.fix_sizes(signature.input_specs(model), 4))
+    content = export.to_tflite(traced, "int8", samples={traced.inputs[0].name: data}).content
+    rows = by_name(tfopt.check(content, reference=model, data=data, layers=True))
+    assert rows["head", 1].size == 30 and rows["head", 1].sqnr > 25
+
+
+def test_a_file_that_takes_and_gives_floats(classifier, digits):
+    images = digits[0][0][:60]
+    traced = trace_model(classifier, signature.fix_sizes(signature.input_specs(classifier), 1))
+    content = export.to_tflite(traced, "int8", io="float32", samples={"image": images / 255}).content
+    result = tfopt.check(content, reference=classifier, data=images, layers=True)
+    rows = by_name(result)
+    assert rows["image", 1].saturated > 0.1 and rows["digit", 1].int8_range == pytest.approx((0, 255 / 256))
+    assert [cause.kind for cause in result.causes] == ["calibration-scaling"]
+
+
+def test_every_tensor_can_be_read_after_a_run(converted, digits):
+    run = Interpreter(converted.tflite, keep_all=True)
+    run.run(digits[1][0][:1])
+    first = run.graph.operators[0].outputs[0]
+    before = run.tensor(first).copy()
+    run.run(digits[1][0][1:2])
+    assert before.any() and (before != run.tensor(first)).any()
+
+
+def test_a_conversion_that_fails_by_its_sqnr_says_where_to_look(classifier, digits):
+    result = tfopt.convert(classifier, representative_data=digits[0][0][:50], min_sqnr=90, runs=1)
+    assert not result.check.passed and any("--layers" in note for note in result.notes)

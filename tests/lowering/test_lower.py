@@ -1,0 +1,134 @@
+"""`lower`: the rewritten model computes what the model does, stays int8, and leaves no trace in the model."""
+
+import keras
+import numpy as np
+import pytest
+from lowering_cases import CASES, KERAS, chain, draw, largest_difference, measure, run_traced, seeded, specs_of, to_int8
+
+import tfopt
+from tfopt.conversion.settings import Settings
+from tfopt.keras_model.walk import walk_layers
+from tfopt.lowering import lower
+from tfopt.lowering.trace import trace_model
+
+IDS = [case[0] for case in CASES]
+# The converter sees the same operations for both Keras; a fused LSTM takes it seconds.
+INT8 = [pytest.param(*case[1:], id=case[0]) for case in CASES if case[1] == "keras3"]
+
+
+def with_masked_steps(model, data):
+    """Some steps are all zero, at the beginning, within and at the end."""
+    if any(type(layer).__name__ == "Masking" for layer in model.layers):
+        for array in data.values():
+            array[::2, :2], array[1::2, 3:] = 0, 0
+    return data
+
+
+@pytest.mark.parametrize(("kind", "build", "rule"), [case[1:] for case in CASES], ids=IDS)
+def test_the_rewritten_model_computes_the_same(kind, build, rule):
+    model = seeded(build, kind)
+    data = with_masked_steps(model, draw(specs_of(model), 4, seed=1, high=3))  # often the id 0, which is masked
+    difference, lowering = largest_difference(model, batch_size=2, data=data)
+    assert rule in lowering.touched
+    assert difference <= 1e-5
+
+
+@pytest.mark.parametrize(("kind", "build", "rule"), INT8)
+def test_int8_without_float_ops(kind, build, rule):
+    model = seeded(build, kind)
+    specs = specs_of(model)
+    content = to_int8(model, data=with_masked_steps(model, draw(specs, 256, seed=2)))
+    float_ops, decibel = measure(model, content, data=with_masked_steps(model, draw(specs, 48, seed=3)))
+    print("SQNR", [round(each, 1) for each in decibel])
+    assert not float_ops
+    assert min(decibel) >= (25.0 if rule in ("recurrent", "masking") else 20.0)
+
+
+@pytest.mark.parametrize("module", list(KERAS.values()), ids=list(KERAS))
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN"])
+def test_state_between_runs_is_refused(module, name):
+    layer = getattr(module.layers, name)(4, stateful=True, name="memory")
+    model = module.Sequential([module.Input(batch_shape=(1, 5, 3)) if module is keras else module.Input((5, 3), 1), layer])
+    with pytest.raises(tfopt.ArgumentError, match=rf"keeps no state between runs.*memory \({name}\).*stateful=True"):
+        lower.plan(model)
+
+
+def _mixed():
+    return seeded(lambda k: chain(k, (5, 4), k.layers.LayerNormalization(), k.layers.LSTM(6), k.layers.Dense(3, "elu")), "keras3")
+
+
+def test_rules_can_be_left_out():
+    model = _mixed()
+    assert set(lower.plan(model).touched) == {"normalization", "recurrent", "lstm_cell", "activation"}
+    assert set(lower.plan(model, skip=("recurrent", "lstm_cell")).touched) == {"normalization", "activation"}
+    assert lower.plan(model, skip=("all",)).touched == {}
+    with pytest.raises(tfopt.ArgumentError, match="skip_lowering.*normalization.*Received: .*'nonsense'"):
+        Settings(skip_lowering=("nonsense",))
+
+
+def test_attention_is_listed_where_it_has_a_mask():
+    def build(k):
+        x, mask = k.Input((5, 8), name="x"), k.Input((5,), dtype="bool", name="mask")
+        first = k.layers.MultiHeadAttention(2, 4, name="free")(x, x)
+        both = k.layers.MultiHeadAttention(2, 4, name="masked")(first, x, attention_mask=k.layers.Reshape((1, 5))(mask))
+        return k.Model([x, mask], k.layers.Dense(4)(both))
+
+    model = seeded(build, "keras3")
+    generator = np.random.default_rng(0)
+
+    def data(count):
+        x = generator.normal(size=(count, 5, 8)).astype("float32")
+        return {"x": x, "mask": np.arange(5) < generator.integers(0, 6, (count, 1))}  # some rows are all masked
+
+    difference, lowering = largest_difference(model, data=data(8))
+    assert lowering.touched["attention"] == ("masked",) and difference <= 1e-5
+    float_ops, (decibel,) = measure(model, to_int8(model, data=data(256)), data=data(48))
+    assert not float_ops and decibel >= 25.0
+    _, (without,) = measure(model, to_int8(model, data=data(256), skip=("attention",)), data=data(48))
+    assert without < 15.0  # the rule is still needed
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["traced", "raised"])
+def test_the_model_is_as_before(fails):
+    model = _mixed()
+    data = draw(specs_of(model), 3, seed=4)
+    parts = list(walk_layers(model))
+    weights, outputs = [each.copy() for each in model.get_weights()], run_traced(trace_model(model, specs_of(model)), data)
+    attributes = [dict(vars(part)) for part in parts]
+    lowering = lower.plan(model)
+    if fails:
+        with pytest.raises(RuntimeError, match="on the way"), lowering.active():
+            assert any(vars(part) != before for part, before in zip(parts, attributes, strict=True))
+            raise RuntimeError("on the way")
+    else:
+        trace_model(model, specs_of(model), lowering)
+    for part, before in zip(parts, attributes, strict=True):
+        assert vars(part).keys() == before.keys() and all(vars(part)[name] is before[name] for name in before)
+    for old, new in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    np.testing.assert_array_equal(outputs[0], run_traced(trace_model(model, specs_of(model)), data)[0])
+
+
+def test_what_a_user_wrote_is_left_alone():
+    class Own(keras.layers.LSTM):
+        def call(self, sequences, initial_state=None, mask=None, training=False):
+            return sequences[:, -1] * 2.0
+
+    def elu(x):
+        return x * 3.0
+
+    model = seeded(lambda k: chain(k, (5, 4), Own(4), k.layers.Dense(3, activation=elu)), "keras3")
+    difference, lowering = largest_difference(model)
+    assert difference <= 1e-5 and not {"recurrent", "activation"} & set(lowering.touched)
+
+
+def test_pixels():
+    def build(k):
+        return chain(k, (8, 8, 3), k.layers.Rescaling(1 / 255), k.layers.Conv2D(4, 3), dtype="uint8")
+
+    model = seeded(build, "keras3")
+    pixels = specs_of(model)
+    data = {name: array.astype("float32") for name, array in draw(pixels, 256, seed=2).items()}
+    content = to_int8(model, specs=lower.float_inputs(model, pixels), data=data, io="uint8")
+    float_ops, (decibel,) = measure(model, content)
+    assert not float_ops and decibel >= 25.0

@@ -1,0 +1,252 @@
+"""Known causes of a large quantization error: how each shows, and what to do about it."""
+
+import numpy as np
+
+from tfopt.checking.layer_facts import Cause
+from tfopt.data import representative
+from tfopt.keras_model.describe import describe
+
+# Scaling mistakes are factors of 127.5, 255 or a standard deviation; two samples of the same data differ by less than this.
+_SCALING_FACTOR = 8.0
+
+
+# A few hundred samples miss a few values in 10,000; who loses one in 100 calibrated on other data.
+_CLIPPED = 0.01
+
+
+# The extremes of two samples of the same data differ too, but not by a quarter of the range where one value in 100 is beyond.
+_BEYOND = 0.25
+
+
+# A quarter of the levels costs two of the eight bits, which is 12 dB.
+_FEW_LEVELS = 0.25
+
+
+# Fewer values, or values of fewer samples, say little of a range.
+_MANY_VALUES, _MANY_SAMPLES = 100, 10
+
+
+# Four of the eight bits: what peaks at a sixteenth of the range is left with 16 levels of the 256.
+_RATIO = 16.0
+
+
+# With fewer steps than this, the curve of the tail is a stair.
+_TAIL_LEVELS = 3.0
+
+
+# Where fewer of the values are negative, the tail is of no weight.
+_TAIL_SHARE = 0.1
+
+
+# The file's format prescribes the output ranges of these ops.
+_FIXED_RANGE = ("SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION")
+
+
+# These pass their input's scale on, so that what is wrong with their output was wrong before.
+_PASSING = (
+    "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "STRIDED_SLICE", "SLICE", "SPLIT", "GATHER", "PAD", "PADV2", "TILE",
+    "MAX_POOL_2D", "CONCATENATION", "PACK", "RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR", "BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND",
+)  # fmt: skip
+
+
+_TAILED = ("silu", "swish", "gelu", "hard_silu", "hard_swish", "mish")
+
+
+def find(facts):
+    """Looks for every known cause.
+
+    Args:
+        facts: `Facts`.
+
+    Returns:
+        tuple of `Cause`, one of a kind.
+    """
+    found = []
+    for kind, (detect, remedy) in CAUSES.items():
+        # Wrongly scaled inputs put every other range wrong as well.
+        if kind in ("calibration-narrow", "calibration-wide") and any(cause.kind == "calibration-scaling" for cause in found):
+            continue
+        hits = sorted(detect(facts), key=lambda hit: -hit[0])
+        if hits:
+            _, layer, what = hits[0]
+            others = dict.fromkeys(name for _, name, _ in hits[1:] if name and name != layer)
+            found.append(Cause(kind, layer, what, remedy, tuple(others)))
+    return tuple(found)
+
+
+def _calibration_scaling(facts):
+    for numbers in facts.numbers:
+        if numbers.class_name != "Input" or numbers.int8_range is None:
+            continue
+        peak, seen = _peak(numbers.int8_range), _peak(numbers.float_range)
+        where = f"the calibration data of input {numbers.name!r} reached from {_text(numbers.int8_range)}"
+        if seen >= _SCALING_FACTOR * peak or (0 < seen <= peak / _SCALING_FACTOR and numbers.size >= _MANY_VALUES):
+            begins = f", and the model begins with {describe(facts.scaling)}" if facts.scaling is not None else ""
+            factor = max(seen / peak, peak / seen)
+            yield (
+                factor,
+                numbers.name,
+                f"{where}, the given data reach from {_text(numbers.float_range)}: {factor:.0f}x off{begins}",
+            )
+            continue
+        shape = facts.graph.tensors[numbers.index].shape[1:]
+        ends = np.stack([np.full(shape, end, "float32") for end in numbers.int8_range])
+        for note in representative.scaling_notes(facts.scaling, {numbers.name: ends}):
+            yield 1.0, numbers.name, note.replace("the representative data lie", "the calibration data lay")
+
+
+def _calibration_narrow(facts):
+    for place, numbers in enumerate(facts.numbers):
+        if not numbers.clipped or numbers.clipped <= _CLIPPED:
+            continue
+        (low, high), (needed_low, needed_high) = numbers.int8_range, numbers.float_range
+        if max(low - needed_low, needed_high - high) > _BEYOND * (high - low):
+            ranges = f"the file holds {_text(numbers.int8_range)}, the given data need {_text(numbers.float_range)}"
+            # The first one on the data's way comes first: the others may follow from it.
+            yield -place, numbers.name, f"{100 * numbers.clipped:.1f} % of its values are cut off: {ranges}"
+
+
+def _calibration_wide(facts):
+    if facts.samples < _MANY_SAMPLES:
+        return
+    joined = set(_sharing_scales(facts.graph))
+    for place, numbers in enumerate(facts.numbers):
+        if numbers.int8_range is None or numbers.size < _MANY_VALUES or numbers.index in joined:
+            continue
+        low, high = numbers.float_range
+        used = (high - low) / (numbers.int8_range[1] - numbers.int8_range[0])
+        if 0 < used < _FEW_LEVELS and facts.writer(numbers.index) not in (*_FIXED_RANGE, *_PASSING):
+            ranges = f"the file holds {_text(numbers.int8_range)}, the given data need {_text(numbers.float_range)}"
+            yield -place, numbers.name, f"only {100 * used:.1f} % of its range is used: {ranges}"
+
+
+def _sharing_scales(graph):
+    """Tensors that an op with several inputs, such as CONCATENATION, gives the range of its output."""
+    for operator in graph.operators:
+        inputs = [index for index in operator.inputs if graph.tensors[index].role != "weight"]
+        if len(inputs) > 1:
+            output = graph.tensors[operator.outputs[0]].scale
+            yield from (index for index in inputs if output and graph.tensors[index].scale == output)
+
+
+def _outlier_channel(facts):
+    for numbers in facts.numbers:
+        if numbers.int8_range is None or facts.writer(numbers.index) in (*_FIXED_RANGE, *_PASSING):
+            continue
+        if numbers.outlier_ratio and numbers.outlier_ratio >= _RATIO:
+            levels = 256 / numbers.outlier_ratio
+            yield (
+                numbers.outlier_ratio, numbers.name,
+                f"channel {numbers.outlier_channel} reaches {numbers.outlier_ratio:.0f}x as far as the median channel, to which "
+                f"the one scale of the tensor leaves about {levels:.1f} of 256 levels",
+            )  # fmt: skip
+
+
+def _concat_ranges(facts):
+    for operator in facts.graph.operators:
+        if operator.name != "CONCATENATION" or not facts.graph.tensors[operator.outputs[0]].scale:
+            continue
+        peaks = sorted(_peak(facts.ranges[index]) for index in set(operator.inputs) if index in facts.ranges)
+        peaks = [peak for peak in peaks if peak > 0]
+        if len(peaks) > 1 and peaks[-1] >= _RATIO * peaks[0]:
+            layer = next(iter(facts.mention(facts.graph.tensors[operator.outputs[0]].name)), "")
+            what = f"its inputs peak at {peaks[0]:.4g} and {peaks[-1]:.4g}, {peaks[-1] / peaks[0]:.0f}x apart, and share one scale"
+            yield peaks[-1] / peaks[0], layer, what
+
+
+def _activation_tail(facts):
+    tailed = set(_tailed_tensors(facts.graph))
+    for numbers in facts.numbers:
+        if numbers.int8_range is None or numbers.negative < _TAIL_SHARE:
+            continue
+        if numbers.index in tailed or facts.activations.get(numbers.name) in _TAILED:
+            levels = -numbers.float_range[0] / facts.graph.tensors[numbers.index].scale[0]
+            if levels < _TAIL_LEVELS:
+                yield (
+                    1 / levels, numbers.name,
+                    f"{100 * numbers.negative:.0f} % of its values are negative, no lower than {numbers.float_range[0]:.3g}, and "
+                    f"lie on {levels:.1f} levels, as the range reaches to {numbers.int8_range[1]:.4g}",
+                )  # fmt: skip
+
+
+def _tailed_tensors(graph):
+    gates = {operator.outputs[0]: operator.inputs[0] for operator in graph.operators if operator.name == "LOGISTIC"}
+    for operator in graph.operators:
+        swish = operator.name == "MUL" and any(gates.get(index) in operator.inputs for index in operator.inputs)
+        if swish or operator.name in ("GELU", "HARD_SWISH"):
+            yield operator.outputs[0]
+
+
+def _unfolded_batchnorm(facts):
+    ops = {}
+    for operator in facts.graph.operators:
+        if operator.name not in ("MUL", "ADD", "SUB"):
+            continue
+        output = facts.graph.tensors[operator.outputs[0]]
+        constants = [facts.graph.tensors[index] for index in operator.inputs if facts.graph.tensors[index].role == "weight"]
+        if any(output.shape and constant.shape[-1:] == output.shape[-1:] for constant in constants):
+            # An ADD that is fused with a ReLU carries the name of that layer first.
+            names = [name for tensor in (output, *constants) for name in facts.mention(tensor.name)]
+            layer = next((name for name in names if facts.classes.get(name) == "BatchNormalization"), None)
+            if layer is not None:
+                ops.setdefault(layer, []).append(operator.name)
+    for layer, names in ops.items():
+        yield len(names), layer, f"it runs as {' and '.join(names)}, each rounded to int8, and not within a convolution or Dense"
+
+
+def _float_island(facts):
+    computing = [op for op in facts.float_ops if op.op not in ("QUANTIZE", "DEQUANTIZE")]
+    conversions = len(facts.float_ops) - len(computing)
+    ops = {}
+    for op in computing or facts.float_ops:  # the conversions around an op carry its neighbours' names
+        ops.setdefault(op.layer, []).append(op.op)
+    for layer, names in ops.items():
+        what = (
+            f"{', '.join(dict.fromkeys(names))} in float within an integer model, with {conversions} conversions from and to int8"
+        )
+        yield sum(name not in _PASSING for name in names), layer, what
+
+
+# kind -> (detector, remedy)
+CAUSES = {
+    "calibration-scaling": (
+        _calibration_scaling,
+        "Prepare the representative data exactly as the validation data, scaled once: not at all if the model scales them itself.",
+    ),
+    "calibration-narrow": (
+        _calibration_narrow,
+        "Convert again with representative data that cover the validation data: more samples, of every kind that occurs.",
+    ),
+    "calibration-wide": (
+        _calibration_wide,
+        "Convert again with representative data like the validation data, without rare extremes, which stretch every range.",
+    ),
+    "outlier-channel": (
+        _outlier_channel,
+        "Limit the activation in training (ReLU6, weight decay), scale the channel into the next layer's weights, or use int16x8.",
+    ),
+    "concat-ranges": (
+        _concat_ranges,
+        "Bring the inputs to like ranges (a BatchNormalization before each, or scale one and undo it in the next layer's weights).",
+    ),
+    "activation-tail": (
+        _activation_tail,
+        "Limit what goes into the activation (weight decay, a clipping before it), train quantization-aware, or use int16x8.",
+    ),
+    "unfolded-batchnorm": (
+        _unfolded_batchnorm,
+        "Put BatchNormalization right after a convolution or Dense layer without activation, where it is folded into the weights.",
+    ),
+    "float-island": (
+        _float_island,
+        "Replace the layer by operations that have int8 kernels, or move it to the start or the end and out of the model.",
+    ),
+}
+
+
+def _peak(limits):
+    return max(abs(limit) for limit in limits)
+
+
+def _text(limits):
+    return f"{limits[0]:.4g} to {limits[1]:.4g}"

@@ -1,0 +1,85 @@
+"""What a TFLite file is compared with: a Keras model or another file, its inputs and outputs matched with those of the file."""
+
+import pathlib
+
+from tfopt.data import signature
+from tfopt.errors import ArgumentError, DataError
+from tfopt.loading.load import load
+from tfopt.lowering.trace import trace_model
+from tfopt.tflite.file import is_tflite
+from tfopt.tflite.interpreter import Interpreter
+
+
+def interpreter_specs(interpreter):
+    """The inputs of a TFLite file as `signature.TensorSpec`s in real units: quantized ones as float32."""
+    specs = []
+    for name, index in zip(interpreter.input_names, interpreter.input_indices, strict=True):
+        tensor = interpreter.graph.tensors[index]
+        specs.append(signature.TensorSpec(name, tensor.shape, "float32" if tensor.scale else tensor.dtype))
+    return specs
+
+
+def open_reference(reference, custom_objects, architecture, allow_unsafe, threads):
+    """None, a Keras model, or an `Interpreter`."""
+    if isinstance(reference, (bytes, bytearray)) or (isinstance(reference, (str, pathlib.Path)) and is_tflite(reference)):
+        return Interpreter(reference, threads=threads)
+    if isinstance(reference, (str, pathlib.Path)):
+        return load(reference, custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
+    if reference is not None and not hasattr(reference, "layers"):
+        raise ArgumentError(f"`reference` must be a Keras model or a path. Received: {type(reference).__name__}.")
+    return reference
+
+
+def bind_keras(model, interpreter):
+    """(model, its inputs as `signature.TensorSpec`s of the file's sizes, {input of the file: input of the model})."""
+    file_specs = interpreter_specs(interpreter)
+    shapes = {} if signature.named_tensors(model, "inputs") else {spec.name: spec.shape for spec in file_specs}
+    own = signature.input_specs(model, shapes)
+    pairs = _pair({spec.name: spec.shape[1:] for spec in own}, {spec.name: spec.shape[1:] for spec in file_specs})
+    samples = {pairs[spec.name]: spec.shape[1:] for spec in file_specs}
+    return model, signature.fix_sizes(own, interpreter.batch_size, samples), pairs
+
+
+def run_keras(model, specs, pairs, interpreter):
+    """A function from a batch, {input of the file: array}, to the list of the model's outputs in the file's order."""
+    outputs = signature.output_names(model)
+    traced = trace_model(model, specs)
+
+    def run(arrays):
+        found = traced({pairs[name]: array for name, array in arrays.items()})
+        if outputs is None or set(outputs) != set(interpreter.output_names):
+            return found
+        return [found[outputs.index(name)] for name in interpreter.output_names]
+
+    return run
+
+
+def run_tflite(other, interpreter):
+    """The same for another TFLite file, an `Interpreter`."""
+    shapes = [{spec.name: spec.shape[1:] for spec in interpreter_specs(each)} for each in (other, interpreter)]
+    pairs = _pair(*shapes)
+    same = set(other.output_names) == set(interpreter.output_names)
+
+    def run(arrays):
+        outputs = other.run({pairs[name]: array for name, array in arrays.items()})
+        return [outputs[other.output_names.index(name)] for name in interpreter.output_names] if same else outputs
+
+    return run
+
+
+def _pair(reference, file):
+    """{input of the file: input of the reference}, given {name: shape of a sample}: by name, else in order, else by shape."""
+    if len(reference) != len(file):
+        raise DataError(f"The reference must have as many inputs as the file, {len(file)}. Received: {len(reference)}.")
+    if set(reference) == set(file):
+        return {name: name for name in file}
+
+    def fits(own, wanted):
+        return len(own) == len(wanted) and all(size in (None, other) for size, other in zip(own, wanted, strict=True))
+
+    if all(fits(own, wanted) for own, wanted in zip(reference.values(), file.values(), strict=True)):
+        return dict(zip(file, reference, strict=True))
+    pairs = {name: [own for own, shape in reference.items() if fits(shape, wanted)] for name, wanted in file.items()}
+    if any(len(found) != 1 for found in pairs.values()) or len({found[0] for found in pairs.values()}) != len(file):
+        raise DataError(f"The inputs of the reference must be those of the file, {file}. Received: {reference}.")
+    return {name: found[0] for name, found in pairs.items()}

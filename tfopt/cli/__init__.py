@@ -1,0 +1,1 @@
+"""Command line in, exit code out: options and printing here; the work happens in a child process."""

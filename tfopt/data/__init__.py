@@ -1,0 +1,1 @@
+"""Arrays, datasets, generators, files or folders of images in, checked samples of a model's inputs out."""

@@ -1,0 +1,1 @@
+"""A model file of any age in, a Keras model out."""

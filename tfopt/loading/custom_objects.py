@@ -1,0 +1,56 @@
+"""Names of classes and functions that a model file needs and a user gives."""
+
+import importlib.util
+import inspect
+import pathlib
+import sys
+
+from tfopt.errors import LoadError
+from tfopt.keras2 import door
+
+
+def read_custom_objects(path):
+    """Runs the Python file at `path` and returns the classes and functions that it defines, by name.
+
+    Args:
+        path: str or path of a `.py` file. It may import modules that lie beside it.
+
+    Returns:
+        dict of str -> class or function, and what a dict named `custom_objects` in the file adds.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise LoadError(f"`custom_objects` must be a dict or a Python file. Received: {path}. Check the path.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None:
+        raise LoadError(f"`custom_objects` must be a dict or a Python file. Received: {path}. Name it `something.py`.")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise LoadError(f"The custom objects file must run. Received: {path}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    found = {
+        name: value
+        for name, value in vars(module).items()
+        if (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__ == path.stem
+    }
+    added = getattr(module, "custom_objects", {})
+    if not (isinstance(added, dict) and all(isinstance(name, str) and callable(value) for name, value in added.items())):
+        raise LoadError(
+            f"`custom_objects` in the custom objects file must be a dict of name -> class or function. Received: {path} with "
+            f'{added!r}. Write it as custom_objects = {{"<lambda>": my_function}}.'
+        )
+    return found | added
+
+
+def registered_names(found):
+    if not found.written_by_keras_3:
+        return door.registered_names()
+    import keras
+
+    from tfopt.quantization import quantized_model  # noqa: F401 - what `quantize_aware` adds to a model registers itself
+
+    return set(keras.saving.get_custom_objects())

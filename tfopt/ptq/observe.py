@@ -1,0 +1,135 @@
+"""What a float TFLite file computes inside: the range of each tensor and channel, and histograms, over some samples."""
+
+import dataclasses
+
+import numpy as np
+
+from tfopt.ptq import ranges
+from tfopt.tflite import flatbuffer
+
+
+@dataclasses.dataclass(frozen=True)
+class Ends:
+    """How far one tensor reaches.
+
+    Attributes:
+        lowest, highest: float32 (batches,), the smallest and largest value in each batch.
+        count: int, values of all batches.
+    """
+
+    lowest: np.ndarray
+    highest: np.ndarray
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Activation(Ends):
+    """One tensor over all samples; a channel is an element of the last axis.
+
+    Attributes:
+        low, high, mean: float32 (channels,), the smallest and largest value and the mean of each channel.
+        histogram: `ranges.Histogram` of all values.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+    histogram: ranges.Histogram
+
+    @property
+    def span(self):
+        """float32 (channels,), the largest magnitude in each channel."""
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+
+def each_batch(arrays, size):
+    """Yields lists of arrays (size, ...), cut from arrays (n, ...); the last is filled up with the first samples."""
+    count = len(arrays[0])
+    for start in range(0, count, size):
+        rows = np.arange(start, start + size) % count
+        yield [array[rows] for array in arrays]
+
+
+def as_batches(arrays, size):
+    """All of `each_batch` at once, for `observe`, which needs them twice.
+
+    Args:
+        arrays: list of arrays, one for each input in the file's order.
+        size: int, samples in a batch.
+
+    Returns:
+        list of lists of arrays (size, ...).
+    """
+    return list(each_batch(arrays, size))
+
+
+def find_ends(content, batches):
+    """Runs a float file and looks how far every float tensor reaches; quicker than `observe`.
+
+    Args:
+        content, batches: as for `observe`.
+
+    Returns:
+        dict of tensor index -> `Ends`, without tensors that hold NaN or infinity.
+    """
+    found, counts = {}, {}
+    for tensors in _run(content, batches):
+        for index, values in tensors:
+            found.setdefault(index, []).append((values.min(), values.max()))
+            counts[index] = counts.get(index, 0) + values.size
+    return {index: Ends(*np.transpose(ends), counts[index]) for index, ends in found.items() if np.isfinite(ends).all()}
+
+
+def observe(content, batches):
+    """Runs a float file and watches every float tensor that is computed.
+
+    Args:
+        content: bytes of a TFLite file, whose inputs are not quantized.
+        batches: list of lists of arrays, as `as_batches` makes them.
+
+    Returns:
+        dict of tensor index -> `Activation`, without tensors that hold NaN or infinity.
+    """
+    lows, highs, sums, ends, counts = {}, {}, {}, {}, {}
+    for tensors in _run(content, batches):
+        for index, values in tensors:
+            rows = values.reshape(-1, values.shape[-1])
+            low, high, total = rows.min(axis=0), rows.max(axis=0), rows.mean(axis=0, dtype=np.float64)
+            lows[index] = np.minimum(lows[index], low) if index in lows else low
+            highs[index] = np.maximum(highs[index], high) if index in highs else high
+            sums[index] = sums[index] + total if index in sums else total
+            ends.setdefault(index, []).append((low.min(), high.max()))
+            counts[index] = counts.get(index, 0) + values.size
+    finite = [index for index in lows if np.isfinite(lows[index]).all() and np.isfinite(highs[index]).all()]
+    found = {index: ranges.Histogram(lows[index].min(), highs[index].max()) for index in finite}
+    for tensors in _run(content, batches):  # a second time, as a histogram needs its range beforehand
+        for index, values in tensors:
+            if index in found:
+                found[index].add(values.ravel())
+    means = {index: (sums[index] / len(batches)).astype(np.float32) for index in found}
+    return {
+        index: Activation(*np.transpose(ends[index]), counts[index], lows[index], highs[index], means[index], histogram)
+        for index, histogram in found.items()
+    }
+
+
+def _run(content, batches):
+    from ai_edge_litert import interpreter as litert
+
+    # The delegate would hide the inner tensors, and without `preserve` they would share memory.
+    interpreter = litert.Interpreter(
+        model_content=content,
+        experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_preserve_all_tensors=True,
+    )
+    interpreter.allocate_tensors()
+    inputs = [detail["index"] for detail in interpreter.get_input_details()]
+    watched = inputs + [index for operator in flatbuffer.parse(content).operators for index in operator.outputs]
+    kinds = {detail["index"]: detail["dtype"] for detail in interpreter.get_tensor_details()}
+    watched = [index for index in dict.fromkeys(watched) if kinds.get(index) is np.float32]
+    for batch in batches:
+        for index, array in zip(inputs, batch, strict=True):
+            interpreter.set_tensor(index, np.ascontiguousarray(array, kinds[index]))
+        interpreter.invoke()
+        values = ((index, interpreter.get_tensor(index)) for index in watched)
+        yield [(index, array) for index, array in values if array.ndim and array.size]

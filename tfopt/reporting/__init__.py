@@ -1,0 +1,1 @@
+"""Results in, JSON, Markdown and text tables out."""

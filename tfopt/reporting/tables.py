@@ -1,0 +1,43 @@
+"""Tables as plain text, Markdown and HTML: the one place that lays out rows and columns."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[Any]], limit: int | None = None) -> list[str]:
+    """Lines of a table whose columns are aligned by spaces.
+
+    Args:
+        head: names of the columns.
+        rows: cells, as many in a row as there are columns; None is shown as an empty cell.
+        limit: None, or int >= 1: the rows after that many are only counted.
+
+    Returns:
+        list of str, empty without rows.
+    """
+    if not rows:
+        return []
+    shown = [["" if cell is None else str(cell) for cell in row] for row in (head, *rows[:limit])]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
+    left_out = len(rows) - (len(rows) if limit is None else limit)
+    return [*lines, *([f"... and {left_out} more"] if left_out > 0 else [])]
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Lines of a Markdown table; pipes in cells are escaped."""
+    shown = [["" if cell is None else str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in shown]
+    return [lines[0], f"|{' --- |' * len(head)}", *lines[1:]]
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """An HTML table; cells are escaped."""
+
+    def line(cells: Sequence[Any], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape('' if cell is None else str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+    return f"<table><thead>{line(head, 'th')}</thead><tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"

@@ -1,0 +1,189 @@
+"""Edits of a TFLite file after the converter: what it got wrong, and those of `delegate_edits`.
+
+Each edit is one small function in `EDITS`; it takes an `Editor` and returns how many places it changed.
+"""
+
+import numpy as np
+
+from tfopt.tflite import delegate_edits, flatbuffer
+from tfopt.tflite.editor import Editor, is_constant, text
+
+# Ops that copy integers: their inputs and output must have one scale.
+_COPYING = {
+    "CONCATENATION", "EXPAND_DIMS", "GATHER", "PACK", "RESHAPE", "REVERSE_V2", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TILE",
+    "TRANSPOSE", "UNPACK",
+}  # fmt: skip
+_ANY_SCALE = {"ADD", "MUL", "SUB"}  # ops that take inputs and an output of scales that have nothing to do with each other
+_INTEGERS = {9: np.int8, 7: np.int16}  # TensorType of the schema -> dtype
+_INT32, _BOOL, _INT8 = 2, 6, 9
+_HIDDEN = 4  # intermediate of UNIDIRECTIONAL_SEQUENCE_LSTM whose scale is that of the output
+_STATES = (18, 19)  # inputs of UNIDIRECTIONAL_SEQUENCE_LSTM that outlive a run: output state and cell state
+
+
+def apply_edits(content, *, skip=()):
+    """Runs all edits on a file.
+
+    Args:
+        content: bytes of a `.tflite` file.
+        skip: names of `EDITS` that are left out.
+
+    Returns:
+        (bytes, dict of edit -> int, how many places it changed); the bytes are the same ones if nothing changed.
+    """
+    editor = Editor(content)
+    counts = {name: edit(editor) for name, edit in EDITS.items() if name not in skip and "all" not in skip}
+    counts = {name: count for name, count in counts.items() if count}
+    return (flatbuffer.pack(editor.model) if counts else content), counts
+
+
+def no_detour(editor):
+    """Integers stay such where the converter makes floats of them and integers again: between trained and calibrated ranges.
+
+    An op that takes any scale gets the trained one. Another gets the calibrated one by a QUANTIZE from integers to integers.
+    """
+    operators = editor.graph.operators
+    made = {operator.outputs[0]: operator.inputs[0] for operator in operators if editor.name(operator) == "DEQUANTIZE"}
+    integers = {  # what comes back as integers -> what it was before
+        operator.outputs[0]: made[operator.inputs[0]]
+        for operator in operators
+        if editor.name(operator) == "QUANTIZE" and operator.inputs[0] in made
+        if editor.tensor(made[operator.inputs[0]]).type in _INTEGERS
+    }
+    if not integers:
+        return 0
+    for operator in operators:
+        if editor.name(operator) in _ANY_SCALE:
+            operator.inputs = np.array([integers.get(index, index) for index in operator.inputs], np.int32)
+    operators = [
+        editor.operator("QUANTIZE", [integers[operator.outputs[0]]], operator.outputs, version=2)
+        if operator.outputs[0] in integers
+        else operator
+        for operator in operators
+    ]
+    taken = {index for operator in operators for index in operator.inputs} | set(editor.graph.outputs)
+    editor.graph.operators = [
+        operator
+        for operator in operators
+        if operator.outputs[0] in taken or (operator.outputs[0] not in made and operator.outputs[0] not in integers)
+    ]
+    return len(integers)
+
+
+def reset_state(editor):
+    """A fused LSTM starts every run from zero, as the Keras layer does; by itself it goes on from the run before.
+
+    The state is a variable that the runtime keeps. It is written first in each run, by an op that depends on the input, as one of
+    constants alone would run only once: `select(x < x, 0, 0)`.
+    """
+    operators, count = [], 0
+    for operator in editor.graph.operators:
+        if editor.name(operator) == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+            count += 1
+            operators += _write_zeros(editor, operator)
+        operators.append(operator)
+    editor.graph.operators = operators
+    return count
+
+
+def _write_zeros(editor, lstm):
+    sequence = editor.tensor(lstm.inputs[0])
+    prefix = f"{text(editor.tensor(lstm.outputs[0]).name)}/state"
+    one = editor.add_tensor(f"{prefix}/value", (1, 1), sequence.type, like=sequence)
+    bounds = [editor.add_tensor(f"{prefix}/bound", (3,), _INT32, data=np.full(3, value, np.int32)) for value in (0, 1, 1)]
+    yield editor.operator(
+        "STRIDED_SLICE", [lstm.inputs[0], *bounds], [one], version=2,
+        beginMask=0, endMask=0, ellipsisMask=0, newAxisMask=0, shrinkAxisMask=2, offset=False,
+    )  # fmt: skip
+    never = editor.add_tensor(f"{prefix}/never", (1, 1), _BOOL)
+    yield editor.operator("LESS", [one, one], [never], version=2)
+    for index in _STATES:
+        state = editor.tensor(lstm.inputs[index])
+        affine = editor.affine(lstm.inputs[index])
+        zeros = np.full(tuple(state.shape), affine[1] if affine else 0, _INTEGERS.get(state.type, np.float32))
+        constant = editor.add_tensor(f"{prefix}/zeros", state.shape, state.type, like=state, data=zeros)
+        yield editor.operator("SELECT_V2", [never, constant, constant], [lstm.inputs[index]])
+
+
+def cell_range(editor):
+    """The cell state of a fused int8 LSTM gets a range of at least 1: below 1/2 the kernel's tanh goes wrong."""
+    count = 0
+    for operator in editor.graph.operators:
+        if editor.name(operator) == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+            affine = editor.affine(operator.inputs[_STATES[1]])
+            if affine and affine[0] < 2**-15:
+                editor.tensor(operator.inputs[_STATES[1]]).quantization = editor.quantization([2**-15], [0])
+                count += 1
+    return count
+
+
+def requantize(editor):
+    """Integers that are copied keep their scale: where the converter leaves two, as behind a fused LSTM, a QUANTIZE is added."""
+    operators, count = [], 0
+    for operator in editor.graph.operators:
+        if editor.name(operator) == "UNIDIRECTIONAL_SEQUENCE_LSTM" and editor.affine(operator.outputs[0]):
+            # The op computes its output in the scale of an intermediate and copies it into its state as it is.
+            hidden, state, output = operator.intermediates[_HIDDEN], operator.inputs[_STATES[0]], operator.outputs[0]
+            if len({editor.affine(index) for index in (hidden, state, output)}) > 1:
+                editor.tensor(state).quantization = editor.tensor(hidden).quantization
+                tensor = editor.tensor(output)
+                own = editor.add_tensor(f"{text(tensor.name)}/own", tensor.shape, tensor.type, like=editor.tensor(hidden))
+                operator.outputs = np.array([own], np.int32)
+                operators += [operator, editor.operator("QUANTIZE", [own], [output], version=2)]
+                count += 1
+                continue
+        if editor.name(operator) in _COPYING:
+            wanted = editor.affine(operator.outputs[0])
+            output = editor.tensor(operator.outputs[0])
+            for place, index in enumerate(operator.inputs):
+                tensor = editor.tensor(index) if index >= 0 else None
+                if not (wanted and tensor and tensor.type == output.type and tensor.type in _INTEGERS):
+                    continue
+                found = editor.affine(index)
+                if found and found != wanted and not is_constant(editor, tensor):
+                    added = editor.add_tensor(f"{text(tensor.name)}/scaled", tensor.shape, tensor.type, like=output)
+                    operators.append(editor.operator("QUANTIZE", [index], [added], version=2))
+                    operator.inputs = np.array([*operator.inputs[:place], added, *operator.inputs[place + 1 :]], np.int32)
+                    count += 1
+        operators.append(operator)
+    editor.graph.operators = operators
+    return count
+
+
+def four_bit_weights(editor):
+    """Weights that lie on 15 levels, as training with 4 bits leaves them, become these levels: int8 has 127 / 7 steps for each.
+
+    The bias, in steps of the weights' scale, goes with them. Nothing is lost, and the file packs better.
+    """
+    count, done = 0, set()
+    for operator in editor.graph.operators:
+        if editor.name(operator) not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            continue
+        weights = editor.tensor(operator.inputs[1])
+        if weights.type != _INT8 or operator.inputs[1] in done or not is_constant(editor, weights):
+            continue
+        buffer = editor.model.buffers[weights.buffer]
+        integers = np.frombuffer(bytes(buffer.data), np.int8)
+        levels = np.round(integers * (7 / 127)).astype(np.int8)
+        if len(np.unique(levels)) < 4 or not np.array_equal(np.round(levels * (127 / 7)), integers):
+            continue
+        done.add(operator.inputs[1])
+        buffer.data = np.frombuffer(levels.tobytes(), np.uint8)
+        weights.quantization.scale = np.asarray(weights.quantization.scale) * np.float32(127 / 7)
+        if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
+            bias = editor.tensor(operator.inputs[2])
+            buffer = editor.model.buffers[bias.buffer]
+            coarse = np.round(np.frombuffer(bytes(buffer.data), np.int32) * (7 / 127)).astype(np.int32)
+            buffer.data = np.frombuffer(coarse.tobytes(), np.uint8)
+            bias.quantization.scale = np.asarray(bias.quantization.scale) * np.float32(127 / 7)
+        count += 1
+    return count
+
+
+EDITS = {
+    "no_detour": no_detour,
+    "four_bit_weights": four_bit_weights,
+    "cell_range": cell_range,
+    "requantize": requantize,
+    "reset_state": reset_state,
+    **delegate_edits.EDITS,
+}

@@ -1,0 +1,166 @@
+"""Whether a TFLite file can be handed to the runtime, whose C++ believes what a file says of its tensors and dies where it lies."""
+
+import math
+import struct
+
+from tfopt.errors import LoadError
+from tfopt.tflite import flatbuffer
+
+# Bytes of an element; types that are not here have no fixed size.
+_SIZES = {
+    "float32": 4, "float16": 2, "int32": 4, "uint8": 1, "int64": 8, "bool": 1, "int16": 2, "complex64": 8, "int8": 1, "float64": 8,
+    "complex128": 16, "uint64": 8, "uint32": 4, "uint16": 2, "bfloat16": 2,
+}  # fmt: skip
+# ADD, AVERAGE_POOL_2D, CONCATENATION, CONV_2D, DEPTHWISE_CONV_2D, MAX_POOL_2D, MUL, RELU, RELU6, RESHAPE, MEAN, SUB, TRANSPOSE
+_SAME_KIND = (0, 1, 2, 3, 4, 17, 18, 19, 21, 22, 40, 41, 39)
+_LARGEST = 1 << 31  # bytes of one tensor
+# What the options of an op must be at least, by the name of their accessor.
+_AT_LEAST_ONE = (
+    "StrideH",
+    "StrideW",
+    "StrideD",
+    "DilationHFactor",
+    "DilationWFactor",
+    "DilationDFactor",
+    "FilterHeight",
+    "FilterWidth",
+)
+
+
+def require_sound(content, name):
+    """Raises where a file contradicts itself: indices without a target, sizes that are not those of the data, steps of zero.
+
+    Args:
+        content: bytes of a `.tflite` file.
+        name: str, the file's name for messages.
+
+    Raises:
+        LoadError: the file is damaged.
+    """
+    try:
+        wrong = _first_contradiction(content)
+    except (struct.error, LookupError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
+        wrong = f"a structure that cannot be followed ({type(error).__name__}: {error})"
+    if wrong:
+        raise LoadError(f"A complete TFLite file is required. Received: {name}, with {wrong}. Convert the model again.")
+
+
+def _first_contradiction(content):
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = flatbuffer.root(content)
+    types = {value: kind.lower() for kind, value in vars(schema.TensorType).items() if isinstance(value, int)}
+    if not model.SubgraphsLength():
+        return "no subgraph"
+    if not model.BuffersLength():
+        return "no buffers"
+    sizes = [_length(content, model.Buffers(index)) for index in range(model.BuffersLength())]
+    for number in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(number)
+        for index in range(graph.TensorsLength()):
+            wrong = _wrong_tensor(graph.Tensors(index), types, sizes)
+            if wrong:
+                return f"tensor {index} that has {wrong}"
+        wrong = _wrong_order(model, graph, sizes, schema)
+        if wrong:
+            return wrong
+    return None
+
+
+def _length(content, buffer):
+    size = buffer.DataLength()
+    if size > len(content) or buffer.Offset() > len(content) or buffer.Offset() + buffer.Size() > len(content):
+        raise ValueError("a buffer reaches beyond the file")
+    return size or (buffer.Size() if buffer.Offset() > 1 else 0)
+
+
+def _wrong_tensor(tensor, types, sizes):
+    kind = types.get(tensor.Type())
+    if kind is None:
+        return f"the unknown type {tensor.Type()}"
+    if not 0 <= tensor.Buffer() < len(sizes):
+        return f"the buffer {tensor.Buffer()} of {len(sizes)}"
+    (tensor.Name() or b"").decode()
+    shape = [int(size) for size in tensor.ShapeAsNumpy()] if tensor.ShapeLength() else []
+    if len(shape) > 8 or any(size < 0 for size in shape):
+        return f"the shape {shape}"
+    needed = math.prod(shape) * _SIZES.get(kind, 1)
+    if needed > _LARGEST:
+        return f"the shape {shape}, which is too large"
+    given = sizes[tensor.Buffer()]
+    if given and kind in _SIZES and tensor.Sparsity() is None and given != needed:
+        return f"{given} bytes of data for {needed} of {kind}{shape}"
+    quantization = tensor.Quantization()
+    if quantization is not None and quantization.ScaleLength():
+        scales, zeros = quantization.ScaleLength(), quantization.ZeroPointLength()
+        axis = quantization.QuantizedDimension()
+        channels = shape[axis] if 0 <= axis < len(shape) else 1
+        if scales not in (1, channels) or zeros not in (0, 1, scales):
+            return f"{scales} scales and {zeros} zero points for the shape {shape}"
+        if not all(math.isfinite(value) and value >= 0 for value in quantization.ScaleAsNumpy().tolist()):
+            return "a scale that is no positive number"
+    return None
+
+
+def _wrong_order(model, graph, sizes, schema):
+    """Every op must find its tensors: in the file, among the inputs, or computed before."""
+    count = graph.TensorsLength()
+    inputs, outputs = _indices(graph.InputsAsNumpy()), _indices(graph.OutputsAsNumpy())
+    if not all(0 <= index < count for index in [*inputs, *outputs]):
+        return f"inputs or outputs that are none of its {count} tensors"
+    ready = set(inputs)
+    for index in range(count):
+        tensor = graph.Tensors(index)
+        if sizes[tensor.Buffer()] or tensor.IsVariable() or 0 in (tensor.ShapeAsNumpy().tolist() if tensor.ShapeLength() else []):
+            ready.add(index)
+    for position in range(graph.OperatorsLength()):
+        operator = graph.Operators(position)
+        if not 0 <= operator.OpcodeIndex() < model.OperatorCodesLength():
+            return f"op {position} of the unknown code {operator.OpcodeIndex()}"
+        reads, writes = _indices(operator.InputsAsNumpy()), _indices(operator.OutputsAsNumpy())
+        if not all(-1 <= index < count for index in [*reads, *writes, *_indices(operator.IntermediatesAsNumpy())]):
+            return f"op {position} on tensors that do not exist"
+        if not all(index == -1 or index in ready for index in reads):
+            return f"op {position} on tensors that nothing computes"
+        if any(index in inputs or index < 0 for index in writes) or len(set(writes)) != len(writes):
+            return f"op {position}, which writes where it must not"
+        if any(sizes[graph.Tensors(index).Buffer()] for index in writes):
+            return f"op {position}, which overwrites weights"
+        wrong = _wrong_options(operator, schema) or _wrong_kinds(model, graph, operator, reads, writes)
+        if wrong:
+            return f"op {position} with {wrong}"
+        ready.update(writes)
+    if not ready >= set(outputs):
+        return "outputs that nothing computes"
+    return None
+
+
+def _wrong_kinds(model, graph, operator, reads, writes):
+    """Ops that neither convert nor choose give what they take."""
+    code = model.OperatorCodes(operator.OpcodeIndex())
+    if max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) not in _SAME_KIND or not reads or not writes:
+        return None
+    first, last = (graph.Tensors(index) for index in (reads[0], writes[0]))
+    if first.Type() != last.Type():
+        return f"an input of type {first.Type()} and an output of type {last.Type()}"
+    return None
+
+
+def _wrong_options(operator, schema):
+    names = {value: name for name, value in vars(schema.BuiltinOptions).items() if isinstance(value, int)}
+    name, table = names.get(operator.BuiltinOptionsType()), operator.BuiltinOptions()
+    if name is None:
+        return f"options of the unknown kind {operator.BuiltinOptionsType()}"
+    if name == "NONE" or table is None:
+        return None
+    options = getattr(schema, name)()
+    options.Init(table.Bytes, table.Pos)
+    for accessor in _AT_LEAST_ONE:
+        value = getattr(options, accessor, lambda: 1)()
+        if value < 1:
+            return f"{accessor} {value}"
+    return None
+
+
+def _indices(values):
+    return [] if isinstance(values, int) else [int(value) for value in values]
