@@ -1,9 +1,13 @@
 """Run a function of tfopt in a child process, so that a crash, a hang or an out-of-memory there is an error here.
 
-The parent writes one JSON request per line to the child's standard input; the child answers with JSON lines on what was its
-standard output. Everything that TensorFlow and its C++ print goes to the child's standard error, a log file.
+The parent writes one JSON request per line to the child's standard input; the child answers with JSON lines on its former
+standard output. Everything that TensorFlow and its C++ code print goes to the child's standard error, a log file.
 """
 
+from __future__ import annotations
+
+import atexit
+import contextlib
 import importlib
 import json
 import os
@@ -16,8 +20,13 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
 
 from tfopt import errors
+from tfopt.progress import Progress, ignore
+from tfopt.request import Request
 
 _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",  # conversion gains nothing from a GPU that the caller may be using
@@ -35,15 +44,15 @@ class Child:
 
     ```python
     with Child(preload="tensorflow") as child:        # starts at once, so that its imports overlap with your work
-        child.call("tfopt.conversion.export:convert_saved", request, timeout=60)
+        child.call("tfopt.conversion.export:export_saved", request, timeout=60)
     ```
 
     Args:
-        preload: name of a module to import while waiting for the first call.
-        verbose: bool, whether what the child prints goes to this process's standard error instead of a hidden log.
+        preload: name of a module to import before the first call.
+        verbose: bool, whether the output of the child goes to this process's standard error instead of a hidden log.
     """
 
-    def __init__(self, *, preload="", verbose=False):
+    def __init__(self, *, preload: str = "", verbose: bool = False) -> None:
         self._log = None if verbose else tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
         package = str(pathlib.Path(__file__).parents[1])
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
@@ -57,46 +66,64 @@ class Child:
             start_new_session=True,  # Ctrl-C is the parent's to handle
             text=True,
         )
-        self._answers = queue.Queue()
+        assert self._process.stdin is not None and self._process.stdout is not None  # both are pipes
+        self._requests, self._output = self._process.stdin, self._process.stdout
+        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._is_busy = False
+        self._log_start = 0  # where the log of the current call begins
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def __enter__(self):
+    def __enter__(self) -> Child:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
         if self._process.poll() is None:
             if hasattr(os, "killpg"):
                 os.killpg(self._process.pid, signal.SIGKILL)
             else:
                 self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
-        self._process.stdout.close()
+        self._requests.close()
+        self._output.close()
         if self._log:
             self._log.close()
 
-    def call(self, target, request, *, timeout, progress=None, suspects=()):
-        """Calls `target(request, progress)` in the child.
+    def is_idle(self) -> bool:
+        """Whether the process lives and waits for a call."""
+        return not self._is_busy and self._process.poll() is None
+
+    def call(
+        self, target: str, request: Request, *, timeout: float, progress: Progress = ignore, suspects: Sequence[str] = ()
+    ) -> Any:
+        """Calls `target(request.to_json(), progress)` in the child.
 
         Args:
-            target: str, "module:function" of tfopt.
-            request: JSON-able argument.
-            timeout: float, seconds.
-            progress: None or a function that is called with each dict that the child's function reports; "stage" in it
-                names what goes on, "suspects" the layers to name if the child dies.
-            suspects: layers to name if the child dies.
+            target: "module:function" of tfopt. The function takes the request as JSON and a `Progress`.
+            request: the `Request` that it is called with.
+            timeout: seconds that the call may take.
+            progress: called with each report of the child's function: "stage" names the current work, "suspects" the layers to
+                name if the child dies.
+            suspects: layers to name if the child dies before a report names others.
 
         Returns:
-            What the function returned, through JSON.
+            The function's result, through JSON.
 
         Raises:
             ConversionError: the child died or took longer than `timeout`.
-            TfoptError: whatever kind the function raised.
+            TfoptError: the kind that the function raised.
         """
         stage, deadline = "start", time.monotonic() + timeout
+        self._is_busy = True
         try:
-            self._process.stdin.write(json.dumps({"target": target, "request": request}) + "\n")
-            self._process.stdin.flush()
+            if self._log:
+                self._log_start = self._log.seek(0, os.SEEK_END)
+            self._requests.write(json.dumps({"target": target, "request": request.to_json()}) + "\n")
+            self._requests.flush()
         except BrokenPipeError:
             pass  # it died already, which the answers below tell
         while True:
@@ -109,6 +136,7 @@ class Child:
                 ) from None
             if answer is None:
                 raise errors.ConversionError(self._death(stage, suspects))
+            self._is_busy = "progress" in answer
             if "result" in answer:
                 return answer["result"]
             if "error" in answer:
@@ -119,18 +147,17 @@ class Child:
             report = answer["progress"]
             stage = report.get("stage", stage)
             suspects = report.get("suspects", suspects)
-            if progress:
-                progress(report)
+            progress(report)
 
-    def _listen(self):
+    def _listen(self) -> None:
         try:
-            for line in self._process.stdout:
+            for line in self._output:
                 self._answers.put(json.loads(line))
         except ValueError:
             pass  # the pipe was closed, or the child died within a line
         self._answers.put(None)
 
-    def _death(self, stage, suspects):
+    def _death(self, stage: str, suspects: Sequence[str]) -> str:
         code = self._process.wait()
         name = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
         memory = " Perhaps the memory ran out." if code == -signal.SIGKILL else ""
@@ -140,36 +167,80 @@ class Child:
             "--quantization dynamic (Python: quantization='dynamic')."
         )
 
-    def _last_words(self):
+    def _last_words(self) -> str:
         if not self._log:
             return ""
-        self._log.seek(0)
+        self._log.seek(self._log_start)
         lines = [line.strip() for line in self._log.read().decode(errors="replace").splitlines()]
         fatal = [line for line in lines if "error:" in line or "terminate called" in line or "Check failed" in line]
         return f" It last said: {fatal[-1][:300]}." if fatal else ""
 
 
-def run(target, request, *, timeout=3600.0, progress=None, verbose=False):
+_warm: Child | None = None  # the idle child that the next `warm_child` takes
+_warm_lock = threading.Lock()
+_owner = os.getpid()  # a fork of this process must not share the child's pipes
+
+
+@contextlib.contextmanager
+def warm_child() -> Iterator[Child]:
+    """Yields a child that has imported TensorFlow, and keeps it for the next call of this process.
+
+    The first call starts the child. A child that died, or whose caller was interrupted, is not used again. Two calls at once have
+    a child each; one of them is kept. The child ends with this process.
+    """
+    global _warm, _owner
+    with _warm_lock:
+        if _owner != os.getpid():
+            _warm, _owner = None, os.getpid()
+        child, _warm = _warm, None
+    if child is not None and not child.is_idle():
+        child.__exit__()
+        child = None
+    child = child or Child(preload="tensorflow")
+    try:
+        yield child
+    finally:
+        with _warm_lock:
+            kept = _warm is None and child.is_idle()
+            if kept:
+                _warm = child
+        if not kept:
+            child.__exit__()
+
+
+@atexit.register
+def end_warm_child() -> None:
+    """Ends the child that `warm_child` keeps, if there is one, and frees its memory."""
+    global _warm
+    with _warm_lock:
+        child, _warm = _warm, None
+    if child is not None and _owner == os.getpid():
+        child.__exit__()
+
+
+def run(
+    target: str, request: Request, *, timeout: float = 3600.0, progress: Progress = ignore, verbose: bool = False
+) -> Any:
     """Calls one function in a child of its own: see `Child.call`."""
     with Child(verbose=verbose) as child:
         return child.call(target, request, timeout=timeout, progress=progress)
 
 
-def is_child():
-    """Whether this process is a child already, whose death its parent survives."""
+def is_child() -> bool:
+    """Whether this process is such a child, whose death its parent survives."""
     return os.environ.get("TFOPT_IN_CHILD") == "1"
 
 
-def _accuse(suspects):
+def _accuse(suspects: Sequence[str]) -> str:
     return f" Layers to suspect: {', '.join(suspects)}." if suspects else ""
 
 
-def _main():
+def _main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what C++ and Python print must not mix with the answers
-    requests = queue.Queue()
+    requests: queue.Queue[dict[str, Any]] = queue.Queue()
 
-    def listen():
+    def listen() -> None:
         for line in sys.stdin:
             requests.put(json.loads(line))
         os._exit(1)  # the parent is gone, and with it the reason to go on
@@ -178,7 +249,7 @@ def _main():
     if sys.argv[1:] and sys.argv[1]:
         importlib.import_module(sys.argv[1])
 
-    def answer(content):
+    def answer(content: dict[str, Any]) -> None:
         answers.write(json.dumps(content) + "\n")
 
     while True:

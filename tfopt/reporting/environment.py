@@ -1,4 +1,6 @@
-"""On what a result was measured: versions and the CPU, without which a latency means nothing."""
+"""Where a result was measured: versions and the CPU, without which a latency means nothing."""
+
+from __future__ import annotations
 
 import importlib.metadata
 import pathlib
@@ -7,8 +9,8 @@ import platform
 _PACKAGES = ("tfopt", "tensorflow", "keras", "tf-keras", "ai-edge-litert", "numpy")
 
 
-def describe():
-    """Returns a dict of name -> version or description, all str."""
+def describe() -> dict[str, str]:
+    """Versions of Python and of the packages that matter, the operating system and the CPU, by name."""
     versions = {"python": platform.python_version(), "system": platform.system(), "cpu": _cpu()}
     for package in _PACKAGES:
         try:
@@ -18,7 +20,7 @@ def describe():
     return versions
 
 
-def _cpu():
+def _cpu() -> str:
     """The CPU's name and, on x86, whether it has the int8 dot product (VNNI) that makes int8 kernels fast."""
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()

@@ -1,24 +1,40 @@
-"""A report as Markdown."""
+"""The report of a conversion as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from tfopt.reporting.summary import comparison
+from tfopt.reporting.tables import markdown_table
 from tfopt.reporting.units import affine, decibel, percent, plural, shape, steps
 
 
-def to_markdown(report):
+def to_markdown(report: Mapping[str, Any]) -> str:
     """The report of a conversion as Markdown.
 
     Args:
-        report: dict that `ConversionResult.report` returns.
-
-    Returns:
-        str.
+        report: the dict that `ConversionResult.report` returns.
     """
     check, settings = report["check"], report["settings"]
     lines = [f"# {report['tflite']['name']}: {'PASSED' if check['passed'] else 'FAILED'}", ""]
     lines += [f"- {reason}" for reason in check["reasons"]] + ([""] if check["reasons"] else [])
     lines += markdown_table(["", "float32", settings["quantization"]], comparison(report))
-    lines += ["", "## Outputs", ""]
-    lines += markdown_table(
+    lines += ["", "## Outputs", "", *_outputs(check)]
+    lines += ["", f"Measured on {plural(check['samples'], 'sample')}: {check['data']}.", "", "## Structure", ""]
+    lines += _structure(check["structure"])
+    if report["lowered"] or report["rewritten"]:
+        lines += ["", "## Lowered", ""]
+        rows = [[rule, ", ".join(names)] for rule, names in report["lowered"].items()]
+        lines += markdown_table(["rewriting", "where"], rows + [[edit, plural(n, "op")] for edit, n in report["rewritten"].items()])
+    notes = [*report["notes"], *check["notes"]]
+    if notes:
+        lines += ["", "## Notes", "", *(f"- {note}" for note in notes)]
+    return "\n".join([*lines, "", "## How it was made", "", *_origin(report)]) + "\n"
+
+
+def _outputs(check: Mapping[str, Any]) -> list[str]:
+    return markdown_table(
         ["output", "SQNR", "SQNR of the variation", "cosine", "max error", "mean error", "argmax agreement"],
         [
             [
@@ -33,38 +49,27 @@ def to_markdown(report):
             for output in check["outputs"]
         ],
     )
-    lines += ["", f"Measured on {check['samples']} samples: {check['data']}.", "", "## Structure", ""]
-    found = check["structure"]
-    count, partitions = sum(found["ops"].values()), plural(found["partitions"], "delegate partition")
-    lines += [f"Found: {found['quantization']}, {count} ops, {partitions}.", ""]
-    lines += markdown_table(["op", "count"], [[name, str(count)] for name, count in found["ops"].items()])
+
+
+def _structure(found: Mapping[str, Any]) -> list[str]:
+    count, partitions = plural(sum(found["ops"].values()), "op"), plural(found["partitions"], "delegate partition")
     ends = [tensor for tensor in found["tensors"] if tensor["role"] in ("input", "output")]
-    lines += [
+    rows = [[end["name"], end["role"], end["dtype"], shape(end["shape"]), affine(end)] for end in ends]
+    return [
+        f"Found: {found['quantization']}, {count}, {partitions}.",
         "",
-        *markdown_table(
-            ["tensor", "role", "dtype", "shape", "scale, zero point"],
-            [[end["name"], end["role"], end["dtype"], shape(end["shape"]), affine(end)] for end in ends],
-        ),
+        *markdown_table(["op", "count"], list(found["ops"].items())),
+        "",
+        *markdown_table(["tensor", "role", "dtype", "shape", "scale, zero point"], rows),
     ]
-    if report["lowered"] or report["rewritten"]:
-        lines += ["", "## Lowered", ""]
-        rows = [[rule, ", ".join(names)] for rule, names in report["lowered"].items()]
-        lines += markdown_table(["rewriting", "where"], rows + [[edit, plural(n, "op")] for edit, n in report["rewritten"].items()])
-    notes = [*report["notes"], *check["notes"]]
-    if notes:
-        lines += ["", "## Notes", "", *(f"- {note}" for note in notes)]
-    lines += ["", "## How it was made", ""]
-    origin = report["source"]
-    lines += [f"- model: {origin['name']}" + (f", SHA-256 `{origin['sha256']}`" if origin["sha256"] else "")]
-    lines += [f"- file: {report['tflite']['name']}, {report['tflite']['bytes']:,} bytes, SHA-256 `{report['tflite']['sha256']}`"]
-    lines += [f"- representative data: {report['representative_data']}"]
-    lines += ["- settings: " + ", ".join(f"{name}={value!r}" for name, value in settings.items())]
-    lines += ["- with: " + ", ".join(f"{name} {version}" for name, version in report["environment"].items())]
-    return "\n".join(lines) + "\n"
 
 
-def markdown_table(head, rows):
-    """Lines of a Markdown table."""
-    shown = [[str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
-    lines = [f"| {' | '.join(row)} |" for row in shown]
-    return [lines[0], f"|{' --- |' * len(head)}", *lines[1:]]
+def _origin(report: Mapping[str, Any]) -> list[str]:
+    source, tflite = report["source"], report["tflite"]
+    return [
+        f"- model: {source['name']}" + (f", SHA-256 `{source['sha256']}`" if source["sha256"] else ""),
+        f"- file: {tflite['name']}, {tflite['bytes']:,} bytes, SHA-256 `{tflite['sha256']}`",
+        f"- representative data: {report['representative_data']}",
+        "- settings: " + ", ".join(f"{name}={value!r}" for name, value in report["settings"].items()),
+        "- with: " + ", ".join(f"{name} {version}" for name, version in report["environment"].items()),
+    ]

@@ -1,19 +1,23 @@
-"""A report as JSON, and where it is written."""
+"""A report as JSON types, and where it is written."""
+
+from __future__ import annotations
 
 import dataclasses
 import json
 import math
+import pathlib
+from typing import Any
 
 from tfopt.errors import ArgumentError
 
 SCHEMA_VERSION = 1
 
 
-def paths(path):
+def paths(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     """Where the reports of `model.tflite` go: (`model.report.json`, `model.report.md`).
 
     Args:
-        path: pathlib.Path of the TFLite file.
+        path: the path of the TFLite file.
     """
     if path.suffix != ".tflite":
         raise ArgumentError(f"The output must be named `something.tflite`. Received: {path}.")
@@ -21,8 +25,8 @@ def paths(path):
     return path.with_name(f"{stem}.report.json"), path.with_name(f"{stem}.report.md")
 
 
-def to_dict(result):
-    """A result (nested dataclasses) as what JSON can hold; infinite and NaN numbers become None."""
+def to_dict(result: Any) -> Any:
+    """A result (nested dataclasses) as JSON types; infinite and NaN numbers become None."""
     if dataclasses.is_dataclass(result):
         return {field.name: to_dict(getattr(result, field.name)) for field in dataclasses.fields(result)}
     if isinstance(result, dict):
@@ -34,6 +38,6 @@ def to_dict(result):
     return result
 
 
-def to_json(report):
+def to_json(report: Any) -> str:
     """The report as one JSON document."""
     return json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

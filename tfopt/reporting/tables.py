@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -41,3 +42,30 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape('' if cell is None else str(cell))}</{tag}>" for cell in cells) + "</tr>"
 
     return f"<table><thead>{line(head, 'th')}</thead><tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table before it is laid out: the names of its columns, and its rows with a cell for each."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+Block = str | Table
+"""A line of text or a table: the parts of a summary."""
+
+
+def as_text(blocks: Iterable[Block], limit: int | None = None) -> str:
+    """A summary as plain text; `limit` as for `text_table`."""
+    lines: list[str] = []
+    for block in blocks:
+        lines += [block] if isinstance(block, str) else text_table(block.head, block.rows, limit)
+    return "\n".join(lines)
+
+
+def as_html(blocks: Iterable[Block]) -> str:
+    """A summary as HTML."""
+    return "".join(
+        f"<div>{html.escape(block)}</div>" if isinstance(block, str) else html_table(block.head, block.rows) for block in blocks
+    )
