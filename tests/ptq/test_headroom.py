@@ -66,7 +66,7 @@ def _trained():
 
 def test_what_does_not_fit():
     for model, fits in ((_large(), False), (_trained(), False), (_heavy(), True), (MODELS["custom layer"](), True)):
-        assert trace_model(model, specs_of(model)).is_small is fits
+        assert headroom.fits(trace_model(model, specs_of(model)).function) is fits
 
 
 def test_the_file_of_tensorflow_where_it_is_left_out():

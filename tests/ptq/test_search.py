@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import tfopt
 from tfopt.conversion import convert, export
-from tfopt.ptq import search
+from tfopt.ptq import headroom, search
 from tfopt.ptq.recipes import Workshop
 from tfopt.reporting.markdown import to_markdown
 from tfopt.tflite import op_audit
@@ -115,7 +115,7 @@ def test_notes_come_through_a_saved_model(tmp_path):
         "inputs": [[spec.name, spec.shape, spec.dtype] for spec in traced.inputs],
         "output_names": traced.output_names,
         "keeps_functions": False,
-        "is_small": traced.is_small,
+        "is_small": headroom.fits(traced.function),
         "skip_lowering": [],
         "files": {"one": ["float32", "float32", "default"], "two": ["int8", "int8", "best"]},
     }

@@ -23,6 +23,7 @@ from tfopt.loading import float32
 from tfopt.loading.load import load_with_steps
 from tfopt.lowering import lower
 from tfopt.lowering.trace import trace_model
+from tfopt.ptq import headroom
 from tfopt.tflite.interpreter import Interpreter
 
 
@@ -253,7 +254,7 @@ def export_in_child(child, timeout, traced, wanted, drawn, skip_lowering, suspec
             "inputs": [[spec.name, spec.shape, spec.dtype] for spec in traced.inputs],
             "output_names": traced.output_names,
             "keeps_functions": traced.keeps_functions,
-            "is_small": traced.is_small,
+            "is_small": headroom.fits(traced.function),
             "skip_lowering": skip_lowering,
             "files": wanted,
         }

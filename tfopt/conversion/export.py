@@ -32,7 +32,7 @@ class Exported:
     notes: tuple
 
 
-def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", skip_lowering=(), progress=None):
+def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", skip_lowering=(), is_small=None, progress=None):
     """Converts a traced model, in this process.
 
     Args:
@@ -43,6 +43,7 @@ def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", s
         samples: dict of input name -> array (n, ...) to calibrate with; needed for int8 and int16x8, unless the model has ranges.
         ptq: one of `post_training.MODES`; "best" chooses among several int8 files by measurement: see `post_training.best`.
         skip_lowering: names of edits of `rewrite` that are left out, or `wider_ranges.NAME`.
+        is_small: bool, `headroom.fits` of the model; None if `traced` is still the model itself, which can tell.
         progress: None or a function that is called with {"stage", "done", "total"}.
 
     Returns:
@@ -53,7 +54,8 @@ def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", s
     """
     names = [spec.name for spec in traced.inputs]
     converter = functools.partial(_converter, traced, quantization, io)
-    widens = quantization == "int8" and samples is not None and traced.is_small
+    widens = quantization == "int8" and samples is not None
+    widens = widens and (headroom.fits(traced.function) if is_small is None else is_small)
     widen = headroom.widen if widens and not {headroom.NAME, lower.ALL} & set(skip_lowering) else None
     try:
         batches = observe.as_batches([samples[name] for name in names], traced.inputs[0].shape[0]) if widen else None
@@ -140,7 +142,7 @@ def convert_saved(request, progress):
     loaded = tf.saved_model.load(str(folder))
     inputs = [signature.TensorSpec(name, tuple(shape), dtype) for name, shape, dtype in request["inputs"]]
     function = loaded.serve.get_concrete_function()
-    traced = Traced(function, loaded, inputs, request["output_names"], request["keeps_functions"], request["is_small"])
+    traced = Traced(function, loaded, inputs, request["output_names"], request["keeps_functions"])
     samples = None
     if (folder / "samples.npz").exists():
         with np.load(folder / "samples.npz") as archive:
@@ -149,8 +151,9 @@ def convert_saved(request, progress):
     for name, (quantization, io, ptq) in request["files"].items():
         progress({"stage": f"convert to {quantization}"})
         exported = to_tflite(
-            traced, quantization, io=io, samples=samples, ptq=ptq, skip_lowering=request["skip_lowering"], progress=progress
-        )
+            traced, quantization, io=io, samples=samples, ptq=ptq, skip_lowering=request["skip_lowering"],
+            is_small=request["is_small"], progress=progress,
+        )  # fmt: skip
         (folder / name).write_bytes(exported.content)
         made[name] = {"edits": exported.edits, "notes": exported.notes}
     return made

@@ -8,7 +8,6 @@ import numpy as np
 from tfopt.data import signature
 from tfopt.errors import ConversionError, TfoptError
 from tfopt.lowering import lower
-from tfopt.ptq import headroom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +20,6 @@ class Traced:
         inputs: list of `signature.TensorSpec`.
         output_names: list of str in the model's order.
         keeps_functions: bool, whether the converter must see functions whole: see `lower.Lowering`.
-        is_small: bool, see `wider_ranges.fits`.
     """
 
     function: object
@@ -29,7 +27,6 @@ class Traced:
     inputs: list
     output_names: list
     keeps_functions: bool = False
-    is_small: bool = False
 
     def __call__(self, arrays):
         """Runs the function on one batch ({name: array}) and returns the outputs as a list of arrays."""
@@ -84,7 +81,7 @@ def trace_model(model, inputs, lowering=lower.NOTHING):
         ) from error
     module.held = list(function.variables)  # a module saves what hangs on it, and Keras 3 variables do not by themselves
     module.layers = lowering.keeps
-    return Traced(function, module, list(inputs), list(names), lowering.keeps_functions, headroom.fits(function))
+    return Traced(function, module, list(inputs), list(names), lowering.keeps_functions)
 
 
 def float_ids(traced):
