@@ -7,6 +7,7 @@ import tf_keras
 
 import tfopt
 from tfopt.loading.load import load_with_steps
+from tfopt.loading.options import LoadOptions
 
 SOURCE = """
 import {keras} as keras
@@ -50,7 +51,7 @@ def test_weights_arrive(folder, library, name):
     module = "my_new_models" if library is keras else "my_old_models"
     x = np.ones((2, 4), "float32")
     for architecture in (f"{module}:build", str(folder / f"{module}.py:build"), lambda: build(library)):
-        model, steps = load_with_steps(folder / name, architecture=architecture)
+        model, steps = load_with_steps(folder / name, LoadOptions(architecture=architecture))
         np.testing.assert_allclose(model(x), original(x), atol=1e-6)
         assert steps[-1] == "verified: 4 of 4 weights assigned once"
 
@@ -61,12 +62,10 @@ def test_weights_arrive(folder, library, name):
         ("no_such_module:build", "module must be importable.*no_such_module"),
         ("nowhere.py:build", "file must exist"),
         ("my_new_models:no_such", "must have the function 'no_such'"),
-        ("my_new_models", "must be MODULE:FUNCTION"),
         ("my_new_models:fails", "raised RuntimeError: no luck"),
-        ("my_new_models:unbuilt", "must give a model that is built"),
-        ("my_new_models:nothing", "must give a Keras model.*int"),
+        ("my_new_models:unbuilt", "must return a model that is built"),
+        ("my_new_models:nothing", "must return a Keras model.*int"),
         ("my_wide_models:build", "shape"),
-        (7, "must be MODULE:FUNCTION or a function"),
     ],
 )
 @pytest.mark.parametrize("name", ["some.weights.h5", "plain.h5"])

@@ -290,9 +290,7 @@ def test_reading_a_configuration_needs_no_tensorflow(model_files):
     import subprocess
     import sys
 
-    code = (
-        "import sys; from tfopt.conversion import model_file; model_file.read(sys.argv[1]); sys.exit('tensorflow' in sys.modules)"
-    )
+    code = "import sys; from tfopt.loading import model_file; model_file.read(sys.argv[1]); sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, str(model_files / "keras2.h5")]).returncode == 0
 
 

@@ -21,6 +21,7 @@ from tfopt.errors import ArgumentError
 from tfopt.keras_model.describe import crash_suspects
 from tfopt.loading import float32
 from tfopt.loading.load import load_with_steps
+from tfopt.loading.options import LoadOptions
 from tfopt.lowering import lower
 from tfopt.lowering.trace import trace_model
 from tfopt.ptq import headroom
@@ -159,7 +160,9 @@ def _convert(
     if isinstance(model, (str, pathlib.Path)):
         progress({"stage": "load"})
         source = {"name": pathlib.Path(model).name, "sha256": files.sha256(model)}
-        model, steps = load_with_steps(model, custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
+        model, steps = load_with_steps(
+            model, LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
+        )
     elif not hasattr(model, "layers") or not callable(model):
         raise ArgumentError(f"A Keras model or the path of one is required. Received: {type(model).__name__}.")
     elif float32.low_precision_layers(model):

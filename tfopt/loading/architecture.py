@@ -1,15 +1,22 @@
 """The architecture of a file that holds only weights: a function of the user's that builds the model."""
 
+from __future__ import annotations
+
 import importlib
 import importlib.util
 import pathlib
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from tfopt.errors import LoadError
+from tfopt.loading.options import EXAMPLE
 
 
-def build(architecture):
-    """Calls the function that builds a model.
+def build(architecture: str | Callable[[], Any]) -> Any:
+    """Builds a model with the function of the user's.
+
+    Example: `build("my_models:build")`
 
     Args:
         architecture: "module:function", "path/to/file.py:function", or a function without arguments.
@@ -18,34 +25,34 @@ def build(architecture):
         A Keras 3 or Keras 2 model, built.
 
     Raises:
-        LoadError: there is no such module or function, it fails, or it gives no model with weights.
+        LoadError: there is no such module or function, it fails, or it returns no model with weights.
     """
-    function, name = architecture, getattr(architecture, "__name__", "a function")
-    if isinstance(architecture, str):
-        function, name = _function(architecture), architecture
-    if not callable(function):
-        raise LoadError(f"`architecture` must be MODULE:FUNCTION or a function. Received: {architecture!r}. {_EXAMPLE}")
+    name = name_of(architecture)
+    function = _import(architecture) if isinstance(architecture, str) else architecture
     try:
         model = function()
     except Exception as error:
         raise LoadError(
             f"The architecture must be a function that runs without arguments. Received: {name}, which raised "
-            f"{type(error).__name__}: {error}. {_EXAMPLE}"
+            f"{type(error).__name__}: {error}. {EXAMPLE}"
         ) from error
     if not hasattr(model, "layers") or not hasattr(model, "get_weights"):
-        raise LoadError(f"The architecture must give a Keras model. Received: {type(model).__name__} from {name}. {_EXAMPLE}")
+        raise LoadError(f"The architecture must return a Keras model. Received: {type(model).__name__} from {name}. {EXAMPLE}")
     if not model.weights:
         raise LoadError(
-            f"The architecture must give a model that is built. Received: {name}, whose model has no weights. "
-            "Begin it with an Input, or call it once before it is returned."
+            f"The architecture must return a model that is built. Received: {name}, whose model has no weights. "
+            "Let the model begin with an Input, or call the model once before the function returns it."
         )
     return model
 
 
-def _function(text):
-    place, colon, name = text.rpartition(":")
-    if not (colon and place and name):
-        raise LoadError(f"`architecture` must be MODULE:FUNCTION. Received: {text!r}. {_EXAMPLE}")
+def name_of(architecture: str | Callable[[], Any]) -> str:
+    """The name of an architecture for messages."""
+    return architecture if isinstance(architecture, str) else getattr(architecture, "__name__", "a function")
+
+
+def _import(text: str) -> Callable[[], Any]:
+    place, _, name = text.rpartition(":")
     is_file = place.endswith(".py")
     path = pathlib.Path(place)
     if is_file and not path.is_file():
@@ -61,17 +68,11 @@ def _function(text):
             module = importlib.import_module(place)
     except Exception as error:
         raise LoadError(
-            f"The architecture's module must be importable. Received: {place}: {type(error).__name__}: {error}. {_EXAMPLE}"
+            f"The architecture's module must be importable. Received: {place}: {type(error).__name__}: {error}. {EXAMPLE}"
         ) from error
     finally:
         sys.path.remove(folder)
     function = getattr(module, name, None)
-    if function is None:
-        raise LoadError(f"The architecture's module must have the function {name!r}. Received: {place} without it. {_EXAMPLE}")
+    if not callable(function):
+        raise LoadError(f"The architecture's module must have the function {name!r}. Received: {place} without it. {EXAMPLE}")
     return function
-
-
-_EXAMPLE = (
-    "Give the function that built the model which was saved, with --architecture MODULE:FUNCTION, for example "
-    "my_models:build or path/to/my_models.py:build (Python: architecture=build)."
-)

@@ -4,21 +4,38 @@ import importlib.util
 import inspect
 import pathlib
 import sys
+from collections.abc import Mapping
 
 from tfopt.errors import LoadError
 from tfopt.keras2 import door
 
 
-def read_custom_objects(path):
+def by_name(custom_objects):
+    """The custom objects that the caller gave, by name.
+
+    Args:
+        custom_objects: None, a dict of name -> class or function, or the path of a Python file, which is run.
+
+    Returns:
+        A new dict of str -> class or function.
+
+    Raises:
+        LoadError: the file is missing, no Python, or raises an error.
+    """
+    if custom_objects is None or isinstance(custom_objects, Mapping):
+        return dict(custom_objects or {})
+    return _read(pathlib.Path(custom_objects))
+
+
+def _read(path):
     """Runs the Python file at `path` and returns the classes and functions that it defines, by name.
 
     Args:
-        path: str or path of a `.py` file. It may import modules that lie beside it.
+        path: pathlib.Path of a `.py` file. It may import modules that lie beside it.
 
     Returns:
         dict of str -> class or function, and what a dict named `custom_objects` in the file adds.
     """
-    path = pathlib.Path(path)
     if not path.is_file():
         raise LoadError(f"`custom_objects` must be a dict or a Python file. Received: {path}. Check the path.")
     spec = importlib.util.spec_from_file_location(path.stem, path)

@@ -9,9 +9,10 @@ from tfopt.errors import LoadError
 from tfopt.keras2 import door
 from tfopt.loading import architecture as architectures
 from tfopt.loading import float32, model_file, safety
-from tfopt.loading.custom_objects import read_custom_objects, registered_names
+from tfopt.loading.custom_objects import by_name, registered_names
 from tfopt.loading.h5 import keras2, reachable, weights
 from tfopt.loading.h5.weight_groups import is_new_layout, read_groups, require_all_in
+from tfopt.loading.options import LoadOptions
 from tfopt.loading.saved_model import load_saved_model
 
 
@@ -41,35 +42,36 @@ def load(path, *, custom_objects=None, architecture=None, allow_unsafe=False):
         Layers that computed in float16 or bfloat16 compute in float32.
 
     Raises:
+        ArgumentError: an option has a value that cannot be used.
         LoadError: the file is missing, damaged, without an architecture, or needs a class that was not given.
         UnsafeModelError: the file holds code, and `allow_unsafe` is false.
     """
-    return load_with_steps(path, custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)[0]
+    options = LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
+    return load_with_steps(path, options)[0]
 
 
-def load_with_steps(path, *, custom_objects=None, architecture=None, allow_unsafe=False):
+def load_with_steps(path, options):
     """As `load`, and tells what was done.
 
     Args:
-        path, custom_objects, architecture, allow_unsafe: as for `load`.
+        path: as for `load`.
+        options: a `LoadOptions`.
 
     Returns:
         (model, tuple of str): who wrote and who read the file, each repair, and what was verified.
     """
     found = model_file.read(path)
-    if not (custom_objects is None or isinstance(custom_objects, dict)):
-        custom_objects = read_custom_objects(custom_objects)
-    custom_objects = dict(custom_objects or {})
+    custom_objects = by_name(options.custom_objects)
     if found.kind == "saved_model":
-        if not allow_unsafe:
+        if not options.allow_unsafe:
             safety.require_safe(found)
         return load_saved_model(found.path), ("read with TensorFlow: a SavedModel",)
-    if architecture is not None or found.kind == "weights":
-        return _load_weights(found, architecture)
+    if options.architecture is not None or found.kind == "weights":
+        return _load_weights(found, options.architecture)
     if found.kind == "h5" and not found.written_by_keras_3:
         with _named_by_kind(found) as named:
-            return keras2.load(found, named, custom_objects, allow_unsafe=allow_unsafe)
-    return _load_whole(found, custom_objects, allow_unsafe)
+            return keras2.load(found, named, custom_objects, allow_unsafe=options.allow_unsafe)
+    return _load_whole(found, custom_objects, options.allow_unsafe)
 
 
 def _load_whole(found, custom_objects, allow_unsafe):
@@ -111,8 +113,7 @@ def _load_weights(found, architecture):
             "example my_models:build, in whose file `def build(): return keras.Sequential([...])`.",
         )
     model = architectures.build(architecture)
-    name = architecture if isinstance(architecture, str) else getattr(architecture, "__name__", "a function")
-    steps = [f"built by {name}, weights from a file of Keras {found.keras_version or '(unknown)'}"]
+    steps = [f"built by {architectures.name_of(architecture)}, weights from a file of Keras {found.keras_version or '(unknown)'}"]
     if found.kind == "keras":
         raise LoadError(
             f"`architecture` belongs to an HDF5 file. Received: {found.path}, a `.keras` archive. Leave `architecture` out: the "

@@ -10,6 +10,7 @@ import tf_keras
 
 import tfopt
 from tfopt.loading.load import load_with_steps
+from tfopt.loading.options import LoadOptions
 
 
 def write(path, layers, weights, **attributes):
@@ -67,7 +68,7 @@ def test_keras_1_with_theanos_ordering(tmp_path, random, suffix):
     y = np.maximum(np.einsum("bchwij,fcij->bfhw", windows, seen) + bias.reshape(column), 0)
     y = (y - mean.reshape(column)) / np.sqrt(variance.reshape(column) + 1e-5) * gamma.reshape(column) + beta.reshape(column)
     expected = y.reshape(2, 5, 3, 2, 3, 2).max((3, 5)).reshape(2, -1) @ dense + offset
-    model, steps = load_with_steps(write(tmp_path / "th.h5", layers, weights))
+    model, steps = load_with_steps(write(tmp_path / "th.h5", layers, weights), LoadOptions())
     np.testing.assert_allclose(model(x), expected, atol=1e-5)
     assert "repaired: c: Conv2D with channels first runs with channels last, between two Permute layers" in steps
 
@@ -158,7 +159,7 @@ def test_parts_of_training_are_not_needed(tmp_path, random):
                  kernel_regularizer={"class_name": "Ours", "config": {}})  # fmt: skip
     kernel, bias = random(4, 3), random(3)
     path = write(tmp_path / "mine.h5", [node], {"d": [("k:0", kernel), ("b:0", bias)]}, keras_version="2.1.6")
-    model, steps = load_with_steps(path)
+    model, steps = load_with_steps(path, LoadOptions())
     np.testing.assert_allclose(model(np.eye(4, dtype="float32")), kernel + bias, atol=1e-6)
     assert [step for step in steps if "left out the kernel_" in step and ("'Mine'" in step or "'Ours'" in step)]
 

@@ -16,6 +16,7 @@ import tfopt
 from tfopt.conversion import export
 from tfopt.data import signature
 from tfopt.loading.load import load_with_steps
+from tfopt.loading.options import LoadOptions
 from tfopt.lowering import lower
 from tfopt.lowering.trace import float_ids, trace_model
 from tfopt.tflite import op_audit
@@ -95,7 +96,7 @@ QUESTIONS = {
 def load_with_answers(path):
     """The model; questions are asked first, and then answered."""
     if path.stem not in QUESTIONS:
-        return load_with_steps(path)
+        return load_with_steps(path, LoadOptions())
     kind, question, answer = QUESTIONS[path.stem]
     with pytest.raises(kind, match=question) as caught:
         tfopt.load(path)
@@ -111,7 +112,7 @@ def load_with_answers(path):
         answer = {"custom_objects": {name: lambda t: t * 2 + 1}}
     if path.match("keras-1.2.2*/lambda_activation.h5"):
         answer = {"custom_objects": {"<lambda>": lambda t: t}}
-    return load_with_steps(path, **answer)
+    return load_with_steps(path, LoadOptions(**answer))
 
 
 def require_int8(model, inputs):
@@ -166,8 +167,8 @@ def test_the_corpus_is_whole():
 
 
 def test_a_second_opinion_names_what_keras_3_would_read_wrong():
-    _, steps = load_with_steps(FOLDER / "tf-2.15.1" / "activations.h5")
+    _, steps = load_with_steps(FOLDER / "tf-2.15.1" / "activations.h5", LoadOptions())
     assert steps[0].startswith("read with tf_keras") and steps[0].endswith("written by Keras 2.15.0")
     assert re.search("12 of 12|8 of 8|weights assigned once; Keras 3 would read it wrong", steps[-1])
-    _, steps = load_with_steps(FOLDER / "tf-2.15.1" / "cnn.h5")
+    _, steps = load_with_steps(FOLDER / "tf-2.15.1" / "cnn.h5", LoadOptions())
     assert "Keras 3 gives the same outputs" in steps[-1]
