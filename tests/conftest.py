@@ -1,6 +1,7 @@
 """Small seeded models and data that many tests share; one TensorFlow import a process."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -92,11 +93,55 @@ def converted(classifier, digits):
 
 
 @pytest.fixture
-def run_cli(tmp_path):
+def run_process(tmp_path):
     """Runs `tfopt ARGS` in an empty folder; returns the finished process with stdout and stderr as text."""
 
     def run(*arguments, **options):
         command = [sys.executable, "-m", "tfopt", *map(str, arguments)]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, **options)
 
+    return run
+
+
+@pytest.fixture(scope="session")
+def child_of_commands():
+    """A function that gives the one child process in which all commands of `run_cli` work; a new one if it died."""
+    from tfopt import isolation
+
+    children = []
+
+    def give():
+        if not (children and children[-1].is_idle()):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("PYTHONPATH", str(pathlib.Path(__file__).parent))
+                children.append(isolation.Child(preload="tensorflow"))
+        return children[-1]
+
+    yield give
+    for child in children:
+        child.__exit__()
+
+
+@pytest.fixture
+def run_cli(child_of_commands, tmp_path, monkeypatch, capfd):
+    """The same without new processes: the command runs here, and the work in a child that all calls share."""
+    from tfopt import isolation
+    from tfopt.cli.main import main
+    from tfopt.request import PathRequest
+
+    def call(target, request, *, timeout=3600.0, progress=lambda report: None, verbose=False):
+        child = child_of_commands()
+        child.call("child_functions:change_folder", PathRequest(str(tmp_path)), timeout=60)
+        return child.call(target, request, timeout=timeout, progress=progress)
+
+    def run(*arguments):
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["tfopt", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        stdout, stderr = capfd.readouterr()
+        return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, stdout, stderr)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(isolation, "run", call)
     return run

@@ -12,7 +12,7 @@ _MODULES = {
     "AttentionTransfer": "tfopt.distillation.feature_losses",
     "BenchmarkResult": "tfopt.checking.benchmark",
     "Block": "tfopt.pruning.masks",
-    "CheckResult": "tfopt.checking.check",
+    "CheckResult": "tfopt.checking.result",
     "ConstantSparsity": "tfopt.pruning.schedules",
     "ConversionError": "tfopt.errors",
     "ConversionResult": "tfopt.conversion.result",
@@ -22,6 +22,7 @@ _MODULES = {
     "Distiller": "tfopt.distillation.distiller",
     "FakeQuantize": "tfopt.quantization.fake_quantize",
     "FeatureDistillation": "tfopt.distillation.feature_losses",
+    "Inspection": "tfopt.checking.inspect",
     "Int8Evaluation": "tfopt.conversion.evaluation",
     "Interpreter": "tfopt.tflite.interpreter",
     "LaunchError": "tfopt.errors",
@@ -67,8 +68,9 @@ _MODULES = {
 if TYPE_CHECKING:
     from tfopt import legacy
     from tfopt.checking.benchmark import BenchmarkResult, benchmark
-    from tfopt.checking.check import CheckResult, check
-    from tfopt.checking.inspect import inspect
+    from tfopt.checking.check import check
+    from tfopt.checking.inspect import Inspection, inspect
+    from tfopt.checking.result import CheckResult
     from tfopt.conversion.convert import convert
     from tfopt.conversion.evaluation import Int8Evaluation
     from tfopt.conversion.result import ConversionResult
@@ -122,6 +124,7 @@ __all__ = [
     "Distiller",
     "FakeQuantize",
     "FeatureDistillation",
+    "Inspection",
     "Int8Evaluation",
     "Interpreter",
     "LaunchError",

@@ -1,10 +1,12 @@
-"""What tfopt raises: each message says what is required, what was received and what to do."""
+"""The errors of tfopt. Each message says what is required, what was received, and a remedy."""
+
+from __future__ import annotations
 
 
 class TfoptError(Exception):
     """Any failure that tfopt foresees. `exit_code` is what the command line returns for it."""
 
-    exit_code = 2
+    exit_code: int = 2
 
 
 class ArgumentError(TfoptError, ValueError):
@@ -30,7 +32,7 @@ class OutputError(TfoptError, OSError):
 class ConversionError(TfoptError):
     """The converter refused the model, crashed, hung or ran out of memory."""
 
-    exit_code = 3
+    exit_code: int = 3
 
 
 class PruningError(TfoptError):
@@ -38,4 +40,4 @@ class PruningError(TfoptError):
 
 
 class LaunchError(TfoptError):
-    """A job of several workers cannot be started as asked for."""
+    """A job of several workers cannot be started in the requested way."""

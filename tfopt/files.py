@@ -1,22 +1,25 @@
 """Write several files, or none: each goes to a temporary name first and is renamed when all are complete."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterable, Mapping
 
 from tfopt.errors import OutputError
 
 PathLike = str | os.PathLike[str]
 
 
-def require_writable(paths, *, force=False):
+def require_writable(paths: Iterable[PathLike], *, overwrite: bool = False) -> None:
     """Raises `OutputError` now, before hours of work, if `write` could not write these files later.
 
     Args:
-        paths: paths of files to be written, all of them to be new unless `force`.
-        force: whether existing files may be overwritten.
+        paths: paths of the files to write.
+        overwrite: whether existing files may be replaced.
     """
     for path in map(pathlib.Path, paths):
         try:
@@ -25,10 +28,10 @@ def require_writable(paths, *, force=False):
             raise OutputError(f"The output must be a possible file name. Received: {path} ({error.strerror}).") from error
         if path.is_dir():
             raise OutputError(f"The output must be a file. Received: {path}, which is a folder. Give a file name in it.")
-        if path.exists() and not force:
+        if path.exists() and not overwrite:
             raise OutputError(
                 f"The output file must not exist yet. Received: {path}. Give another name, or overwrite it with --force "
-                "(Python: force=True)."
+                "(Python: overwrite=True)."
             )
         folder = path.parent
         if not folder.is_dir():
@@ -42,13 +45,15 @@ def require_writable(paths, *, force=False):
             ) from error
 
 
-def write(contents, *, force=False):
+def write(contents: Mapping[PathLike, bytes] | Mapping[pathlib.Path, bytes], *, overwrite: bool = False) -> None:
     """Writes all of `contents` ({path: bytes}), or leaves the folder as it was and raises `OutputError`."""
-    require_writable(contents, force=force)
-    temporary, old, made = {}, {}, []
+    require_writable(contents, overwrite=overwrite)
+    temporary: dict[str, pathlib.Path] = {}
+    old: dict[pathlib.Path, bytes | None] = {}
+    made: list[pathlib.Path] = []
     try:
-        for path, content in contents.items():
-            path = pathlib.Path(path)
+        for given, content in contents.items():
+            path = pathlib.Path(given)
             descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             temporary[name] = path
             with open(descriptor, "wb") as file:
@@ -63,7 +68,8 @@ def write(contents, *, force=False):
                 made.append(path)
         except BaseException:
             for path in made:
-                path.unlink() if old[path] is None else path.write_bytes(old[path])
+                before = old[path]
+                path.unlink() if before is None else path.write_bytes(before)
             raise
     except OSError as error:
         raise OutputError(
@@ -76,8 +82,8 @@ def write(contents, *, force=False):
                 os.unlink(name)
 
 
-def sha256(path):
-    """The SHA-256 of a file as hexadecimal str, None for a folder or nothing."""
+def sha256(path: PathLike) -> str | None:
+    """The SHA-256 of a file in hexadecimal; None for a folder or a missing file."""
     path = pathlib.Path(path)
     if not path.is_file():
         return None
@@ -85,7 +91,7 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _umask():
+def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -44,7 +44,7 @@ class Child:
 
     ```python
     with Child(preload="tensorflow") as child:        # starts at once, so that its imports overlap with your work
-        child.call("tfopt.conversion.export:export_saved", request, timeout=60)
+        child.call("tfopt.conversion.export_job:export_saved", request, timeout=60)
     ```
 
     Args:
@@ -218,9 +218,7 @@ def end_warm_child() -> None:
         child.__exit__()
 
 
-def run(
-    target: str, request: Request, *, timeout: float = 3600.0, progress: Progress = ignore, verbose: bool = False
-) -> Any:
+def run(target: str, request: Request, *, timeout: float = 3600.0, progress: Progress = ignore, verbose: bool = False) -> Any:
     """Calls one function in a child of its own: see `Child.call`."""
     with Child(verbose=verbose) as child:
         return child.call(target, request, timeout=timeout, progress=progress)

@@ -45,6 +45,8 @@ def _rebuilt(kind: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
         hints = typing.get_type_hints(kind)
         return typing.cast(Any, kind)(**{name: _rebuilt(hints[name], each) for name, each in value.items()})
+    if kind is tuple and isinstance(value, list):
+        return tuple(value)
     if origin is tuple and isinstance(value, list):
         inner = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
         return tuple(_rebuilt(each, item) for each, item in zip(inner, value, strict=True))

@@ -57,7 +57,7 @@ def measure(model, samples, unseen, skip):
 
     (spec,) = specs = signature.fix_sizes(signature.input_specs(model), 1)
     traced = trace_model(model, specs, lower.plan(model))
-    content = export.to_tflite(traced, "int8", samples={spec.name: samples}, skip_lowering=skip).content
+    content = export.to_tflite(traced, export.Variant("int8"), samples={spec.name: samples}, skip_lowering=skip).content
     wanted, found = model.predict(unseen, verbose=0), tfopt.Interpreter(content)(unseen)
     return 10 * np.log10((wanted**2).sum() / ((wanted - found) ** 2).sum())
 

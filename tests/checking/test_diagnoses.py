@@ -7,11 +7,9 @@ import pytest
 import tfopt
 from tfopt.checking import diagnoses
 from tfopt.checking.layer_facts import Cause
-from tfopt.cli import terminal
 from tfopt.conversion import export
 from tfopt.data import signature
 from tfopt.lowering.trace import trace_model
-from tfopt.reporting import report
 
 L = keras.layers
 
@@ -36,7 +34,7 @@ def model_of(*layers, shape=(8, 8, 3)):
 def found(model, calibration, data):
     """{kind: cause} of the int8 file that was calibrated on the first data, checked on the others."""
     traced = trace_model(model, signature.fix_sizes(signature.input_specs(model), 1))
-    content = export.to_tflite(traced, "int8", samples={traced.inputs[0].name: calibration}).content
+    content = export.to_tflite(traced, export.Variant("int8"), samples={traced.inputs[0].name: calibration}).content
     return {cause.kind: cause for cause in tfopt.check(content, reference=model, data=data, layers=True).causes}
 
 
@@ -202,8 +200,8 @@ def test_a_small_branch_of_a_residual_sum_is_no_wide_calibration():
 def test_causes_are_printed_with_their_remedies(capsys):
     model = cnn(L.Rescaling(1 / 255, name="scaling"))
     traced = trace_model(model, signature.fix_sizes(signature.input_specs(model), 1))
-    content = export.to_tflite(traced, "int8", samples={traced.inputs[0].name: pixels(20)}).content
+    content = export.to_tflite(traced, export.Variant("int8"), samples={traced.inputs[0].name: pixels(20)}).content
     capsys.readouterr()
-    terminal.verdict("file", report.to_dict(tfopt.check(content, reference=model, data=pixels(20, 255.0), layers=True)))
+    print(tfopt.check(content, reference=model, data=pixels(20, 255.0), layers=True))
     printed = capsys.readouterr().out
     assert "calibration-scaling: source: the calibration data" in printed and "  -> Prepare the representative data" in printed

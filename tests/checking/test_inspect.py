@@ -5,19 +5,23 @@ import json
 import pytest
 
 import tfopt
+from tfopt.checking.inspect import End, LayerContents
+from tfopt.reporting import report
 
 
 def test_tflite(converted, tmp_path):
     (tmp_path / "model.tflite").write_bytes(converted.tflite)
     found = tfopt.inspect(tmp_path / "model.tflite")
-    json.dumps(found, allow_nan=False)
-    assert found["format"] == "tflite" and found["bytes"] == len(converted.tflite)
-    (source,), (target,) = found["inputs"], found["outputs"]
-    assert (source["name"], source["dtype"], source["shape"]) == ("image", "int8", [1, 8, 8, 1])
-    assert source["scale"] == [pytest.approx(1 / 255)] and source["zero_point"] == [-128]
-    assert (target["name"], target["scale"]) == ("digit", [1 / 256])
-    assert found["ops"] == {"CONV_2D": 2, "RESHAPE": 1, "FULLY_CONNECTED": 1, "SOFTMAX": 1}
-    assert found["quantization"] == "int8" and found["float_ops"] == [] and found["partitions"] == 1
+    json.dumps(report.to_dict(found), allow_nan=False)
+    assert found.format == "tflite" and found.bytes == len(converted.tflite)
+    (source,), (target,) = found.inputs, found.outputs
+    assert (source.name, source.dtype, source.shape) == ("image", "int8", (1, 8, 8, 1))
+    assert source.scale == (pytest.approx(1 / 255),) and source.zero_point == (-128,)
+    assert (target.name, target.scale) == ("digit", (1 / 256,))
+    assert found.ops == {"CONV_2D": 2, "RESHAPE": 1, "FULLY_CONNECTED": 1, "SOFTMAX": 1}
+    assert found.quantization == "int8" and found.float_ops == () and found.partitions == 1
+    assert repr(found) == f"Inspection(tflite, {found.bytes:,} B, {found.parameters:,} parameters)".replace(",", ",")
+    assert "CONV_2D" in str(found) and "<td>CONV_2D</td>" in found._repr_html_()
 
 
 @pytest.mark.parametrize(
@@ -32,26 +36,26 @@ def test_tflite(converted, tmp_path):
 )
 def test_models(model_files, classifier, name, kind):
     found = tfopt.inspect(model_files / name)
-    json.dumps(found, allow_nan=False)
-    assert found["format"] == kind and found["bytes"] > 10_000
-    assert found["inputs"] == [{"name": "image", "shape": [None, 8, 8, 1], "dtype": "float32"}]
+    json.dumps(report.to_dict(found), allow_nan=False)
+    assert found.format == kind and found.bytes > 10_000
+    assert found.inputs == (End("image", (None, 8, 8, 1), "float32"),)
     if kind != "saved_model":  # whose layers are gone
-        assert found["parameters"] == classifier.count_params()
-        assert found["trainable_parameters"] == found["parameters"] - 2 * (16 + 32)
-        assert {"name": "digit", "class": "Dense", "parameters": 5130, "dtype": "float32", "sparsity": 0.0} in found["layers"]
-        assert found["outputs"] == [{"name": "digit", "shape": [None, 10], "dtype": "float32"}]
+        assert found.parameters == classifier.count_params()
+        assert found.trainable_parameters == found.parameters - 2 * (16 + 32)
+        assert LayerContents("digit", "Dense", 5130, "float32", 0.0) in found.layers
+        assert found.outputs == (End("digit", (None, 10), "float32"),)
 
 
 def test_zeros_are_counted_in_models_and_in_files(classifier, digits, tmp_path):
     pruned = tfopt.prune(classifier, 0.75, include="*")
     pruned.save(tmp_path / "pruned.keras")
     found = tfopt.inspect(tmp_path / "pruned.keras")
-    assert found["sparsity"] == pytest.approx(0.75, abs=1e-3)
-    assert {layer["name"]: layer["sparsity"] for layer in found["layers"]}["digit"] == 0.75
-    assert all(layer["sparsity"] is None for layer in found["layers"] if layer["class"] in ("BatchNormalization", "ReLU"))
+    assert found.sparsity == pytest.approx(0.75, abs=1e-3)
+    assert {layer.name: layer.sparsity for layer in found.layers}["digit"] == 0.75
+    assert all(layer.sparsity is None for layer in found.layers if layer.class_name in ("BatchNormalization", "ReLU"))
     (images, _), _ = digits
     made = tfopt.convert(pruned, representative_data=images, runs=2)
     (tmp_path / "pruned.tflite").write_bytes(made.tflite)
     found = tfopt.inspect(tmp_path / "pruned.tflite")
-    assert found["sparsity"] >= 0.75 - 1e-3  # and what rounds to zero
-    assert all("zeros" in tensor for tensor in found["tensors"] if tensor["role"] == "weight" and len(tensor["shape"]) > 1)
+    assert found.sparsity >= 0.75 - 1e-3  # and what rounds to zero
+    assert all(tensor.zeros is not None for tensor in found.tensors if tensor.role == "weight" and len(tensor.shape) > 1)

@@ -117,7 +117,7 @@ def test_wrong_scaling_fails_the_check_and_is_not_saved(classifier, digits, tmp_
     with pytest.raises(tfopt.OutputError, match="must pass its check"):
         result.save(tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
-    result.save(tmp_path / "model.tflite", force=True)
+    result.save(tmp_path / "model.tflite", keep_failed=True)
     assert "FAILED" in (tmp_path / "model.report.md").read_text()
 
 

@@ -20,7 +20,7 @@ def test_saved_report_holds_what_made_the_file(converted, tmp_path):
     assert report["check"]["passed"] is True and report["check"]["accuracy"] == converted.check.accuracy
     with pytest.raises(tfopt.OutputError, match="must not exist yet"):
         converted.save(tmp_path / "digits.tflite")
-    converted.save(tmp_path / "digits.tflite", force=True)
+    converted.save(tmp_path / "digits.tflite", overwrite=True)
 
 
 def test_save_wants_the_right_ending(converted, tmp_path):

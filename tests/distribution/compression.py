@@ -76,7 +76,7 @@ with strategy.scope():
     model.save(FOLDER / "pruned.keras")
 
     qat = tfopt.quantize_aware(model)
-    found["quantization"] = fit(qat, tfopt.PreserveSparsity(), tfopt.Int8Evaluation((x[:100], y[:100]), every=3))
+    found["quantization"] = fit(qat, tfopt.PreserveSparsity(), tfopt.Int8Evaluation((x[:100], y[:100]), validation_freq=3))
     qat.save(FOLDER / "quantized.keras")
 
     fit(teacher)

@@ -9,8 +9,8 @@ import tf_keras
 
 import tfopt
 from tfopt.checking.output_errors import Tally
-from tfopt.conversion import export, trained_ranges
-from tfopt.conversion.settings import Settings
+from tfopt.conversion import export, traced_model
+from tfopt.conversion.settings import ConversionRequest, Settings
 from tfopt.data import signature
 from tfopt.keras2 import door
 from tfopt.keras2.model import has_quantizers
@@ -18,7 +18,7 @@ from tfopt.keras2.pruning import prune
 from tfopt.keras2.quantization import quantize_aware
 from tfopt.keras2.quantizers import input_quantizers, quantizers, unseen_quantizers
 from tfopt.keras2.strip import strip
-from tfopt.lowering import lower
+from tfopt.lowering import lower, quantization_aware
 from tfopt.lowering.trace import trace_model
 from tfopt.tflite import op_audit
 from tfopt.tflite.interpreter import Interpreter
@@ -81,7 +81,7 @@ def to_int8(model, samples=None, skip=()):
     specs = signature.fix_sizes(signature.input_specs(model), 1)
     traced = trace_model(model, specs, lower.plan(model))
     samples = None if samples is None else {specs[0].name: samples}
-    return Interpreter(export.to_tflite(traced, "int8", samples=samples, skip_lowering=skip).content)
+    return Interpreter(export.to_tflite(traced, export.Variant("int8"), samples=samples, skip_lowering=skip).content)
 
 
 def float_ops(interpreter):
@@ -213,7 +213,7 @@ def test_representative_data_tell_the_ranges_that_training_did_not(case):
     model, _ = quantized(wrap(make, shape))
     without, data = to_int8(model), draw(model)
     with pytest.raises(tfopt.DataError, match=r"training must have told all ranges, .*'it'.*--calibrate"):
-        trained_ranges.require_covered(without, [layer.name for layer in model.layers])
+        quantization_aware.require_covered(without, [layer.name for layer in model.layers])
     calibrated = to_int8(model, data)
     assert float_ops(calibrated) == []
     now = compare(model, calibrated, data).sqnr
@@ -286,7 +286,7 @@ def test_refusals(qat, legacy_classifier):
         (argument_error, r"compute in float32. Received: a \(Dense\) in float16", lambda: quantize_aware(low)),
         (argument_error, r"that are not left out. .* with all left out", lambda: quantize_aware(new_copy(low), exclude="*")),
         (argument_error, r"layers that tfmot quantizes .* with Double \(double\)", lambda: quantize_aware(custom)),
-        (data_error, r"none for .*conv2d.*, re_lu.*, digit. Train", lambda: trained_ranges.served(fresh, has_data=True)),
+        (data_error, r"none for .*conv2d.*, re_lu.*, digit. Train", lambda: quantization_aware.served(fresh, has_data=True)),
         (argument_error, r"'int16x8', .*tfopt\.legacy\.strip", lambda: ask(quantization="int16x8")),
         (argument_error, r"ptq='best'. .*tfopt\.legacy\.strip", lambda: ask(ptq="best")),
     ):
@@ -299,7 +299,7 @@ def new_copy(model):
 
 
 def ask(**options):
-    trained_ranges.check(True, Settings(**{"quantization": "int8", "io": "int8", "ptq": "default", **options}), None)
+    traced_model._require_fitting(ConversionRequest(model=None, settings=Settings(**options)), is_trained=True)
 
 
 def build(kind, first):
@@ -334,7 +334,7 @@ def test_both_generations_end_alike(digits):
     fit(keras, made, digits, batch_size=32)
 
     accuracies = []
-    for form in (trained_ranges.baked(made), trained_old):
+    for form in (quantization_aware.baked(made), trained_old):
         interpreter = to_int8(form)
         assert float_ops(interpreter) == []
         logits = np.concatenate([interpreter.run({"image": image[None]})[0] for image in test_images])

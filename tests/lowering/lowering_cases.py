@@ -78,7 +78,7 @@ def to_int8(model, *, specs=None, data=None, skip=(), batch_size=1, samples=256,
     specs = specs or specs_of(model, batch_size)
     traced = trace_model(model, specs, lower.plan(model, skip=skip))
     data = data or draw(specs, samples, seed=2)
-    return export.to_tflite(traced, "int8", samples=data, skip_lowering=skip, **options).content
+    return export.to_tflite(traced, export.Variant("int8"), samples=data, skip_lowering=skip, **options).content
 
 
 def measure(model, content, *, specs=None, data=None, batch_size=1):

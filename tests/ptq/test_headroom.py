@@ -47,7 +47,7 @@ def test_the_scale_of_a_fused_lstm_is_left():
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((6, 4)), layers.LSTM(8, return_sequences=True), layers.LSTM(5), layers.Dense(3)])
     traced = trace_model(model, specs_of(model), lower.plan(model))
-    exported = export.to_tflite(traced, "int8", samples=draw(specs_of(model), 40, seed=0))
+    exported = export.to_tflite(traced, export.Variant("int8"), samples=draw(specs_of(model), 40, seed=0))
     assert "requantize" not in exported.edits
     assert exported.notes[0].startswith("2 of 2 ranges")  # of the input and the Dense layer
 
@@ -72,7 +72,7 @@ def test_what_does_not_fit():
 def test_the_file_of_tensorflow_where_it_is_left_out():
     model, data = small_models.perceptron()
     traced, samples = small_models.trace(model), small_models.rows(data, 0, 20)
-    skipped = export.to_tflite(traced, "int8", samples=samples, skip_lowering=SKIP)
+    skipped = export.to_tflite(traced, export.Variant("int8"), samples=samples, skip_lowering=SKIP)
     own = export._converter(traced, "int8", "int8", samples).convert()
     unseen = next(iter(data.values()))
     np.testing.assert_array_equal(tfopt.Interpreter(skipped.content).run(unseen), tfopt.Interpreter(own).run(unseen))

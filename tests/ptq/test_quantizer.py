@@ -15,7 +15,9 @@ from tfopt.tflite import flatbuffer
 def test_two_halves_make_the_whole(io):
     model, data = small_models.mobile()
     traced, samples = small_models.trace(model), small_models.rows(data, 0, 20)
-    whole = tfopt.Interpreter(export.to_tflite(traced, "int8", io=io, samples=samples, skip_lowering=("wider_ranges",)).content)
+    whole = tfopt.Interpreter(
+        export.to_tflite(traced, export.Variant("int8", io=io), samples=samples, skip_lowering=("wider_ranges",)).content
+    )
     calibrated = quantizer.calibrate(export._converter(traced, "int8", io, samples))
     halves = tfopt.Interpreter(quantizer.quantize(calibrated, tf.as_dtype(io), tf.as_dtype(io)))
     np.testing.assert_array_equal(halves(data["image"]), whole(data["image"]))

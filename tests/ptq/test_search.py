@@ -11,6 +11,10 @@ import tensorflow as tf
 
 import tfopt
 from tfopt.conversion import convert, export
+from tfopt.conversion.export import Variant
+from tfopt.conversion.export_job import SavedJob, export_saved
+from tfopt.conversion.settings import ConversionRequest, FileRequest, Settings
+from tfopt.progress import ignore
 from tfopt.ptq import headroom, search
 from tfopt.ptq.recipes import Workshop
 from tfopt.reporting.markdown import to_markdown
@@ -20,8 +24,8 @@ from tfopt.tflite import op_audit
 def both(model, samples, **options):
     """(bytes of default, bytes of best, notes)."""
     traced = small_models.trace(model, options.pop("batch_size", 1))
-    default = export.to_tflite(traced, "int8", samples=samples, **options)
-    best = export.to_tflite(traced, "int8", ptq="best", samples=samples, **options)
+    default = export.to_tflite(traced, export.Variant("int8"), samples=samples, **options)
+    best = export.to_tflite(traced, export.Variant("int8", ptq="best"), samples=samples, **options)
     return default.content, best.content, best.notes
 
 
@@ -110,16 +114,17 @@ def test_notes_come_through_a_saved_model(tmp_path):
     traced = small_models.trace(model)
     export.save_traced(traced, tmp_path)
     np.savez(tmp_path / "samples.npz", input_0=data["image"][:40])
-    request = {
-        "folder": str(tmp_path),
-        "inputs": [[spec.name, spec.shape, spec.dtype] for spec in traced.inputs],
-        "output_names": traced.output_names,
-        "keeps_functions": False,
-        "is_small": headroom.fits(traced.function),
-        "skip_lowering": [],
-        "files": {"one": ["float32", "float32", "default"], "two": ["int8", "int8", "best"]},
-    }
-    made = json.loads(json.dumps(export.convert_saved(request, lambda report: None)))
+    request = SavedJob(
+        folder=str(tmp_path),
+        inputs=tuple(traced.inputs),
+        output_names=tuple(traced.output_names),
+        keeps_functions=False,
+        is_small=headroom.fits(traced.function),
+        variants={"one": Variant("float32", "float32"), "two": Variant("int8", ptq="best")},
+        skip_lowering=(),
+        suspects=(),
+    )
+    made = json.loads(json.dumps(export_saved(request.to_json(), ignore)))
     notes = {name: each["notes"] for name, each in made.items()}
     assert notes["one"] == [] and "channels equalized" in notes["two"][0]
     assert tfopt.Interpreter(tmp_path / "two").input_names == ["image"]
@@ -130,12 +135,13 @@ def test_report_of_a_file_tells_what_was_done(tmp_path):
     model, data = small_models.hard_case()
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "data.npy", data["image"][:40])
-    request = {
-        "model": str(tmp_path / "model.keras"), "calibrate": str(tmp_path / "data.npy"), "validate": None, "labels": None,
-        "custom_objects": None, "allow_unsafe": False, "name": "model.tflite", "staging": str(tmp_path / "model.tflite"),
-        "settings": {"input_shapes": None, "ptq": "best", "runs": 2},
-    }  # fmt: skip
-    found = to_markdown(convert.convert_file(request, lambda report: None))
+    conversion = ConversionRequest(
+        model=str(tmp_path / "model.keras"),
+        representative_data=str(tmp_path / "data.npy"),
+        settings=Settings(ptq="best", runs=2),
+    )
+    request = FileRequest(conversion=conversion, name="model.tflite", staging=str(tmp_path / "model.tflite"))
+    found = to_markdown(convert.convert_file(request.to_json(), ignore))
     assert re.search(r"## Notes\n(.*\n)*- ptq best: .*channels equalized", found) and "ptq='best'" in found
 
 
@@ -185,7 +191,12 @@ def test_trained_ranges_are_left_alone():
 def test_progress_counts_candidates():
     model, data = small_models.perceptron()
     reports = []
-    export.to_tflite(small_models.trace(model), "int8", ptq="best", samples=small_models.rows(data, 0, 16), progress=reports.append)
+    export.to_tflite(
+        small_models.trace(model),
+        export.Variant("int8", ptq="best"),
+        samples=small_models.rows(data, 0, 16),
+        progress=reports.append,
+    )
     assert [report["done"] for report in reports] == list(range(1, len(reports) + 1)) and len(reports) >= 5
 
 

@@ -156,7 +156,7 @@ def to_bytes(qat, calibration=None):
     specs = signature.fix_sizes(signature.input_specs(form), 1)
     lowering = lower.plan(form)
     samples = None if calibration is None else named(specs, calibration)
-    return export.to_tflite(trace_model(form, specs, lowering), "int8", samples=samples).content
+    return export.to_tflite(trace_model(form, specs, lowering), export.Variant("int8"), samples=samples).content
 
 
 def named(specs, data):

@@ -123,7 +123,7 @@ def memory():
 @pytest.mark.parametrize("skip", [(), ("reset_state",)], ids=["reset", "left"])
 def test_a_fused_lstm_forgets_between_runs(memory, skip):
     traced, samples = memory
-    content = export.to_tflite(traced, "int8", samples=samples, skip_lowering=skip).content
+    content = export.to_tflite(traced, export.Variant("int8"), samples=samples, skip_lowering=skip).content
     run = Interpreter(content)
     one = draw(traced.inputs, 1, seed=5)
     first, second = run.run(one)[0], run.run(one)[0]
@@ -150,5 +150,5 @@ def test_nothing_to_do_returns_the_same_bytes():
 def test_float_files_are_left():
     model = between_convolutions(L.AveragePooling2D(2), L.Activation("hard_swish"), L.MaxPooling2D(), L.ReLU())
     traced = trace_model(model, specs_of(model))
-    exported = export.to_tflite(traced, "float32")
+    exported = export.to_tflite(traced, export.Variant("float32"))
     assert exported.edits == {}

@@ -1,19 +1,27 @@
 """`benchmark()`: how long one run of a TFLite file takes, and how many bytes it has."""
 
+from __future__ import annotations
+
 import dataclasses
 import gzip
 import statistics
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from tfopt.errors import ArgumentError
-from tfopt.reporting import report
+from tfopt.checking.settings import BenchmarkRequest, BenchmarkSettings
+from tfopt.files import PathLike
+from tfopt.progress import Progress, ignore, progress_bar
+from tfopt.reporting import report, summary
+from tfopt.reporting.tables import Block, as_html, as_text
+from tfopt.reporting.units import byte_count, milliseconds
 from tfopt.tflite.file import read_bytes
 from tfopt.tflite.interpreter import Interpreter
 
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Latency of one file in ms over `runs` runs, and its size in bytes, raw and as gzip packs it."""
+    """Latency of one file in ms over all timed runs, and its size in bytes, raw and packed by gzip."""
 
     minimum: float
     median: float
@@ -22,15 +30,16 @@ class Timing:
     gzip_bytes: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class BenchmarkResult:
-    """What `benchmark` measured.
+    """What `benchmark` measured. `print(result)` prints the table of the command line, and a notebook shows it.
 
     Attributes:
-        tflite: `Timing` of the file.
-        against: `Timing` of the other file, or None.
-        speedup: float, median latency of `against` divided by that of the file; above 1 the file is the faster one.
-        threads, runs: int, as asked for.
+        tflite: the measurements of the file.
+        against: the measurements of the other file, or None.
+        speedup: median latency of `against` divided by that of the file; above 1 the file is faster than the other.
+        threads: threads of the CPU kernels.
+        runs: timed runs of each file.
     """
 
     tflite: Timing
@@ -39,69 +48,119 @@ class BenchmarkResult:
     threads: int
     runs: int
 
+    def _summary(self) -> list[Block]:
+        return list(summary.of_benchmark(report.to_dict(self), "the file", "the other file"))
 
-def benchmark(tflite, *, against=None, threads=1, runs=50, warmup=5, gzip_bytes=None, progress=None):
+    def __repr__(self) -> str:
+        facts = [milliseconds(self.tflite.median), byte_count(self.tflite.bytes)]
+        facts += [f"{self.speedup:.2f}x the other file"] if self.speedup else []
+        return f"BenchmarkResult({', '.join(facts)})"
+
+    def __str__(self) -> str:
+        return as_text(self._summary())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._summary())
+
+
+def benchmark(
+    tflite: PathLike | bytes,
+    *,
+    against: PathLike | bytes | None = None,
+    threads: int = 1,
+    runs: int = 50,
+    warmup: int = 5,
+    verbose: bool = True,
+) -> BenchmarkResult:
     """Times a TFLite file on this machine's CPU, on random inputs.
 
-    With `against` the two files run in turn, A B A B ..., so that a clock that drifts meets both alike.
+    With `against` the two files run in turn, A B A B ..., so that a drifting clock meets both alike.
 
     Example:
 
     ```python
     result = tfopt.benchmark("int8.tflite", against="float32.tflite")
+    print(result)  # the table of the command line
     print(result.tflite.median, result.speedup)
     ```
 
     Args:
         tflite: path or bytes of a TFLite file.
-        against: None, or path or bytes of another one.
+        against: None, or path or bytes of another file.
         threads: int >= 1, of the CPU kernels.
         runs: int >= 1, timed runs of each file.
-        warmup: int >= 0, runs of each file that are not timed.
-        gzip_bytes: None or a function from bytes to their size in gzip, for a caller that has packed them already.
-        progress: None or a function that is called with {"stage", "done", "total"}.
+        warmup: int >= 0, runs of each file before the timed ones.
+        verbose: bool, whether a progress bar is drawn on a terminal or in a notebook.
 
     Returns:
-        `BenchmarkResult`. LiteRT's Python interpreter does not tell the size of its arena, so memory is not in it.
+        `BenchmarkResult`. LiteRT's Python interpreter does not report the size of its arena, so memory is not part of it.
 
     Raises:
-        LoadError, ArgumentError.
+        LoadError: a file cannot be read.
+        ArgumentError: an argument has a value that cannot be used.
     """
-    for name, value, least in (("runs", runs, 1), ("warmup", warmup, 0)):
-        if not isinstance(value, int) or value < least:
-            raise ArgumentError(f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}.")
-    contents = [read_bytes(model) for model in (tflite, against) if model is not None]
-    packed = [(gzip_bytes or packed_size)(content) for content in contents]
-    interpreters = [Interpreter(content, threads=threads) for content in contents]
+    settings = BenchmarkSettings(threads=threads, runs=runs, warmup=warmup)
+    with progress_bar(verbose) as progress:
+        return measure([model for model in (tflite, against) if model is not None], settings, progress=progress)
+
+
+def benchmark_file(request: str, progress: Progress) -> dict[str, Any]:
+    """Times files, in this process, which the command line starts as a child.
+
+    Args:
+        request: a `BenchmarkRequest` as JSON.
+        progress: called with {"stage", "done", "total"}.
+
+    Returns:
+        The result as JSON types.
+    """
+    asked = BenchmarkRequest.from_json(request)
+    models = [asked.tflite, *([] if asked.against is None else [asked.against])]
+    return report.to_dict(measure(models, asked.settings, progress=progress))
+
+
+def packed_size(content: bytes) -> int:
+    """The size of `content` in gzip, at its default level."""
+    return len(gzip.compress(content, compresslevel=6, mtime=0))
+
+
+def measure(
+    models: Sequence[PathLike | bytes],
+    settings: BenchmarkSettings,
+    *,
+    packed_size: Callable[[bytes], int] = packed_size,
+    progress: Progress = ignore,
+) -> BenchmarkResult:
+    """Times one file, or two in turn.
+
+    Args:
+        models: path or bytes of the file, and of the one to compare with if there is one.
+        settings: how to time.
+        packed_size: gives the size of a file in gzip.
+        progress: called with {"stage", "done", "total"}.
+    """
+    progress({"stage": "benchmark"})
+    contents = [read_bytes(model) for model in models]
+    interpreters = [
+        Interpreter(model, threads=settings.threads, probe=not isinstance(model, (bytes, bytearray))) for model in models
+    ]
     for interpreter in interpreters:
         interpreter.invoke(seed=0)
-        for _ in range(warmup - 1):
+        for _ in range(settings.warmup - 1):
             interpreter.invoke()
-    times = [[] for _ in interpreters]
-    for done in range(runs):
+    times: list[list[float]] = [[] for _ in interpreters]
+    for done in range(settings.runs):
         for interpreter, measured in zip(interpreters, times, strict=True):
             start = time.perf_counter()
             interpreter.invoke()
             measured.append(1000 * (time.perf_counter() - start))
-        if progress:
-            progress({"stage": "benchmark", "done": done + 1, "total": runs})
-    timings = [_timing(*parts) for parts in zip(times, contents, packed, strict=True)]
-    other = timings[1] if against is not None else None
+        progress({"stage": "benchmark", "done": done + 1, "total": settings.runs})
+    timings = [_timing(own, content, packed_size(content)) for own, content in zip(times, contents, strict=True)]
+    other = timings[1] if timings[1:] else None
     speedup = other.median / timings[0].median if other else None
-    return BenchmarkResult(timings[0], other, speedup, threads, runs)
+    return BenchmarkResult(timings[0], other, speedup, settings.threads, settings.runs)
 
 
-def benchmark_file(request, progress):
-    """`benchmark` for a child process: takes its arguments as a dict and returns JSON types."""
-    progress({"stage": "benchmark"})
-    return report.to_dict(benchmark(**request, progress=progress))
-
-
-def packed_size(content):
-    """The size of `content` (bytes) in gzip, at its default level."""
-    return len(gzip.compress(content, compresslevel=6, mtime=0))
-
-
-def _timing(times, content, gzip_bytes):
+def _timing(times: Sequence[float], content: bytes, gzip_bytes: int) -> Timing:
     p90 = statistics.quantiles(times, n=10, method="inclusive")[-1] if len(times) > 1 else times[0]
     return Timing(min(times), statistics.median(times), p90, len(content), gzip_bytes)

@@ -1,118 +1,240 @@
-"""`inspect()`: what is in a model file."""
+"""`inspect()`: the contents of a model file."""
 
+from __future__ import annotations
+
+import dataclasses
 import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfopt.checking.settings import InspectRequest
 from tfopt.data import signature
+from tfopt.files import PathLike
 from tfopt.keras_model.walk import walk_layers
-from tfopt.loading.load import load
-from tfopt.reporting import report
+from tfopt.loading.load import load_with_steps
+from tfopt.loading.options import Architecture, CustomObjects, LoadOptions
+from tfopt.progress import Progress, progress_bar
+from tfopt.reporting import report, summary
+from tfopt.reporting.tables import Block, as_html, as_text
+from tfopt.reporting.units import byte_count, plural
 from tfopt.tflite import op_audit
 from tfopt.tflite.file import is_tflite
+from tfopt.tflite.flatbuffer import Tensor
 from tfopt.tflite.interpreter import Interpreter
 
+if TYPE_CHECKING:
+    import keras
 
-def inspect(path, *, custom_objects=None, architecture=None, allow_unsafe=False):
-    """Lists what a model file holds.
+
+@dataclasses.dataclass(frozen=True)
+class End:
+    """An input or output of a model: its name, shape (None for open dimensions), dtype, and scale and zero point if quantized."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    scale: tuple[float, ...] = ()
+    zero_point: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerContents:
+    """A layer of a Keras model: its name, class, number of parameters, dtype, and fraction of zeros in matrices (None without)."""
+
+    name: str
+    class_name: str
+    parameters: int
+    dtype: str
+    sparsity: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorContents:
+    """A tensor of a TFLite file, and the number of zeros in it if it is a weight of rank 2 or more."""
+
+    name: str
+    index: int
+    role: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    zeros: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Inspection:
+    """The contents of a model file. `print(result)` prints the table of the command line, and a notebook shows it.
+
+    Attributes:
+        format: "tflite", "keras", "tf_keras" or "saved_model".
+        bytes: size of the file or folder.
+        parameters: number of values in all weights.
+        sparsity: fraction of zeros in weights of rank 2 and more, of integers that stand for zero; None without such weights.
+        inputs: inputs in the model's order.
+        outputs: outputs in the model's order.
+        quantization: of a TFLite file: see `op_audit.Structure`.
+        ops: of a TFLite file: op name -> count.
+        tensors: of a TFLite file.
+        float_ops: of a TFLite file with integer activations: ops that compute in float.
+        partitions: of a TFLite file: runs of ops that the CPU delegate takes over; 1 is best.
+        layers: of a Keras model, nested ones included.
+        trainable_parameters: of a Keras model.
+    """
+
+    format: str
+    bytes: int
+    parameters: int
+    sparsity: float | None
+    inputs: tuple[End, ...]
+    outputs: tuple[End, ...]
+    quantization: str | None = None
+    ops: dict[str, int] | None = None
+    tensors: tuple[TensorContents, ...] = ()
+    float_ops: tuple[op_audit.FloatOp, ...] = ()
+    partitions: int | None = None
+    layers: tuple[LayerContents, ...] = ()
+    trainable_parameters: int | None = None
+
+    def _summary(self) -> list[Block]:
+        return list(summary.of_inspection(report.to_dict(self), "the file"))
+
+    def __repr__(self) -> str:
+        return f"Inspection({self.format}, {byte_count(self.bytes)}, {plural(self.parameters, 'parameter')})"
+
+    def __str__(self) -> str:
+        return as_text(self._summary())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._summary())
+
+
+def inspect(
+    path: PathLike,
+    *,
+    custom_objects: CustomObjects = None,
+    architecture: Architecture = None,
+    allow_unsafe: bool = False,
+    verbose: bool = True,
+) -> Inspection:
+    """Lists the contents of a model file.
 
     Example:
 
     ```python
-    tfopt.inspect("model.tflite")["ops"]      # {"CONV_2D": 3, "FULLY_CONNECTED": 1, ...}
+    found = tfopt.inspect("model.tflite")
+    print(found)  # the table of the command line
+    found.ops     # {"CONV_2D": 3, "FULLY_CONNECTED": 1, ...}
     ```
 
     Args:
-        path: str or path of a `.tflite` file or of any model that `load` reads.
+        path: path of a `.tflite` file or of any model that `load` reads.
         custom_objects, architecture, allow_unsafe: as for `load`.
+        verbose: bool, whether a progress bar is drawn on a terminal or in a notebook.
 
     Returns:
-        dict of JSON types. For TFLite: "format", "bytes", "quantization", "inputs", "outputs", "ops", "tensors" (name, role,
-        shape, dtype, scale, zero point, and of weights of rank 2 and more "zeros"), "float_ops", "partitions", "parameters",
-        "sparsity". For Keras: "format", "bytes", "inputs", "outputs", "layers" (name, class, parameters, dtype, "sparsity"),
-        "parameters", "trainable_parameters", "sparsity". A sparsity is the fraction of zeros in weights of rank 2 and more, as
-        integers those that stand for zero; None where there are no such weights.
+        `Inspection`.
 
     Raises:
         LoadError: the file is missing, damaged or of another kind.
     """
-    path = pathlib.Path(path)
+    options = LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
+    with progress_bar(verbose) as progress:
+        return _run(pathlib.Path(path), options, progress)
+
+
+def inspect_file(request: str, progress: Progress) -> dict[str, Any]:
+    """Inspects a file, in this process, which the command line starts as a child.
+
+    Args:
+        request: an `InspectRequest` as JSON.
+        progress: called with {"stage"}.
+
+    Returns:
+        The `Inspection` as JSON types.
+    """
+    asked = InspectRequest.from_json(request)
+    found: dict[str, Any] = report.to_dict(_run(pathlib.Path(asked.path), asked.loading, progress))
+    return found
+
+
+def _run(path: pathlib.Path, options: LoadOptions, progress: Progress) -> Inspection:
+    progress({"stage": "inspect"})
     if path.suffix == ".tflite" or is_tflite(path):
         return _inspect_tflite(path)
-    return _inspect_keras(path, load(path, custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe))
+    return _inspect_keras(path, load_with_steps(path, options)[0])
 
 
-def inspect_file(request, progress):
-    """`inspect` for a child process: takes its arguments as a dict."""
-    progress({"stage": "inspect"})
-    return inspect(**request)
-
-
-def _inspect_tflite(path):
-    interpreter = Interpreter(path)
+def _inspect_tflite(path: pathlib.Path) -> Inspection:
+    interpreter = Interpreter(path, probe=True)
     found = op_audit.examine(interpreter)
-    content = report.to_dict(found)
-    zeros, total = 0, 0
-    for entry, tensor in zip(content["tensors"], found.tensors, strict=True):
-        if tensor.role == "weight" and len(tensor.shape) >= 2:
-            zero = tensor.zero_point[0] if tensor.zero_point else 0
-            entry["zeros"] = int(np.count_nonzero(interpreter.tensor(tensor.index) == zero))
-            zeros, total = zeros + entry["zeros"], total + _size(tensor.shape)
-    weights = [tensor for tensor in found.tensors if tensor.role == "weight"]
-    return {
-        "format": "tflite",
-        "bytes": path.stat().st_size,
-        "inputs": [_described(tensor.name, tensor.shape, tensor.dtype, tensor) for tensor in found.inputs],
-        "outputs": [_described(tensor.name, tensor.shape, tensor.dtype, tensor) for tensor in found.outputs],
-        "parameters": sum(_size(tensor.shape) for tensor in weights),
-        "sparsity": zeros / total if total else None,
-        **content,
-    }
+    tensors = tuple(_contents(tensor, interpreter) for tensor in found.tensors)
+    counted = [tensor for tensor in tensors if tensor.zeros is not None]
+    total = sum(_size(tensor.shape) for tensor in counted)
+    return Inspection(
+        format="tflite",
+        bytes=path.stat().st_size,
+        parameters=sum(_size(tensor.shape) for tensor in tensors if tensor.role == "weight"),
+        sparsity=sum(tensor.zeros or 0 for tensor in counted) / total if total else None,
+        inputs=tuple(map(_end, found.inputs)),
+        outputs=tuple(map(_end, found.outputs)),
+        quantization=found.quantization,
+        ops=found.ops,
+        tensors=tensors,
+        float_ops=found.float_ops,
+        partitions=found.partitions,
+    )
 
 
-def _inspect_keras(path, model):
+def _contents(tensor: Tensor, interpreter: Interpreter) -> TensorContents:
+    zeros = None
+    if tensor.role == "weight" and len(tensor.shape) >= 2:
+        zero = tensor.zero_point[0] if tensor.zero_point else 0
+        zeros = int(np.count_nonzero(interpreter.tensor(tensor.index) == zero))
+    return TensorContents(
+        tensor.name, tensor.index, tensor.role, tuple(tensor.shape), tensor.dtype, tuple(tensor.scale), tuple(tensor.zero_point),
+        zeros,
+    )  # fmt: skip
+
+
+def _inspect_keras(path: pathlib.Path, model: keras.Model) -> Inspection:
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     specs = signature.input_specs(model) if signature.named_tensors(model, "inputs") else []
-    outputs = signature.named_tensors(model, "outputs")
-    names = signature.output_names(model) or []
-    return {
-        "format": "saved_model" if path.is_dir() else type(model).__module__.partition(".")[0],
-        "bytes": sum(file.stat().st_size for file in files),
-        "inputs": [_described(spec.name, spec.shape, spec.dtype) for spec in specs],
-        "outputs": [
-            _described(name, tuple(tensor.shape), getattr(tensor.dtype, "name", tensor.dtype))
-            for name, tensor in zip(names, outputs, strict=True)
-        ],
-        "layers": [
-            {
-                "name": layer.name,
-                "class": type(layer).__name__,
-                "parameters": sum(_size(weight.shape) for weight in layer.weights),
-                "dtype": str(getattr(layer, "compute_dtype", None) or ""),
-                "sparsity": _sparsity(layer.weights),
-            }
+    outputs = zip(signature.output_names(model) or [], signature.named_tensors(model, "outputs"), strict=True)
+    return Inspection(
+        format="saved_model" if path.is_dir() else type(model).__module__.partition(".")[0],
+        bytes=sum(file.stat().st_size for file in files),
+        parameters=sum(_size(weight.shape) for weight in model.weights),
+        sparsity=_sparsity(model.weights),
+        inputs=tuple(End(spec.name, tuple(spec.shape), spec.dtype) for spec in specs),
+        outputs=tuple(End(name, tuple(tensor.shape), str(getattr(tensor.dtype, "name", tensor.dtype))) for name, tensor in outputs),
+        layers=tuple(
+            LayerContents(
+                name=layer.name,
+                class_name=type(layer).__name__,
+                parameters=sum(_size(weight.shape) for weight in layer.weights),
+                dtype=str(getattr(layer, "compute_dtype", None) or ""),
+                sparsity=_sparsity(layer.weights),
+            )
             for layer in walk_layers(model)
-        ],
-        "parameters": sum(_size(weight.shape) for weight in model.weights),
-        "trainable_parameters": sum(_size(weight.shape) for weight in model.trainable_weights),
-        "sparsity": _sparsity(model.weights),
-    }
+        ),
+        trainable_parameters=sum(_size(weight.shape) for weight in model.trainable_weights),
+    )
 
 
-def _sparsity(weights):
+def _sparsity(weights: Sequence[Any]) -> float | None:
     arrays = [np.asarray(weight) for weight in weights if len(weight.shape) >= 2]
     total = sum(array.size for array in arrays)
     return float(1 - sum(map(np.count_nonzero, arrays)) / total) if total else None
 
 
-def _described(name, shape, dtype, tensor=None):
-    entry = {"name": name, "shape": list(shape), "dtype": dtype}
-    if tensor is not None and tensor.scale:
-        entry |= {"scale": list(tensor.scale), "zero_point": list(tensor.zero_point)}
-    return entry
+def _end(tensor: Tensor) -> End:
+    return End(tensor.name, tuple(tensor.shape), tensor.dtype, tuple(tensor.scale), tuple(tensor.zero_point))
 
 
-def _size(shape):
+def _size(shape: Sequence[int]) -> int:
     count = 1
     for size in shape:
         count *= int(size)

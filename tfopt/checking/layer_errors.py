@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
-from tfopt.checking import diagnoses, layer_calls, layer_match, layer_numbers
+from tfopt.checking import diagnoses, layer_match, layer_numbers
 from tfopt.checking.layer_facts import gather
+from tfopt.lowering.layer_calls import trace_layer_calls
 
 # How many samples the layers are matched and compared on: enough for ranges, and few as every tensor is read.
 MATCHED, COMPARED = 4, 64
@@ -26,7 +27,7 @@ def examine(interpreter, model, specs, pairs, batches, structure):
         (tuple of `LayerNumbers`, worst SQNR first; tuple of `causes.Cause`).
     """
     graph = interpreter.graph
-    calls, traced = layer_calls.trace(model, specs)
+    calls, traced = trace_layer_calls(model, specs)
     shapes = [tuple(output.shape) for output in traced.function.outputs]
     mention = layer_match.Mentions(graph, {call.name for call in calls})
     matched = _match(interpreter, calls, shapes, traced, pairs, batches)

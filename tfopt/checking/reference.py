@@ -1,16 +1,32 @@
 """What a TFLite file is compared with: a Keras model or another file, its inputs and outputs matched with those of the file."""
 
-import pathlib
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from tfopt.data import signature
+from tfopt.data.signature import TensorSpec
 from tfopt.errors import ArgumentError, DataError
-from tfopt.loading.load import load
+from tfopt.loading.load import load_with_steps
+from tfopt.loading.options import LoadOptions
 from tfopt.lowering.trace import trace_model
 from tfopt.tflite.file import is_tflite
 from tfopt.tflite.interpreter import Interpreter
 
+if TYPE_CHECKING:
+    import keras
 
-def interpreter_specs(interpreter):
+Batch = dict[str, npt.NDArray[np.generic]]
+Reference = Callable[[Batch], Sequence[npt.NDArray[np.generic]]]
+"""A function from a batch, {input of the file: array (batch size, ...)}, to the outputs in the file's order."""
+
+
+def interpreter_specs(interpreter: Interpreter) -> list[TensorSpec]:
     """The inputs of a TFLite file as `signature.TensorSpec`s in real units: quantized ones as float32."""
     specs = []
     for name, index in zip(interpreter.input_names, interpreter.input_indices, strict=True):
@@ -19,18 +35,18 @@ def interpreter_specs(interpreter):
     return specs
 
 
-def open_reference(reference, custom_objects, architecture, allow_unsafe, threads):
-    """None, a Keras model, or an `Interpreter`."""
-    if isinstance(reference, (bytes, bytearray)) or (isinstance(reference, (str, pathlib.Path)) and is_tflite(reference)):
-        return Interpreter(reference, threads=threads)
-    if isinstance(reference, (str, pathlib.Path)):
-        return load(reference, custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
+def open_reference(reference: Any, loading: LoadOptions, threads: int) -> keras.Model | Interpreter | None:
+    """A reference, which may be given by its path, as None, a Keras model, or an `Interpreter`."""
+    if isinstance(reference, (bytes, bytearray)) or (isinstance(reference, (str, os.PathLike)) and is_tflite(reference)):
+        return Interpreter(reference, threads=threads, probe=True)
+    if isinstance(reference, (str, os.PathLike)):
+        return load_with_steps(reference, loading)[0]
     if reference is not None and not hasattr(reference, "layers"):
         raise ArgumentError(f"`reference` must be a Keras model or a path. Received: {type(reference).__name__}.")
     return reference
 
 
-def bind_keras(model, interpreter):
+def bind_keras(model: keras.Model, interpreter: Interpreter) -> tuple[keras.Model, list[TensorSpec], dict[str, str]]:
     """(model, its inputs as `signature.TensorSpec`s of the file's sizes, {input of the file: input of the model})."""
     file_specs = interpreter_specs(interpreter)
     shapes = {} if signature.named_tensors(model, "inputs") else {spec.name: spec.shape for spec in file_specs}
@@ -40,12 +56,12 @@ def bind_keras(model, interpreter):
     return model, signature.fix_sizes(own, interpreter.batch_size, samples), pairs
 
 
-def run_keras(model, specs, pairs, interpreter):
+def run_keras(model: keras.Model, specs: list[TensorSpec], pairs: Mapping[str, str], interpreter: Interpreter) -> Reference:
     """A function from a batch, {input of the file: array}, to the list of the model's outputs in the file's order."""
     outputs = signature.output_names(model)
     traced = trace_model(model, specs)
 
-    def run(arrays):
+    def run(arrays: Batch) -> Sequence[npt.NDArray[np.generic]]:
         found = traced({pairs[name]: array for name, array in arrays.items()})
         if outputs is None or set(outputs) != set(interpreter.output_names):
             return found
@@ -54,27 +70,27 @@ def run_keras(model, specs, pairs, interpreter):
     return run
 
 
-def run_tflite(other, interpreter):
+def run_tflite(other: Interpreter, interpreter: Interpreter) -> Reference:
     """The same for another TFLite file, an `Interpreter`."""
     shapes = [{spec.name: spec.shape[1:] for spec in interpreter_specs(each)} for each in (other, interpreter)]
     pairs = _pair(*shapes)
     same = set(other.output_names) == set(interpreter.output_names)
 
-    def run(arrays):
+    def run(arrays: Batch) -> Sequence[npt.NDArray[np.generic]]:
         outputs = other.run({pairs[name]: array for name, array in arrays.items()})
         return [outputs[other.output_names.index(name)] for name in interpreter.output_names] if same else outputs
 
     return run
 
 
-def _pair(reference, file):
+def _pair(reference: Mapping[str, Sequence[int | None]], file: Mapping[str, Sequence[int | None]]) -> dict[str, str]:
     """{input of the file: input of the reference}, given {name: shape of a sample}: by name, else in order, else by shape."""
     if len(reference) != len(file):
         raise DataError(f"The reference must have as many inputs as the file, {len(file)}. Received: {len(reference)}.")
     if set(reference) == set(file):
         return {name: name for name in file}
 
-    def fits(own, wanted):
+    def fits(own: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
         return len(own) == len(wanted) and all(size in (None, other) for size, other in zip(own, wanted, strict=True))
 
     if all(fits(own, wanted) for own, wanted in zip(reference.values(), file.values(), strict=True)):

@@ -1,70 +1,32 @@
-"""What `tfopt demo` trains: a small CNN on the handwritten digits that scikit-learn carries."""
+"""`tfopt demo`."""
+
+from __future__ import annotations
 
 import pathlib
+import sys
 
-from tfopt.errors import OutputError, TfoptError
+import click
+
+from tfopt.cli import options, terminal
+from tfopt.cli.convert import convert_to_file, print_conversion
+from tfopt.conversion.settings import ConversionRequest
+from tfopt.request import PathRequest
 
 
-def train(request, progress):
-    """Trains the model and writes it, its calibration and its validation data.
-
-    Args:
-        request: dict with "folder".
-        progress: called with {"stage": ...}.
-
-    Returns:
-        dict with the paths "model" (`.h5`), "calibrate" (`.npy`) and "validate" (`.npz`).
-
-    Raises:
-        OutputError: the folder cannot be written.
-        TfoptError: scikit-learn is not installed.
-    """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise TfoptError(
-            "The demo needs the digits of scikit-learn. Received: no such package. Install it: pip install 'tfopt[demo]'."
-        ) from error
-    import numpy as np
-
-    folder = pathlib.Path(request["folder"])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"A folder to write to is required. Received: {folder} ({error.strerror}). Give one with -o.") from error
-    progress({"stage": "start TensorFlow"})
-    import keras
-
-    keras.utils.set_random_seed(0)
-    images, digits = load_digits(return_X_y=True)
-    images = (images.reshape(-1, 8, 8, 1) / 16.0).astype("float32")
-    order = np.random.default_rng(0).permutation(len(images))
-    train_rows, test_rows = order[360:], order[:360]
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1), name="image"),
-            keras.layers.Conv2D(16, 3, padding="same", use_bias=False),
-            keras.layers.BatchNormalization(),
-            keras.layers.ReLU(),
-            keras.layers.Conv2D(32, 3, padding="same", strides=2, use_bias=False),
-            keras.layers.BatchNormalization(),
-            keras.layers.ReLU(),
-            keras.layers.Flatten(),
-            keras.layers.Dense(10, activation="softmax", name="digit"),
-        ]
-    )
-    model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    epochs = 12
-    report = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: progress({"stage": "train", "done": epoch + 1, "total": epochs})
-    )
-    model.fit(images[train_rows], digits[train_rows], batch_size=64, epochs=epochs, verbose=0, callbacks=[report])
-    paths = {
-        "model": folder / "digits.h5",
-        "calibrate": folder / "digits_train.npy",
-        "validate": folder / "digits_test.npz",
-    }
-    model.save(paths["model"])
-    np.save(paths["calibrate"], images[train_rows])
-    np.savez(paths["validate"], x=images[test_rows], y=digits[test_rows])
-    return {name: str(path) for name, path in paths.items()}
+@click.command()
+@click.option("-o", "--output", default="tfopt-demo", show_default=True, metavar="FOLDER", help="Folder for the demo's files.")
+@options.printing
+def demo(output: str, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Train a small CNN on handwritten digits, convert it to int8, check it, and show the result."""
+    folder = pathlib.Path(output)
+    shown = {"show_progress": not (quiet or as_json), "verbose": verbose}
+    made = options.run_in_child("tfopt.cli.demo_model:train", PathRequest(str(folder)), **shown)
+    request = ConversionRequest(model=made["model"], representative_data=made["calibrate"], validation_data=made["validate"])
+    found = convert_to_file(request, folder / "digits.tflite", overwrite=True, keep_failed=False, shown=shown)
+    if as_json:
+        terminal.print_json(found)
+    elif not quiet:
+        print_conversion(found)
+        print(f"The files are in {folder}. The same command for your own model:")
+        print("  tfopt convert MODEL.h5 -o MODEL.tflite --calibrate TRAIN.npy --validate TEST.npz")
+    sys.exit(0 if found["check"]["passed"] else 1)

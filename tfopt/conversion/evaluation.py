@@ -1,23 +1,31 @@
 """`Int8Evaluation`: the accuracy of the real int8 file, epoch by epoch, while its model trains."""
 
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
 import keras
 
 from tfopt import isolation
-from tfopt.checking import check
-from tfopt.conversion.convert import export_in_child
-from tfopt.conversion.settings import Settings
-from tfopt.conversion.traced_model import prepare
+from tfopt.checking.comparison import FileUnderTest, compare
+from tfopt.checking.settings import CheckSettings, require_integer
+from tfopt.conversion.export import Variant
+from tfopt.conversion.export_job import ExportJob, InChild
+from tfopt.conversion.settings import ConversionRequest, Settings
+from tfopt.conversion.traced_model import trace_with_data
 from tfopt.errors import ArgumentError, DataError
 from tfopt.keras_model.walk import shipped_model
 from tfopt.loading import float32
+from tfopt.progress import ignore
 from tfopt.tflite.interpreter import Interpreter
 
 
 class Int8Evaluation(keras.callbacks.Callback):
     """Converts the model at the end of epochs and evaluates the file: `logs["val_int8_accuracy"]`, a fraction.
 
-    Of a `Distiller` it is the student that is converted. The number is in History, and in what CSVLogger and TensorBoard write, so
-    that EarlyStopping and ModelCheckpoint can go by it if they stand behind this callback.
+    Of a `Distiller` the student is converted. The number is in History, and in the output of CSVLogger and TensorBoard.
+    EarlyStopping and ModelCheckpoint can monitor it if they are listed after this callback.
 
     Example:
 
@@ -26,54 +34,72 @@ class Int8Evaluation(keras.callbacks.Callback):
     ```
 
     Args:
-        data: (inputs, labels): what `samples.open_samples` takes, and class ids (n,) or one-hot rows (n, classes).
-        every: int >= 1, epochs between two evaluations.
-        representative_data: None for a quantization-aware model whose ranges training tells; else inputs to draw ranges from.
-        samples: int >= 1, how many of these are drawn.
+        data: (inputs, labels): inputs that `open_samples.open_samples` takes, and class ids (n,) or one-hot rows (n, classes).
+        validation_freq: as in Keras' `fit`: int >= 1, epochs between two evaluations; or the numbers of the epochs to evaluate,
+            counted from 1, such as `[1, 2, 10]`. Default: every epoch.
+        representative_data: None for a quantization-aware model whose ranges training has found; else inputs to draw ranges from.
+        samples: int >= 1, number of representative samples that are drawn.
         timeout: float, seconds that one conversion may take.
 
     Raises:
-        ArgumentError: an argument that cannot be used.
-        DataError: the labels are no classes of the output; at the end of the first epoch, representative data are missing.
+        ArgumentError: an argument has a value that cannot be used.
+        DataError: the labels are not classes of the output; at the end of the first epoch, representative data are missing.
     """
 
-    def __init__(self, data, every=1, *, representative_data=None, samples=200, timeout=600):
+    def __init__(
+        self,
+        data: tuple[Any, Any],
+        validation_freq: int | Collection[int] = 1,
+        *,
+        representative_data: Any = None,
+        samples: int = 200,
+        timeout: float = 600.0,
+    ) -> None:
         super().__init__()
         if not isinstance(data, tuple) or len(data) != 2:
             raise ArgumentError(f"`data` must be a pair (inputs, labels). Received: {type(data).__name__}.")
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ArgumentError(f"`every` must be an integer of at least 1. Received: every={every!r}.")
-        self._data, self._every, self._representative = data, every, representative_data
-        self._settings = Settings(samples=samples, timeout=timeout)
-        self._child = None
+        if isinstance(validation_freq, Collection) and not isinstance(validation_freq, str):
+            for epoch in validation_freq:
+                require_integer("validation_freq", epoch)
+        else:
+            require_integer("validation_freq", validation_freq)
+        self._frequency = validation_freq
+        settings = Settings(samples=samples, timeout=timeout)
+        self._request = ConversionRequest(
+            model=None, representative_data=representative_data, validation_data=data, settings=settings
+        )
+        self._child: isolation.Child | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Starts the process that is going to convert, so that its imports overlap with the first epoch."""
         self.on_train_end()
         self._child = isolation.Child(preload="tensorflow")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Converts, evaluates, logs."""
-        if (epoch + 1) % self._every == 0:
+        number, frequency = epoch + 1, self._frequency
+        is_due = number % frequency == 0 if isinstance(frequency, int) else number in frequency
+        if is_due:
             accuracy = self._evaluate()
             if logs is not None:
                 logs["val_int8_accuracy"] = accuracy
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Ends the process."""
         if self._child is not None:
             self._child.__exit__()
             self._child = None
 
-    def _evaluate(self):
-        model = float32.as_float32(shipped_model(self.model))
-        prepared = prepare(model, self._representative, self._data, self._settings)
-        wanted = {"int8": ("int8", "int8", "default")}
-        files = export_in_child(self._child, self._settings.timeout, prepared.traced, wanted, prepared.drawn, (), (), None)
-        ((_, content, _),) = files
-        result = check.compare(
-            Interpreter(content), None, prepared.validation, data="the data", min_sqnr=0.0, max_accuracy_drop=1.0, allow_float=True
+    def _evaluate(self) -> float:
+        assert self._child is not None  # `on_train_begin` starts it
+        traced = trace_with_data(float32.as_float32(shipped_model(self.model)), self._request, ignore)
+        samples = traced.drawn.arrays if traced.drawn else None
+        job = ExportJob(traced=traced.traced, variants={"int8": Variant("int8")}, samples=samples)
+        ((_, exported),) = InChild(self._child, self._request.settings.timeout)(job, ignore)
+        file = FileUnderTest(
+            interpreter=Interpreter(exported.content), samples=traced.validation, origin="the data", allow_float=True
         )
+        result = compare(file, None, CheckSettings(min_sqnr=0.0, max_accuracy_drop=1.0))
         if result.accuracy is None:
-            raise DataError("`data` must have labels that are classes of the model's first output. Received: others.")
+            raise DataError("`data` must have labels that are classes of the model's first output. Received: other labels.")
         return result.accuracy

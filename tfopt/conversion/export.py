@@ -1,20 +1,32 @@
 """A traced model becomes TFLite bytes by TensorFlow's converter."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import pathlib
 import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from tfopt.conversion.settings import io_dtype
-from tfopt.data import signature
+from tfopt.conversion.settings import IoDtype, Ptq, Quantization, io_dtype
+from tfopt.data.signature import TensorSpec
 from tfopt.errors import ConversionError, OutputError
 from tfopt.lowering import lower
 from tfopt.lowering.trace import Traced
+from tfopt.progress import Progress, ignore
 from tfopt.ptq import headroom, observe, quantizer, search
 from tfopt.tflite.edits import apply_edits
 from tfopt.tflite.signature import attach_signature, in_order
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Batches = list[list[npt.NDArray[np.generic]]]
+Widen = Callable[[bytes, Batches], tuple[bytes, tuple[str, ...]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,49 +34,70 @@ class Exported:
     """A TFLite file as it came out of the converter and was mended.
 
     Attributes:
-        content: bytes.
-        edits: dict of edit -> int, places that `rewrite` changed.
-        notes: tuple of str, what was done beyond the default, and what it brought.
+        content: the bytes of the file.
+        edits: dict of edit (`edits.EDITS`) -> number of places that it changed.
+        notes: what was done beyond the default, and what it brought.
     """
 
     content: bytes
-    edits: dict
-    notes: tuple
+    edits: dict[str, int]
+    notes: tuple[str, ...]
 
 
-def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", skip_lowering=(), is_small=None, progress=None):
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One kind of file that can be made of a model.
+
+    Attributes:
+        quantization: one of `settings.QUANTIZATIONS`.
+        io: dtype of the inputs and outputs: see `settings.io_dtype`. Integer inputs such as token ids keep their dtype.
+        ptq: one of `search.MODES`; "best" chooses among several int8 files by measurement: see `search.best`.
+    """
+
+    quantization: Quantization
+    io: IoDtype = "int8"
+    ptq: Ptq = "default"
+
+
+def to_tflite(
+    traced: Traced,
+    variant: Variant,
+    *,
+    samples: Mapping[str, npt.NDArray[np.generic]] | None = None,
+    skip_lowering: Sequence[str] = (),
+    is_small: bool | None = None,
+    progress: Progress = ignore,
+) -> Exported:
     """Converts a traced model, in this process.
 
     Args:
-        traced: a `Traced`.
-        quantization: one of `QUANTIZATIONS`.
-        io: "int8", "uint8" or "float32": dtype of the inputs and outputs of an int8 file. int16x8 has int16 instead of the
-            first; the other kinds always have float32. Integer inputs such as token ids keep their dtype.
-        samples: dict of input name -> array (n, ...) to calibrate with; needed for int8 and int16x8, unless the model has ranges.
-        ptq: one of `post_training.MODES`; "best" chooses among several int8 files by measurement: see `post_training.best`.
-        skip_lowering: names of edits of `rewrite` that are left out, or `wider_ranges.NAME`.
-        is_small: bool, `headroom.fits` of the model; None if `traced` is still the model itself, which can tell.
-        progress: None or a function that is called with {"stage", "done", "total"}.
+        traced: the model as one function.
+        variant: the kind of file to make.
+        samples: arrays (n, ...) by input name to calibrate with; int8 and int16x8 need them, unless the model has ranges.
+        skip_lowering: names of edits of `edits.EDITS` that are left out, or `headroom.NAME`.
+        is_small: `headroom.fits` of the model; None if `traced` is the model itself, which can tell.
+        progress: called with {"stage", "done", "total"}.
 
     Returns:
-        `Exported`: bytes of a TFLite model with builtin ops only, and how it came about.
+        `Exported`: bytes of a TFLite model with builtin ops only, and how they came about.
 
     Raises:
         ConversionError: the converter refuses the model; names the ops and layers where it tells them.
     """
     names = [spec.name for spec in traced.inputs]
-    converter = functools.partial(_converter, traced, quantization, io)
-    widens = quantization == "int8" and samples is not None
+    converter = functools.partial(_converter, traced, variant)
+    widens = variant.quantization == "int8" and samples is not None and not {headroom.NAME, lower.ALL} & set(skip_lowering)
     widens = widens and (headroom.fits(traced.function) if is_small is None else is_small)
-    widen = headroom.widen if widens and not {headroom.NAME, lower.ALL} & set(skip_lowering) else None
+    widen = headroom.widen if widens else None
+    notes: tuple[str, ...]
     try:
-        batches = observe.as_batches([samples[name] for name in names], traced.inputs[0].shape[0]) if widen else None
+        batches = observe.as_batches([samples[name] for name in names], traced.inputs[0].shape[0]) if widen and samples else None
         content, notes = _converted(converter(samples), batches, widen)
     except Exception as error:  # MLIR diagnostics arrive as several undocumented types
-        raise ConversionError(_explain(str(error), quantization)) from error
-    if ptq == "best":
+        raise ConversionError(_explain(str(error), variant.quantization)) from error
+    if variant.ptq == "best":
 
-        def in_default(calibrated, batches):
+        def in_default(calibrated: bytes, batches: Batches) -> bytes:
             return widen(calibrated, batches)[0] if widen else calibrated
 
         default = content
@@ -74,17 +107,19 @@ def to_tflite(traced, quantization, *, io="int8", samples=None, ptq="default", s
     return Exported(attach_signature(content, names, traced.output_names), edits, notes)
 
 
-def _converted(converter, batches, widen):
-    """(bytes, notes) of what a converter makes, with the ranges that `widen` makes of its own if there is one."""
-    if widen:
+def _converted(converter: tf.lite.TFLiteConverter, batches: Batches | None, widen: Widen | None) -> tuple[bytes, tuple[str, ...]]:
+    """(bytes, notes) of a converter's file, in which `widen`, if it is given, has widened the ranges."""
+    if widen and batches is not None:
         calibrated = quantizer.calibrate(converter)
         content, notes = widen(calibrated, batches)
         return quantizer.quantize(content, converter.inference_input_type, converter.inference_output_type), notes
     return in_order(converter.convert()), ()
 
 
-def _converter(traced, quantization, io, samples):
+def _converter(traced: Traced, variant: Variant, samples: Mapping[str, npt.NDArray[np.generic]] | None) -> tf.lite.TFLiteConverter:
     import tensorflow as tf
+
+    quantization = variant.quantization
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.function], traced.module)
     # The way through a SavedModel costs 3 times as long and loses nothing but names, which `attach_signature` gives back.
@@ -100,13 +135,14 @@ def _converter(traced, quantization, io, samples):
         if quantization == "int16x8":
             integer = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         if samples is not None:
+            given = samples
             converter.target_spec.supported_ops = [integer, tf.lite.OpsSet.TFLITE_BUILTINS]
-            converter.representative_dataset = lambda: _batches(traced.inputs, samples, by_name=traced.keeps_functions)
-        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io_dtype(quantization, io))
+            converter.representative_dataset = lambda: _batches(traced.inputs, given, by_name=traced.keeps_functions)
+        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io_dtype(quantization, variant.io))
     return converter
 
 
-def save_traced(traced, folder):
+def save_traced(traced: Traced, folder: pathlib.Path) -> None:
     """Writes a traced model as a SavedModel, for another process to convert; raises `OutputError` if there is no room."""
     import tensorflow as tf
 
@@ -123,49 +159,15 @@ def save_traced(traced, folder):
         logger.setLevel(level)
 
 
-def convert_saved(request, progress):
-    """Converts a SavedModel that `save_traced` wrote; what the child process of `convert()` runs.
-
-    Args:
-        request: dict with "folder" (of the SavedModel and, as `samples.npz`, the calibration data), "inputs" (a list of
-            [name, shape, dtype]), "output_names", "keeps_functions", "is_small", "skip_lowering", and "files":
-            {file name: [quantization, io, ptq]} to write beside it.
-        progress: called with {"stage": ...} before each file.
-
-    Returns:
-        dict of file name -> {"edits", "notes"} of its `Exported`.
-    """
-    import tensorflow as tf
-
-    folder = pathlib.Path(request["folder"])
-    progress({"stage": "read the traced model"})
-    loaded = tf.saved_model.load(str(folder))
-    inputs = [signature.TensorSpec(name, tuple(shape), dtype) for name, shape, dtype in request["inputs"]]
-    function = loaded.serve.get_concrete_function()
-    traced = Traced(function, loaded, inputs, request["output_names"], request["keeps_functions"])
-    samples = None
-    if (folder / "samples.npz").exists():
-        with np.load(folder / "samples.npz") as archive:
-            samples = {spec.name: archive[f"input_{index}"] for index, spec in enumerate(inputs)}
-    made = {}
-    for name, (quantization, io, ptq) in request["files"].items():
-        progress({"stage": f"convert to {quantization}"})
-        exported = to_tflite(
-            traced, quantization, io=io, samples=samples, ptq=ptq, skip_lowering=request["skip_lowering"],
-            is_small=request["is_small"], progress=progress,
-        )  # fmt: skip
-        (folder / name).write_bytes(exported.content)
-        made[name] = {"edits": exported.edits, "notes": exported.notes}
-    return made
-
-
-def _batches(inputs, samples, by_name):
+def _batches(
+    inputs: Sequence[TensorSpec], samples: Mapping[str, npt.NDArray[np.generic]], *, by_name: bool
+) -> Iterator[dict[str, npt.NDArray[np.generic]] | Sequence[npt.NDArray[np.generic]]]:
     # The road through a SavedModel shuffles the inputs, and then takes them by name.
     for batch in observe.each_batch([samples[spec.name] for spec in inputs], inputs[0].shape[0]):
         yield {f"input_{index}": array for index, array in enumerate(batch)} if by_name else batch
 
 
-def _explain(message, quantization):
+def _explain(message: str, quantization: Quantization) -> str:
     ops = sorted(set(re.findall(r"\btf\.(\w+)", message)) - {"entry_function"})
     places = sorted(set(re.findall(r'"([\w./ -]+/[\w./ -]+)"', message)) - {""})
     if "Flex ops" in message or "custom op" in message or "is neither a custom op nor a flex op" in message:
@@ -181,6 +183,6 @@ def _explain(message, quantization):
     )
 
 
-def _layer_of(place):
+def _layer_of(place: str) -> str:
     parts = [part for part in place.split("/") if part]
     return parts[-2] if len(parts) > 1 else place

@@ -1,49 +1,59 @@
 """What a conversion gives back: the file, what was found out about it, how it was made, and how to save it."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import pathlib
+from typing import Any
 
 from tfopt import files
 from tfopt.checking.benchmark import BenchmarkResult
-from tfopt.checking.check import CheckResult
+from tfopt.checking.result import CheckResult
 from tfopt.conversion.settings import Settings, io_dtype
 from tfopt.errors import OutputError
-from tfopt.reporting import environment, report
-from tfopt.reporting.markdown import to_markdown
+from tfopt.reporting import environment, report, summary
+from tfopt.reporting.tables import Block, as_html, as_text
+from tfopt.reporting.units import byte_count, decibel
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class ConversionResult:
     """A converted model, what was found out about it, and how it was made.
 
+    `print(result)` prints the table of the command line, and a notebook shows it.
+
     Attributes:
         tflite: bytes of the file.
-        check: `CheckResult`; `.passed` and `.reasons` are the verdict.
-        benchmark: `BenchmarkResult`, the file against its float32 twin.
-        settings: `Settings`.
+        check: the comparison with the model; `.passed` and `.reasons` are the verdict.
+        benchmark: the file against its float32 twin.
+        settings: how the model was converted and checked.
         source: dict with the "name" and "sha256" of the model file (None for a model in memory).
-        representative_data: str, what the ranges come from.
-        lowered: dict of rule (`lower.RULES`) -> tuple of the layers that it rewrote.
-        rewritten: dict of edit (`rewrite.EDITS`) -> int, ops of the file that it rewrote.
-        notes: tuple of str.
-        float_check: `CheckResult` against the float model that a quantization-aware one was made of; None if it was not given. The
+        representative_data: the origin of the ranges.
+        lowered: dict of rule (`lower.RULES`) -> the layers that it rewrote.
+        rewritten: dict of edit (`edits.EDITS`) -> number of ops of the file that it rewrote.
+        notes: what else a reader should know.
+        float_check: the comparison with the float model that a quantization-aware model was made of; None if it was not given. The
             verdict is that of `check`.
     """
 
-    tflite: bytes = dataclasses.field(repr=False)
+    tflite: bytes
     check: CheckResult
     benchmark: BenchmarkResult
     settings: Settings
-    source: dict
+    source: dict[str, str | None]
     representative_data: str
-    lowered: dict
-    rewritten: dict
-    notes: tuple
+    lowered: dict[str, tuple[str, ...]]
+    rewritten: dict[str, int]
+    notes: tuple[str, ...]
     float_check: CheckResult | None = None
 
-    def report(self, name="model.tflite"):
-        """All but the bytes, as a dict of JSON types; `name` is what the file will be called."""
+    def report(self, name: str = "model.tflite") -> dict[str, Any]:
+        """All of the result but the bytes, as JSON types.
+
+        Args:
+            name: the name that the file is going to have.
+        """
         checks = {"check": self.check, "float_check": self.float_check}
         return {
             "schema_version": report.SCHEMA_VERSION,
@@ -59,29 +69,39 @@ class ConversionResult:
             "benchmark": report.to_dict(self.benchmark),
         }
 
-    def save(self, path, force=False):
+    def save(self, path: files.PathLike, overwrite: bool = False, keep_failed: bool = False) -> None:
         """Writes the file, and beside it `*.report.json` and `*.report.md`: all of them or none.
 
         Args:
-            path: str or path that ends in `.tflite`.
-            force: bool. Whether to overwrite, and to write a file that failed its check.
+            path: a path that ends in `.tflite`.
+            overwrite: whether existing files may be replaced.
+            keep_failed: whether a file that failed its check is written, too.
 
         Raises:
-            OutputError: the check failed or a file exists, without `force`; or the folder cannot be written.
+            OutputError: the check failed and `keep_failed` is False; a file exists and `overwrite` is False; or the folder cannot
+                be written.
         """
-        if not self.check.passed and not force:
+        if not self.check.passed and not keep_failed:
             raise OutputError(
                 f"A file must pass its check before it is saved. Received: {'; '.join(self.check.reasons)}. "
-                "Mend the cause, or save it all the same with force=True."
+                "Remove the cause, or save the file all the same with keep_failed=True."
             )
         path = pathlib.Path(path)
-        content = self.report(path.name)
-        json_path, markdown_path = report.paths(path)
-        files.write(
-            {
-                path: self.tflite,
-                json_path: report.to_json(content).encode(),
-                markdown_path: to_markdown(content).encode(),
-            },
-            force=force,
-        )
+        files.write({path: self.tflite, **report.documents(path, self.report(path.name))}, overwrite=overwrite)
+
+    def _summary(self) -> list[Block]:
+        found = self.report()
+        return [*summary.of_conversion(found), *summary.verdict(found["check"])]
+
+    def __repr__(self) -> str:
+        sqnr = min((output.sqnr for output in self.check.outputs), default=None)
+        facts = [self.settings.quantization, "passed" if self.check.passed else "FAILED", byte_count(len(self.tflite))]
+        facts += [decibel(sqnr)] if sqnr is not None else []
+        facts += [f"{self.benchmark.speedup:.2f}x float32"] if self.benchmark.speedup else []
+        return f"ConversionResult({', '.join(facts)})"
+
+    def __str__(self) -> str:
+        return as_text(self._summary())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._summary())

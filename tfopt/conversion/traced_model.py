@@ -1,70 +1,93 @@
-"""From a model and data to what the converter takes: data opened, representative samples drawn, one function traced."""
+"""A model on its way to the converter: opened, traced on the inputs of the file, with the data that it needs."""
+
+from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfopt.conversion import trained_ranges
+from tfopt.conversion import rewritings
+from tfopt.conversion.settings import CALIBRATED, ConversionRequest, Settings
 from tfopt.data import representative, signature
 from tfopt.data.open_samples import open_samples
-from tfopt.errors import DataError
+from tfopt.data.representative import Representative
+from tfopt.data.samples import Samples
+from tfopt.data.signature import TensorSpec
+from tfopt.errors import ArgumentError, DataError
 from tfopt.keras_model.describe import crash_suspects
 from tfopt.keras_model.ends import input_scaling
 from tfopt.keras_model.walk import walk_layers
-from tfopt.lowering import lower
+from tfopt.lowering import lower, quantization_aware
 from tfopt.lowering.trace import Traced, float_ids, trace_model
+from tfopt.progress import Progress
+
+if TYPE_CHECKING:
+    import keras
 
 
-@dataclasses.dataclass(frozen=True)
-class Prepared:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TracedModel:
     """A model that is ready for the converter.
 
     Attributes:
-        is_trained: bool, whether the model is quantization-aware.
-        layers: list of the layers of the model that is converted.
-        lowering: `lower.Lowering`.
-        own_specs, specs: lists of `signature.TensorSpec`, the inputs of the model and those of the file.
-        validation: None or `samples.Samples`.
-        drawn: None or `calibrate.Representative`.
-        traced: `export.Traced`.
-        notes: list of str.
+        is_trained: whether the model is quantization-aware.
+        layers: the layers of the model that is converted.
+        lowering: the rewritings of its layers.
+        given_specs: inputs of the model, with the sizes of the file.
+        specs: inputs of the file.
+        traced: the model as one function.
+        validation: samples to check on, or None.
+        drawn: samples to calibrate with, or None.
+        notes: what a user should know.
     """
 
     is_trained: bool
-    layers: list
+    layers: list[keras.Layer]
     lowering: lower.Lowering
-    own_specs: list
-    specs: list
-    validation: object
-    drawn: object
+    given_specs: list[TensorSpec]
+    specs: list[TensorSpec]
     traced: Traced
-    notes: list
+    validation: Samples | None
+    drawn: Representative | None
+    notes: list[str]
+
+    @property
+    def suspects(self) -> tuple[str, ...]:
+        """Layers to name if the converter dies."""
+        return tuple(crash_suspects(self.layers))
+
+    def samples_to_check(self) -> tuple[Samples | None, str]:
+        """(samples, their origin): the validation data, else the representative data, else (None, "none")."""
+        if self.validation is not None:
+            return self.validation, f"validation data ({self.validation.source})"
+        if self.drawn is not None:
+            return open_samples(self.drawn.arrays, self.specs), "the representative data, as no validation data were given"
+        return None, "none"
 
 
-def prepare(model, representative_data, validation_data, settings, float_model=None, progress=lambda report: None):
-    """Opens the data, draws the representative ones and traces the model.
+def trace_with_data(model: keras.Model, request: ConversionRequest, progress: Progress) -> TracedModel:
+    """Opens the data, draws the representative samples and traces the model.
 
     Args:
-        model: Keras model of either generation, in float32.
-        representative_data, validation_data, float_model: as for `convert`.
-        settings: `Settings`.
+        model: model of either Keras generation, in float32: that of the request, loaded.
+        request: the conversion.
         progress: called with {"stage", "suspects"}.
-
-    Returns:
-        A `Prepared`.
     """
-    is_trained = trained_ranges.is_quantization_aware(model)
-    trained_ranges.check(is_trained, settings, float_model)
-    served = trained_ranges.served(model, has_data=representative_data is not None) if is_trained else model
+    settings, representative_data = request.settings, request.representative_data
+    rewritings.require_known(settings.skip_lowering)
+    is_trained = quantization_aware.is_quantization_aware(model)
+    _require_fitting(request, is_trained)
+    served = quantization_aware.served(model, has_data=representative_data is not None) if is_trained else model
     layers = list(walk_layers(served))
     lowering = lower.plan(served, skip=settings.skip_lowering)
     own = specs = signature.input_specs(model, settings.input_shapes)
-    if "input_scaling" in lowering.touched and settings.quantization in ("int8", "int16x8"):
+    if "input_scaling" in lowering.touched and settings.quantization in CALIBRATED:
         specs = lower.float_inputs(model, specs)
 
     progress({"stage": "draw representative data", "suspects": crash_suspects(layers)})
-    validation = _open_validation(validation_data, specs, settings)
-    specs, drawn = _draw(representative_data, validation, specs, settings, is_trained=is_trained)
+    validation = _open_validation(request, specs)
+    specs, drawn = _draw(representative_data, validation, specs, settings, is_required=not is_trained)
     notes = list(drawn.notes) if drawn else []
     if drawn and drawn.calibrated:
         notes += representative.scaling_notes(input_scaling(model), drawn.arrays)
@@ -74,30 +97,49 @@ def prepare(model, representative_data, validation_data, settings, float_model=N
     ids = float_ids(traced)
     if ids:
         specs = [dataclasses.replace(spec, dtype="int32") if spec.name in ids else spec for spec in specs]
-        drawn = drawn and dataclasses.replace(
-            drawn, arrays=drawn.arrays | {name: drawn.arrays[name].astype("int32") for name in ids}
-        )
+        if drawn:
+            arrays = drawn.arrays | {name: drawn.arrays[name].astype("int32") for name in ids}
+            drawn = dataclasses.replace(drawn, arrays=arrays)
         traced = trace_model(served, specs, lowering)
-        notes.append(f"the model takes input {', '.join(map(repr, ids))} as integers, so does the file")
-    return Prepared(is_trained, layers, lowering, own, specs, validation, drawn, traced, notes)
+        notes.append(f"the model takes input {', '.join(map(repr, ids))} as integers, and so does the file")
+    given = [dataclasses.replace(spec, dtype=was.dtype) for spec, was in zip(specs, own, strict=True)]
+    return TracedModel(
+        is_trained=is_trained, layers=layers, lowering=lowering, given_specs=given, specs=specs, traced=traced,
+        validation=validation, drawn=drawn, notes=notes,
+    )  # fmt: skip
 
 
-def _open_validation(data, specs, settings):
+def _require_fitting(request: ConversionRequest, is_trained: bool) -> None:
+    """Raises `ArgumentError` if the request belongs to the other kind of model, plain or quantization-aware."""
+    settings = request.settings
+    if not is_trained and request.float_model is not None:
+        raise ArgumentError("`float_model` belongs to a quantization-aware model. Received: a plain one. Leave it out.")
+    if is_trained and (settings.quantization != "int8" or settings.ptq != "default"):
+        raise ArgumentError(
+            "a quantization-aware model becomes int8, with the ranges that it was trained with. Received: "
+            f"quantization={settings.quantization!r}, ptq={settings.ptq!r}. For other files, make the model plain first: "
+            "tfopt.strip_quantization(model), or tfopt.legacy.strip(model) for Keras 2."
+        )
+
+
+def _open_validation(request: ConversionRequest, specs: list[TensorSpec]) -> Samples | None:
+    data, labels = request.validation_data, request.labels
     if data is None:
         return None
-    labels = None
     # Keras' rule: a pair is (data, labels), unless it is one array for each of two inputs.
-    if isinstance(data, tuple) and len(data) == 2 and (len(specs) != 2 or isinstance(data[0], (dict, tuple, list))):
+    is_pair = isinstance(data, tuple) and len(data) == 2 and (len(specs) != 2 or isinstance(data[0], (dict, tuple, list)))
+    if labels is None and is_pair:
         data, labels = data
-    return open_samples(data, specs, labels=labels, scale=settings.scale)
+    return open_samples(data, specs, labels=labels, scale=request.settings.scale)
 
 
-def _draw(data, validation, specs, settings, *, is_trained):
+def _draw(
+    data: Any, validation: Samples | None, specs: list[TensorSpec], settings: Settings, *, is_required: bool
+) -> tuple[list[TensorSpec], Representative | None]:
     """(specs without open sizes, `Representative` or None). Data are optional where nothing is to be calibrated."""
-    needed = settings.quantization in ("int8", "int16x8") and not is_trained
-    if data is None and needed:
+    if data is None and is_required and settings.quantization in CALIBRATED:
         raise DataError(
-            f"{settings.quantization} needs representative data, a few hundred samples like those of training. Received: none. "
+            f"{settings.quantization} needs representative data: a few hundred samples like the training data. Received: no data. "
             "Give them with --calibrate DATA (.npy, .npz or a folder of images; Python: representative_data=x_train). "
             "`--calibrate synthetic` uses random numbers, and the file is then marked as uncalibrated."
         )
@@ -110,4 +152,6 @@ def _draw(data, validation, specs, settings, *, is_trained):
         first, _ = next(iter(opened.read()))
         shapes = {name: np.shape(value) for name, value in first.items()}
     fixed = signature.fix_sizes(specs, settings.batch_size, shapes)
-    return fixed, None if data is None else representative.draw(opened, fixed, settings.samples, settings.seed)
+    if data is None or opened is None:
+        return fixed, None
+    return fixed, representative.draw(opened, fixed, settings.samples, settings.seed)

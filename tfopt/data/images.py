@@ -2,10 +2,8 @@
 
 import numpy as np
 
+from tfopt.data.scaling import SCALES
 from tfopt.errors import DataError
-
-SCALES = {"0..1": (1 / 255, 0.0), "-1..1": (2 / 255, -1.0), "0..255": (1.0, 0.0)}
-
 
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm"}
 

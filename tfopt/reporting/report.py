@@ -1,4 +1,4 @@
-"""A report as JSON types, and where it is written."""
+"""A report as JSON types and as the documents beside a TFLite file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pathlib
 from typing import Any
 
 from tfopt.errors import ArgumentError
+from tfopt.reporting.markdown import to_markdown
 
 SCHEMA_VERSION = 1
 
@@ -41,3 +42,14 @@ def to_dict(result: Any) -> Any:
 def to_json(report: Any) -> str:
     """The report as one JSON document."""
     return json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def documents(path: pathlib.Path, report: dict[str, Any]) -> dict[pathlib.Path, bytes]:
+    """The reports to write beside a TFLite file, by their paths.
+
+    Args:
+        path: the path of the TFLite file.
+        report: the dict that `ConversionResult.report` returns.
+    """
+    json_path, markdown_path = paths(path)
+    return {json_path: to_json(report).encode(), markdown_path: to_markdown(report).encode()}

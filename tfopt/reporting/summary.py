@@ -170,4 +170,4 @@ def _layers(check: _Json) -> Iterator[Block]:
 
 
 def _zeros(tensor: _Json) -> str:
-    return percent(tensor["zeros"] / math.prod(tensor["shape"])) if "zeros" in tensor else ""
+    return percent(tensor["zeros"] / math.prod(tensor["shape"])) if tensor["zeros"] is not None else ""

@@ -134,7 +134,7 @@ def require_int8(model, inputs):
         specs = [dataclasses.replace(spec, dtype="int32") if spec.name in ids else spec for spec in specs]
         traced = trace_model(model, specs, lowering)
     calibration, checked = ({spec.name: noisy(array) for spec, array in zip(specs, inputs, strict=True)} for _ in range(2))
-    content = export.to_tflite(traced, "int8", samples=calibration).content
+    content = export.to_tflite(traced, export.Variant("int8"), samples=calibration).content
     interpreter, reference = tfopt.Interpreter(content), trace_model(model, specs) if lowering.touched else traced
     assert not op_audit.examine(interpreter, quantization="int8").float_ops
     checked = {name: array[:64] for name, array in checked.items()}

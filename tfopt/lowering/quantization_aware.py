@@ -1,6 +1,6 @@
 """A quantization-aware model on its way into a file: the form that is converted, its float twin, and what training left open."""
 
-from tfopt.errors import ArgumentError, DataError
+from tfopt.errors import DataError
 from tfopt.keras2.model import has_quantizers
 from tfopt.keras2.quantizers import unseen_quantizers
 from tfopt.keras2.strip import strip
@@ -13,24 +13,6 @@ from tfopt.tflite import op_audit
 def is_quantization_aware(model):
     """Whether a model of either generation rounds as it trains."""
     return has_quantizers(model) or quantize_aware.is_quantization_aware(model)
-
-
-def check(is_trained, settings, float_model):
-    """Raises `ArgumentError` where `settings` or `float_model` ask for what goes with another kind of model.
-
-    Args:
-        is_trained: bool, whether the model is quantization-aware.
-        settings: `settings.Settings`.
-        float_model: None or what the user gave as such.
-    """
-    if not is_trained and float_model is not None:
-        raise ArgumentError("`float_model` belongs to a quantization-aware model. Received: a plain one. Leave it out.")
-    if is_trained and (settings.quantization != "int8" or settings.ptq != "default"):
-        raise ArgumentError(
-            "a quantization-aware model becomes int8, with the ranges that it was trained with. Received: "
-            f"quantization={settings.quantization!r}, ptq={settings.ptq!r}. For others, make it plain before: "
-            "tfopt.strip_quantization(model), of Keras 2 tfopt.legacy.strip(model)."
-        )
 
 
 def served(model, has_data):

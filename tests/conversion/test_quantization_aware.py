@@ -22,7 +22,7 @@ def model():
 def history_and_model(model):
     qat = tfopt.quantize_aware(model)
     qat.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"], jit_compile=False)
-    evaluation = tfopt.Int8Evaluation((X, Y), every=2)
+    evaluation = tfopt.Int8Evaluation((X, Y), validation_freq=2)
     history = qat.fit(X, Y, epochs=4, validation_data=(X, Y), verbose=0, callbacks=[evaluation])
     return history.history, qat
 

@@ -22,7 +22,7 @@ class LayerCall:
     number: int
 
 
-def trace(model, specs):
+def trace_layer_calls(model, specs):
     """Traces a model so that it returns what each of its layer calls returns.
 
     Left out: calls inside loops (the cell of an RNN), which have no single output; layers that return several tensors, or

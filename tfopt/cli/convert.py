@@ -1,0 +1,127 @@
+"""`tfopt convert`, and the same work for `tfopt demo`."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import tempfile
+from typing import Any
+
+import click
+
+from tfopt import files
+from tfopt.cli import options, terminal
+from tfopt.conversion.settings import ConversionRequest, FileRequest, Settings
+from tfopt.reporting import report, summary
+
+
+@click.command()
+@click.argument("model")
+@click.option("-o", "--output", required=True, metavar="OUT.tflite", help="The file to write; its reports go beside it.")
+@click.option("--calibrate", metavar="DATA", help="Representative data: .npy, .npz, a folder of images, or `synthetic`.")
+@click.option("--validate", metavar="DATA", help="Data to check with, labelled or not. Default: the representative data.")
+@click.option("--labels", metavar="FILE.npy", help="Labels of --validate, if it does not hold them.")
+@click.option(
+    "--quantization",
+    type=click.Choice(["int8", "int16x8", "dynamic", "float16", "float32"]),
+    default="int8",
+    show_default=True,
+    help="Kind of file to make.",
+)
+@click.option(
+    "--io",
+    type=click.Choice(["int8", "uint8", "float32"]),
+    default="int8",
+    show_default=True,
+    help="Dtype of the inputs and outputs.",
+)
+@click.option(
+    "--ptq",
+    type=click.Choice(["default", "best"]),
+    default="default",
+    show_default=True,
+    help="best: search for a better int8 file.",
+)
+@click.option(
+    "--skip-lowering",
+    multiple=True,
+    metavar="NAME",
+    help="Leave out a rewriting that the report names; or `wider_ranges`; or `all`.",
+)
+@click.option("--allow-float", is_flag=True, help="Let ops without an int8 kernel stay float; they are listed.")
+@click.option("--batch-size", type=int, default=1, show_default=True, help="Samples in a run, fixed in the file.")
+@click.option(
+    "--input-shape", "input_shapes", type=options.InputShape(), multiple=True, help="Dimensions that the model leaves as None."
+)
+@click.option("--samples", type=int, default=200, show_default=True, help="Number of representative samples to draw.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of that draw.")
+@options.limits
+@options.threads
+@options.runs
+@click.option("--timeout", type=float, default=1800.0, show_default=True, help="Seconds that all of it may take.")
+@options.loading
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+@click.option("--keep-failed", is_flag=True, help="Write the file even if it fails its check.")
+@options.printing
+def convert(
+    model: str, output: str, calibrate: str | None, validate: str | None, labels: str | None,
+    input_shapes: tuple[tuple[str, tuple[int, ...]], ...], custom_objects: str | None, architecture: str | None,
+    allow_unsafe: bool, force: bool, keep_failed: bool, as_json: bool, quiet: bool, verbose: bool, **settings: Any,
+) -> None:  # fmt: skip
+    """Convert a Keras model (.keras, .h5, SavedModel) to TFLite, check it, time it, and write a report.
+
+    \b
+    tfopt convert model.h5 -o model.tflite --calibrate train.npy --validate test.npz
+    """
+    request = ConversionRequest(
+        model=model, representative_data=calibrate, validation_data=validate, labels=labels,
+        settings=Settings(**settings, input_shapes=dict(input_shapes) or None),
+        loading=options.load_options(custom_objects, architecture, allow_unsafe),
+    )  # fmt: skip
+    shown = {"show_progress": not (quiet or as_json), "verbose": verbose}
+    found = convert_to_file(request, pathlib.Path(output), overwrite=force, keep_failed=keep_failed, shown=shown)
+    if as_json:
+        terminal.print_json(found)
+    elif not quiet:
+        print_conversion(found)
+    sys.exit(0 if found["check"]["passed"] else 1)
+
+
+def convert_to_file(
+    request: ConversionRequest, output: pathlib.Path, *, overwrite: bool, keep_failed: bool, shown: dict[str, bool]
+) -> dict[str, Any]:
+    """Converts a file in a child process and writes the results, all of them or none.
+
+    Args:
+        request: the conversion, with paths for model and data.
+        output: the path of the TFLite file to write.
+        overwrite: whether existing files may be replaced.
+        keep_failed: whether a file that failed its check is written, too.
+        shown: "show_progress" and "verbose" of `run_in_child`.
+
+    Returns:
+        The report; its "written" is the path of the file, or None if it failed its check.
+
+    Raises:
+        TfoptError: nothing was written.
+    """
+    files.require_writable((output, *report.paths(output)), overwrite=overwrite)
+    with tempfile.TemporaryDirectory(prefix="tfopt-") as folder:
+        staging = pathlib.Path(folder) / "model.tflite"
+        job = FileRequest(conversion=request, name=output.name, staging=str(staging))
+        found = options.run_in_child("tfopt.conversion.convert:convert_file", job, timeout=request.settings.timeout, **shown)
+        kept = found["check"]["passed"] or keep_failed
+        if kept:
+            files.write({output: staging.read_bytes(), **report.documents(output, found)}, overwrite=overwrite)
+    return {**found, "written": str(output) if kept else None}
+
+
+def print_conversion(found: dict[str, Any]) -> None:
+    """Prints the report that `convert_to_file` returned."""
+    terminal.print_blocks(summary.of_conversion(found))
+    terminal.print_verdict(found["check"])
+    if found["written"]:
+        stem = found["written"].removesuffix(".tflite")
+        print(f"Written: {found['written']}, {stem}.report.json, {stem}.report.md")
+    else:
+        print("Nothing was written, as the file failed its check. --keep-failed writes it all the same.")

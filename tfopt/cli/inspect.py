@@ -1,0 +1,31 @@
+"""`tfopt inspect`."""
+
+from __future__ import annotations
+
+import click
+
+from tfopt.checking.settings import InspectRequest
+from tfopt.cli import options, terminal
+from tfopt.reporting import summary
+
+
+@click.command()
+@click.argument("model")
+@options.loading
+@options.printing
+def inspect(
+    model: str, custom_objects: str | None, architecture: str | None, allow_unsafe: bool, as_json: bool, quiet: bool, verbose: bool
+) -> None:
+    """List the contents of a .keras, .h5, SavedModel or .tflite: inputs, outputs, layers or ops, sizes, dtypes.
+
+    \b
+    tfopt inspect model.tflite
+    """
+    request = InspectRequest(path=model, loading=options.load_options(custom_objects, architecture, allow_unsafe))
+    found = options.run_in_child(
+        "tfopt.checking.inspect:inspect_file", request, show_progress=not (quiet or as_json), verbose=verbose
+    )
+    if as_json:
+        terminal.print_json(found)
+    elif not quiet:
+        terminal.print_blocks(summary.of_inspection(found, model))

@@ -1,0 +1,132 @@
+"""The way of a model through a conversion: load, trace, export, check, time."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+from typing import TYPE_CHECKING
+
+from tfopt import files
+from tfopt.checking import benchmark as timing
+from tfopt.checking.benchmark import BenchmarkResult
+from tfopt.checking.comparison import FileUnderTest, compare
+from tfopt.checking.result import CheckResult
+from tfopt.checking.settings import BenchmarkSettings
+from tfopt.conversion.export import Variant
+from tfopt.conversion.export_job import Exporter, ExportJob
+from tfopt.conversion.result import ConversionResult
+from tfopt.conversion.settings import ConversionRequest, Settings
+from tfopt.conversion.traced_model import TracedModel, trace_with_data
+from tfopt.errors import ArgumentError
+from tfopt.loading import float32
+from tfopt.loading.load import load_with_steps
+from tfopt.lowering import lower, quantization_aware
+from tfopt.lowering.trace import Traced, trace_model
+from tfopt.progress import Progress
+from tfopt.tflite.interpreter import Interpreter
+
+if TYPE_CHECKING:
+    import keras
+
+# Names of the files of a conversion.
+_CONVERTED, _FLOAT = "converted", "float32"
+
+
+def run(request: ConversionRequest, exporter: Exporter, progress: Progress) -> ConversionResult:
+    """Converts, checks and times, with the files made by `exporter`."""
+    model, source, steps = _open_model(request, progress)
+    traced = trace_with_data(model, request, progress)
+    # The file is checked against the model as it was given.
+    is_rewritten = bool(traced.lowering.touched) or traced.is_trained
+    reference = trace_model(model, traced.given_specs) if is_rewritten else traced.traced
+    notes = [*steps, *traced.notes]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        made, packed = {}, {}
+        for job in _jobs(model, traced, request.settings):
+            for name, exported in exporter(job, progress):
+                made[name] = exported
+                notes += exported.notes
+                # Packing a large file takes seconds, in which zlib leaves the other core to the converter.
+                packed[exported.content] = pool.submit(timing.packed_size, exported.content)
+        verdict, float_verdict = _check(made[_CONVERTED].content, traced, reference, request, progress)
+        measured = timing.measure(
+            [made[name].content for name in (_CONVERTED, _FLOAT) if name in made],
+            BenchmarkSettings(threads=request.settings.threads, runs=request.settings.runs),
+            packed_size=lambda content: packed[content].result(),
+            progress=progress,
+        )
+    notes += _advice(verdict, measured)
+    drawn = traced.drawn
+    origin = f"{drawn.count} samples from {drawn.source}, seed {request.settings.seed}" if drawn else "no data were needed"
+    return ConversionResult(
+        made[_CONVERTED].content, verdict, measured, request.settings, source, origin, traced.lowering.touched,
+        made[_CONVERTED].edits, tuple(notes), float_verdict,
+    )  # fmt: skip
+
+
+def _open_model(request: ConversionRequest, progress: Progress) -> tuple[keras.Model, dict[str, str | None], tuple[str, ...]]:
+    """(model in float32, its source for the report, notes of how it was loaded)."""
+    model, in_memory = request.model, {"name": "a model in memory", "sha256": None}
+    if isinstance(model, (str, os.PathLike)):
+        progress({"stage": "load"})
+        source = {"name": pathlib.Path(model).name, "sha256": files.sha256(model)}
+        model, steps = load_with_steps(model, request.loading)
+        return model, source, tuple(steps)
+    if not hasattr(model, "layers") or not callable(model):
+        raise ArgumentError(f"A Keras model or the path of one is required. Received: {type(model).__name__}.")
+    if not float32.low_precision_layers(model):
+        return model, in_memory, ()
+    note = "the model was rebuilt under float32: layers computed in float16 or bfloat16"
+    return float32.as_float32(model), in_memory, (note,)
+
+
+def _jobs(model: keras.Model, traced: TracedModel, settings: Settings) -> list[ExportJob]:
+    """The file that was asked for and its float32 twin; that of a quantization-aware model is made of its plain form."""
+    variants = {_CONVERTED: Variant(settings.quantization, settings.io, settings.ptq)}
+    twin = {} if settings.quantization == "float32" else {_FLOAT: Variant("float32", "float32")}
+    samples = traced.drawn.arrays if traced.drawn else None
+    job = ExportJob(
+        traced=traced.traced, variants=twin | variants, samples=samples, skip_lowering=settings.skip_lowering,
+        suspects=traced.suspects,
+    )  # fmt: skip
+    if not traced.is_trained:
+        return [job]
+    plain = quantization_aware.float_twin(model)
+    in_float = trace_model(plain, traced.specs, lower.plan(plain, skip=settings.skip_lowering))
+    return [dataclasses.replace(job, traced=in_float, variants=twin), dataclasses.replace(job, variants=variants)]
+
+
+def _check(
+    content: bytes, traced: TracedModel, reference: Traced, request: ConversionRequest, progress: Progress
+) -> tuple[CheckResult, CheckResult | None]:
+    """(verdict against the model, None or that against the float model of a quantization-aware one)."""
+    progress({"stage": "check"})
+    settings = request.settings
+    samples, origin = traced.samples_to_check()
+    file = FileUnderTest(
+        interpreter=Interpreter(content, threads=settings.threads),
+        samples=samples,
+        origin=origin,
+        layer_names=tuple(layer.name for layer in traced.layers),
+        quantization=settings.quantization,
+        allow_float=settings.allow_float,
+    )
+    if traced.drawn is None and traced.is_trained and not settings.allow_float:
+        quantization_aware.require_covered(file.interpreter, file.layer_names)
+    verdict = compare(file, reference, settings, progress)
+    if request.float_model is None:
+        return verdict, None
+    return verdict, compare(file, trace_model(request.float_model, traced.given_specs), settings, progress)
+
+
+def _advice(verdict: CheckResult, measured: BenchmarkResult) -> list[str]:
+    advice = []
+    if measured.speedup is not None and measured.speedup < 0.95:  # within 5 % of 1 the difference is noise
+        advice.append(f"the file is slower than its float32 twin on this CPU: {measured.speedup:.2f}x")
+    if any(sign in reason for reason in verdict.reasons for sign in ("SQNR", "exceeds what", "accuracy drops")):
+        advice.append(
+            "`tfopt check FILE --reference MODEL --data DATA --layers` tells which layers err and why; --keep-failed keeps FILE"
+        )
+    return advice
