@@ -1,11 +1,22 @@
 """The structure of a TFLite file: read it, change it, pack it again."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from tfopt.errors import LoadError
+
+if TYPE_CHECKING:
+    from ai_edge_litert import schema_py_generated as schema
+
+Role = Literal["input", "output", "weight", "activation"]
+"""What a tensor is for; a "weight" is stored in the file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,52 +24,46 @@ class Tensor:
     """One tensor of the first subgraph.
 
     Attributes:
-        index: int.
-        name: str.
-        shape: tuple of int.
-        dtype: str, in lower case: "int8", "float32", ...
-        role: "input", "output", "weight" (stored in the file) or "activation".
-        scale: tuple of float; one per channel, one in all, or none where the tensor is not quantized.
-        zero_point: tuple of int, like `scale`.
+        index: its place among the tensors of the subgraph.
+        name: as the converter wrote it.
+        shape: sizes, with the batch first.
+        dtype: in lower case: "int8", "float32", ...
+        role: what the tensor is for.
+        scale: in real units; one for each channel, one in all, or none where the tensor is not quantized.
+        zero_point: like `scale`, in steps.
     """
 
     index: int
     name: str
-    shape: tuple
+    shape: tuple[int, ...]
     dtype: str
-    role: str
-    scale: tuple
-    zero_point: tuple
+    role: Role
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Operator:
-    """One op: its name in the schema ("CONV_2D"), and the indices of its tensors (optional inputs left out)."""
+    """One operation: its name in the schema ("CONV_2D"), and the indices of its tensors (optional inputs left out)."""
 
     name: str
-    inputs: tuple
-    outputs: tuple
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """The first subgraph of a TFLite file; `subgraphs` counts all."""
+    """The first subgraph of a TFLite file; `inputs` and `outputs` are indices of tensors, `subgraphs` counts all subgraphs."""
 
-    tensors: tuple
-    operators: tuple
-    inputs: tuple
-    outputs: tuple
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
     subgraphs: int
 
 
-def parse(content):
+def parse(content: bytes) -> Graph:
     """Reads the structure of a file that the interpreter has already verified.
-
-    Args:
-        content: bytes of a `.tflite` file.
-
-    Returns:
-        A `Graph`.
 
     Raises:
         LoadError: the bytes are no TFLite file.
@@ -72,11 +77,12 @@ def parse(content):
     tensors = []
     for index in range(subgraph.TensorsLength()):
         tensor = subgraph.Tensors(index)
-        role = "input" if index in inputs else "output" if index in outputs else "activation"
+        role: Role = "input" if index in inputs else "output" if index in outputs else "activation"
         if role == "activation" and model.Buffers(tensor.Buffer()).DataLength() > 0:
             role = "weight"
         quantization = tensor.Quantization()
-        scale = zero_point = ()
+        scale: tuple[float, ...] = ()
+        zero_point: tuple[int, ...] = ()
         if quantization is not None and quantization.ScaleLength():
             scale = tuple(float(value) for value in quantization.ScaleAsNumpy())
             zero_point = tuple(int(value) for value in quantization.ZeroPointAsNumpy())
@@ -94,20 +100,20 @@ def parse(content):
     return Graph(tuple(tensors), tuple(operators), inputs, outputs, model.SubgraphsLength())
 
 
-def unpack(content):
-    """The whole file as the schema's object, a `ModelT`, which can be edited and packed again."""
+def unpack(content: bytes) -> schema.ModelT:
+    """The whole file as the schema's object, which can be edited and packed again."""
     from ai_edge_litert import schema_py_generated as schema
 
     return schema.ModelT.InitFromObj(root(content))
 
 
-def pack(model):
-    """The bytes of a `ModelT`, with its weights aligned as the kernels need them."""
+def pack(model: schema.ModelT) -> bytes:
+    """The bytes of a model, with its weights aligned as the kernels need them."""
     import flatbuffers
 
     class AlignedBuilder(flatbuffers.Builder):
         # Kernels read weights in 16-byte lanes: the schema asks for that alignment, the generated Python ignores it.
-        def CreateNumpyVector(self, values):
+        def CreateNumpyVector(self, values: npt.NDArray[Any]) -> int:
             if values.dtype.itemsize != 1:
                 return super().CreateNumpyVector(values)
             data = values.tobytes()
@@ -122,13 +128,8 @@ def pack(model):
     return bytes(builder.Output())
 
 
-def read_constant(model, tensor):
-    """The numbers that a file stores for a tensor: a NumPy array, or None for what is only known when the model runs.
-
-    Args:
-        model: a `ModelT`.
-        tensor: a `TensorT` of it, float32 or int32.
-    """
+def read_constant(model: schema.ModelT, tensor: schema.TensorT) -> npt.NDArray[Any] | None:
+    """The numbers that a file stores for a tensor of it, float32 or int32; None for a tensor that the model computes."""
     from ai_edge_litert import schema_py_generated as schema
 
     data = model.buffers[tensor.buffer].data
@@ -139,21 +140,29 @@ def read_constant(model, tensor):
     return np.asarray(data, np.uint8).view(dtype).reshape(shape)
 
 
-def add_tensor(model, name, shape, values=None, *, kind=0, like=None):
+def add_tensor(
+    model: schema.ModelT,
+    name: str | bytes,
+    shape: Iterable[int],
+    values: npt.NDArray[Any] | None = None,
+    *,
+    kind: int = 0,
+    like: schema.TensorT | None = None,
+) -> int:
     """Adds a tensor to the first subgraph and returns its index.
 
     Args:
-        model: a `ModelT`.
-        name: str or bytes.
-        shape: ints.
-        values: None, or an array of the tensor's dtype, which it holds as a constant.
-        kind: int, its dtype as a `TensorType` of the schema; 0 is float32.
-        like: None, or the `TensorT` whose quantization it takes.
+        model: the file to change.
+        name: of the new tensor.
+        shape: of the new tensor.
+        values: None, or the array that the tensor holds as a constant, in the tensor's dtype.
+        kind: its dtype as a `TensorType` of the schema; 0 is float32.
+        like: None, or the tensor whose quantization it takes.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     tensor = schema.TensorT()
-    tensor.name, tensor.shape, tensor.type = name, np.asarray(shape, np.int32), kind
+    tensor.name, tensor.shape, tensor.type = name, np.array([*shape], np.int32), kind
     tensor.quantization = like.quantization if like is not None else None
     tensor.buffer = 0  # the empty one, which every file begins with
     if values is not None:
@@ -165,21 +174,25 @@ def add_tensor(model, name, shape, values=None, *, kind=0, like=None):
     return len(model.subgraphs[0].tensors) - 1
 
 
-def op_name(model, operator):
-    """The schema's name of an `OperatorT`, such as "CONV_2D"."""
+def op_name(model: schema.ModelT, operator: schema.OperatorT) -> str:
+    """The schema's name of an operation of a model, such as "CONV_2D"; "?" if the schema does not know it."""
     code = model.operatorCodes[operator.opcodeIndex]
     return _builtin_names().get(max(code.builtinCode, code.deprecatedBuiltinCode), "?")
 
 
 @functools.cache
-def _builtin_names():
+def _builtin_names() -> dict[int, str]:
     from ai_edge_litert import schema_py_generated as schema
 
     return {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 
 
-def root(content):
-    """The file's root table, in the generated Python of the schema."""
+def root(content: bytes) -> schema.Model:
+    """The file's root table, in the generated Python of the schema.
+
+    Raises:
+        LoadError: the bytes are no TFLite file.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     if content[4:8] != b"TFL3":
@@ -188,5 +201,6 @@ def root(content):
     return schema.Model.GetRootAs(content, 0)
 
 
-def _indices(values):
+def _indices(values: npt.NDArray[np.int32] | int) -> tuple[int, ...]:
+    # The generated Python returns the number 0 in place of an empty vector.
     return () if isinstance(values, int) else tuple(int(value) for value in values if value >= 0)

@@ -1,19 +1,28 @@
 """Run any `.tflite` file on ordinary float arrays: quantizes in, dequantizes out, loops over samples."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import pathlib
-import re
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tfopt import isolation
 from tfopt.errors import ArgumentError, ConversionError, DataError, LoadError
+from tfopt.progress import Progress
 from tfopt.tflite import flatbuffer, integrity
 from tfopt.tflite.affine import dequantize, quantize
-from tfopt.tflite.file import file_name, read_bytes
+from tfopt.tflite.file import Source, file_name, read_bytes
+from tfopt.tflite.signature import in_signature_order, plain_names
+
+Inputs = npt.ArrayLike | Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike]
+"""An array (n, ...) for one input; for several a tuple or list of arrays in the file's order, or a dict by input name."""
 
 
 class Interpreter:
@@ -30,30 +39,40 @@ class Interpreter:
 
     Args:
         model: path of a `.tflite` file, or its bytes.
-        threads: int >= 1, threads of the CPU kernels.
-        keep_all: bool, whether `tensor` can read every tensor after a run. The file then runs without the CPU delegate, which
-            leaves the tensors inside it unwritten.
+        threads: threads of the CPU kernels, at least 1.
+        keep_all: whether `tensor` can read every tensor after a run. The file then runs without the CPU delegate, which leaves the
+            tensors inside it unwritten, and so with other kernels.
+        probe: whether a file that is given by its path is first opened in a child process, which costs about a second. A file whose
+            tensors contradict each other can end the process that opens it; with `probe` it raises `LoadError`. It has no effect in
+            a child process of tfopt.
 
     Attributes:
-        input_names, output_names: lists of str in the model's order, where a signature tells it.
-        graph: the file's structure, a `flatbuffer.Graph`.
-        input_indices, output_indices: list of int, their tensors in `graph`, in that order.
-        batch_size: int, samples per run, as the file fixes it.
+        input_names, output_names: in the model's order, where a signature tells it.
+        graph: the file's structure.
+        input_indices, output_indices: their tensors in `graph`, in that order.
+        batch_size: samples per run, as the file fixes it.
 
     Raises:
         LoadError: no such file, or not a TFLite model.
-        ConversionError: the runtime lacks an op that the file uses.
+        ConversionError: the runtime lacks an operation that the file uses.
     """
 
-    def __init__(self, model, *, threads=1, keep_all=False):
+    input_names: list[str]
+    output_names: list[str]
+    graph: flatbuffer.Graph
+    input_indices: list[int]
+    output_indices: list[int]
+    batch_size: int
+
+    def __init__(self, model: Source, *, threads: int = 1, keep_all: bool = False, probe: bool = False) -> None:
         from ai_edge_litert import interpreter as litert
 
         if not isinstance(threads, int) or threads < 1:
             raise ArgumentError(f"`threads` must be an integer of at least 1. Received: threads={threads!r}.")
         content = read_bytes(model)
         integrity.require_sound(content, file_name(model))
-        if not isinstance(model, (bytes, bytearray, memoryview)) and not isolation.is_child():
-            _require_survivable(pathlib.Path(model))
+        if probe and not isinstance(model, (bytes, bytearray, memoryview)) and not isolation.is_child():
+            _require_survivable(pathlib.Path(model), keep_all)
         options = {}
         if keep_all:
             plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -69,24 +88,24 @@ class Interpreter:
                 self._interpreter.allocate_tensors()
             except (RuntimeError, ValueError) as error:
                 raise ConversionError(
-                    f"The TFLite runtime must have every op of the file. Received: {file_name(model)} ({error}; {chatter()}). "
-                    "Convert it with builtin ops only."
+                    f"The TFLite runtime must have every operation of the file. Received: {file_name(model)} ({error}; {chatter()}). "
+                    "Convert the model with builtin operations only."
                 ) from error
         self.graph = flatbuffer.parse(content)
         self._inputs = self._interpreter.get_input_details()
         self._outputs = self._interpreter.get_output_details()
-        self.input_names = _unique(detail["name"] for detail in self._inputs)
-        self.output_names = _unique(detail["name"] for detail in self._outputs)
+        self.input_names = plain_names([detail["name"] for detail in self._inputs])
+        self.output_names = plain_names([detail["name"] for detail in self._outputs])
         signature = next(iter(self._interpreter.get_signature_list()), None)
         if signature is not None:
             runner = self._interpreter.get_signature_runner(signature)
-            self._inputs, self.input_names = _in_signature_order(runner.get_input_details(), self._inputs, self.input_names)
-            self._outputs, self.output_names = _in_signature_order(runner.get_output_details(), self._outputs, self.output_names)
+            self._inputs, self.input_names = in_signature_order(runner.get_input_details(), self._inputs, self.input_names)
+            self._outputs, self.output_names = in_signature_order(runner.get_output_details(), self._outputs, self.output_names)
         self.input_indices = [int(detail["index"]) for detail in self._inputs]
         self.output_indices = [int(detail["index"]) for detail in self._outputs]
         self.batch_size = int(self._inputs[0]["shape"][0]) if len(self._inputs[0]["shape"]) else 1
 
-    def __call__(self, inputs):
+    def __call__(self, inputs: Inputs) -> npt.NDArray[Any] | dict[str, npt.NDArray[Any]]:
         """Runs the model on any number of samples.
 
         Args:
@@ -102,7 +121,7 @@ class Interpreter:
         outputs = self.run(inputs)
         return outputs[0] if len(outputs) == 1 else dict(zip(self.output_names, outputs, strict=True))
 
-    def run(self, inputs):
+    def run(self, inputs: Inputs) -> list[npt.NDArray[Any]]:
         """The same as a list of arrays, in the order of `output_names`."""
         arrays = self._bind(inputs)
         count = len(arrays[0])
@@ -114,7 +133,7 @@ class Interpreter:
                     f"Output {name!r} has no row for each sample, so the file runs exactly {self.batch_size} at a time. "
                     f"Received: {count} samples. Call it once for each batch."
                 )
-        collected = [[] for _ in self._outputs]
+        collected: list[list[npt.NDArray[Any]]] = [[] for _ in self._outputs]
         for start in range(0, count, self.batch_size):
             batch = [array[start : start + self.batch_size] for array in arrays]
             missing = self.batch_size - len(batch[0])
@@ -124,7 +143,7 @@ class Interpreter:
                 output.append(values[: self.batch_size - missing])
         return [np.concatenate(parts) for parts in collected]
 
-    def invoke(self, seed=None):
+    def invoke(self, seed: int | None = None) -> None:
         """Runs the kernels once on what the inputs hold, for timing; with `seed`, first fills them with random numbers."""
         if seed is not None:
             generator = np.random.default_rng(seed)
@@ -132,25 +151,27 @@ class Interpreter:
                 self._interpreter.set_tensor(detail["index"], _random(generator, detail))
         self._interpreter.invoke()
 
-    def tensor(self, index):
-        """A tensor of `graph` as the last run left it, as stored (quantized); needs `keep_all`."""
+    def tensor(self, index: int) -> npt.NDArray[Any]:
+        """A tensor of `graph` as the last run left it, as stored (quantized); needs `keep_all`, unless it is a weight."""
         return self._interpreter.get_tensor(index)
 
-    def delegate_partitions(self):
-        """How many runs of ops the CPU delegate (XNNPACK) took over; 1 is best, 0 means that it took none."""
-        # Nothing public tells this in ai-edge-litert 2.3; tests/conversion/test_interpreter.py notices when the private call goes.
+    def delegate_partitions(self) -> int:
+        """How many runs of operations the CPU delegate (XNNPACK) took over; 1 is best, 0 means that it took none."""
+        # Nothing public tells this in ai-edge-litert 2.3; tests/tflite/test_interpreter.py notices when the private call goes.
         return sum(op["op_name"] == "DELEGATE" for op in self._interpreter._get_ops_details())
 
-    def _bind(self, inputs):
-        if isinstance(inputs, dict):
+    def _bind(self, inputs: Inputs) -> list[npt.NDArray[Any]]:
+        """One array for each input, in the order of `input_names`."""
+        if isinstance(inputs, Mapping):
             if set(inputs) != set(self.input_names):
                 raise DataError(
                     f"The arrays must be named as the inputs, {self.input_names}. Received: {sorted(inputs)}. Rename them."
                 )
-            inputs = [inputs[name] for name in self.input_names]
-        elif not isinstance(inputs, tuple) and not (isinstance(inputs, list) and len(self._inputs) > 1):
-            inputs = [inputs]
-        arrays = [np.asarray(array) for array in inputs]
+            arrays = [np.asarray(inputs[name]) for name in self.input_names]
+        elif isinstance(inputs, tuple) or (isinstance(inputs, list) and len(self._inputs) > 1):
+            arrays = [np.asarray(array) for array in inputs]
+        else:
+            arrays = [np.asarray(inputs)]
         if len(arrays) != len(self._inputs):
             raise DataError(f"{len(self._inputs)} input arrays are required. Received: {len(arrays)}.")
         for array, detail, name in zip(arrays, self._inputs, self.input_names, strict=True):
@@ -161,53 +182,39 @@ class Interpreter:
                 raise DataError(f"Input {name!r} must be numbers, not NaN. Received: an array of {array.dtype}. Clean the data.")
         return arrays
 
-    def _run(self, arrays):
+    def _run(self, arrays: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         for array, detail in zip(arrays, self._inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], quantize(array, detail))
         self._interpreter.invoke()
         return [dequantize(self._interpreter.get_tensor(detail["index"]), detail) for detail in self._outputs]
 
 
-def probe(request, progress):
-    """Builds an interpreter of a file and nothing else: what a child process is asked to survive."""
+def open_file(request: Mapping[str, Any], progress: Progress) -> None:
+    """Builds an interpreter of a file and nothing else, in a child process, which may die of it.
+
+    Args:
+        request: {"path": str, "keep_all": bool}.
+        progress: called once with {"stage": ...}.
+    """
     progress({"stage": "allocate tensors"})
-    Interpreter(request["path"])
+    Interpreter(request["path"], keep_all=request["keep_all"])
 
 
-def _require_survivable(path):
-    # The kernels abort the process where the tensors of an op contradict each other, and no check of ours knows all kernels.
+def _require_survivable(path: pathlib.Path, keep_all: bool) -> None:
+    # The kernels abort the process where the tensors of an operation contradict each other, and `integrity` does not know all kernels.
+    request = {"path": str(path.resolve()), "keep_all": keep_all}
     try:
-        isolation.run("tfopt.tflite.interpreter:probe", {"path": str(path.resolve())}, timeout=300.0)
+        isolation.run("tfopt.tflite.interpreter:open_file", request, timeout=300.0)
     except ConversionError as error:
         if "died" not in str(error):
             raise
         raise LoadError(
-            f"A TFLite file that the runtime survives is required. Received: {path}. {error} Convert the model again."
+            f"A TFLite file that does not end the process that opens it is required. Received: {path}. {error} "
+            "Convert the model again."
         ) from error
 
 
-def _unique(names):
-    """Tensor names without TensorFlow's `:0`, unless that makes two of them the same."""
-    names = list(names)
-    short = [name.split(":")[0] for name in names]
-    return short if len(set(short)) == len(short) else [f"{name}#{index}" for index, name in enumerate(names)]
-
-
-def _in_signature_order(by_name, details, names):
-    """(details, names) by the signature. TensorFlow's `output_0`, `output_1` tell the model's order, which files may not keep."""
-    found = {}
-    for name, detail in by_name.items():
-        found.setdefault(int(detail["index"]), []).append(name)
-    if sum(map(len, found.values())) != len(details):
-        return details, names
-    places = {index: iter(sorted(own, key=lambda name: (len(name), name))) for index, own in found.items()}
-    pairs = [(detail, next(places[int(detail["index"])])) for detail in details]
-    if len(pairs) > 1 and all(re.fullmatch(r"output_\d+", name) for _, name in pairs):
-        pairs.sort(key=lambda pair: int(pair[1].removeprefix("output_")))
-    return [detail for detail, _ in pairs], [name for _, name in pairs]
-
-
-def _random(generator, detail):
+def _random(generator: np.random.Generator, detail: Mapping[str, Any]) -> npt.NDArray[Any]:
     shape, dtype = tuple(detail["shape"]), np.dtype(detail["dtype"])
     if dtype.kind in "iu" and detail["quantization"][0]:
         limits = np.iinfo(dtype)
@@ -217,12 +224,12 @@ def _random(generator, detail):
 
 
 @contextlib.contextmanager
-def _captured_stderr():
+def _captured_stderr() -> Iterator[Callable[[], str]]:
     """Catches what C++ prints while an interpreter is built; yields a function that returns the text so far."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as log:
 
-        def text():
+        def text() -> str:
             log.seek(0)
             return " ".join(log.read().decode(errors="replace").split())
 

@@ -1,0 +1,52 @@
+"""Which Keras layers the name of a TFLite tensor mentions."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Collection, Iterable
+
+
+class LayerNames:
+    """Finds Keras layers in the names that TensorFlow's converter gives to tensors.
+
+    Such a name is made of scopes, as "model_1/conv2d_1/Relu;model_1/norm_1/add", one path for each operation that was fused. Keras
+    appends the same `_1`, `_2`, ... to the scope of every layer when a model is traced again, so that `conv2d_1` may be the scope of
+    the layer `conv2d` or of `conv2d_1`: the ending under which most layers of the model are found is the right one.
+
+    Example:
+
+    ```python
+    names = LayerNames({"conv2d", "norm"}, (tensor.name for tensor in graph.tensors))
+    names.mentioned("model_1/conv2d_1/Relu;model_1/norm_1/add")     # ["conv2d", "norm"]
+    names.writer("model_1/conv2d_1/Relu;model_1/norm_1/add")        # "conv2d"
+    ```
+
+    Args:
+        layer_names: the names of the model's layers.
+        tensor_names: the names of all tensors of the file, which tell the ending.
+    """
+
+    def __init__(self, layer_names: Collection[str], tensor_names: Iterable[str]) -> None:
+        self._names = set(layer_names)
+        words = {word for name in tensor_names for word in name.replace(";", "/").split("/")}
+        found = collections.Counter(
+            {ending: sum(name + ending in words for name in self._names) for ending in ("_1", "_2", "_3", "")}
+        )
+        self._ending = found.most_common(1)[0][0]
+
+    def mentioned(self, tensor_name: str) -> list[str]:
+        """The layers that a tensor's name mentions, the one that most likely wrote the tensor first."""
+        names = {}
+        for path in tensor_name.split(";"):
+            for word in reversed(path.split("/")):
+                stripped = word.removesuffix(self._ending)
+                # A word without the ending: the second call of a shared layer, or an output with the layer's own name.
+                for candidate in (stripped, word, word.rpartition("_")[0]):
+                    if candidate in self._names:
+                        names[candidate] = None
+                        break
+        return list(names)
+
+    def writer(self, tensor_name: str) -> str:
+        """The layer that most likely wrote a tensor; "" if its name mentions no layer."""
+        return next(iter(self.mentioned(tensor_name)), "")
