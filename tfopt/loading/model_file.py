@@ -9,6 +9,8 @@ import zipfile
 
 from tfopt import errors, isolation
 from tfopt.errors import LoadError
+from tfopt.progress import Progress
+from tfopt.request import Request
 
 PROBE_SECONDS = 10  # of CPU time that reading a small file may take
 _SLOWEST = 5e6  # bytes a second that any CPU reads
@@ -119,19 +121,34 @@ def _read_h5(path):
 def _probe_h5(path):
     """Reads all of a file in a process of its own first: in a damaged one, HDF5 may loop for ever or crash."""
     seconds = int(PROBE_SECONDS + path.stat().st_size / _SLOWEST)
-    request = {"path": str(path.resolve()), "seconds": seconds}
+    request = ReadRequest(str(path.resolve()), seconds)
     try:
         isolation.run("tfopt.loading.model_file:read_all_h5", request, timeout=3 * seconds)
     except errors.ConversionError as error:
         raise refusal(path, "a damaged HDF5 file, which cannot be read to its end", "Copy or save it again.") from error
 
 
-def read_all_h5(request, progress):
-    """Reads every attribute and every array of a file; what cannot be read is found by who needs it."""
+@dataclasses.dataclass(frozen=True)
+class ReadRequest(Request):
+    """The path of a file that is read to its end in a child process, and the seconds of CPU time that it may take."""
+
+    path: str
+    seconds: int
+
+
+def read_all_h5(request: str, progress: Progress) -> None:
+    """Reads every attribute and every array of a file, in a child process. Its later reader reports unreadable parts.
+
+    Args:
+        request: a `ReadRequest` as JSON.
+        progress: is not called.
+    """
     import h5py
 
+    asked = ReadRequest.from_json(request)
+
     # A loop in C listens to nobody: the kernel ends it, even if the parent is gone.
-    resource.setrlimit(resource.RLIMIT_CPU, (request["seconds"], request["seconds"]))
+    resource.setrlimit(resource.RLIMIT_CPU, (asked.seconds, asked.seconds))
 
     def visit(name, item):
         _attempt(lambda: [item.attrs.get(key) for key in item.attrs])
@@ -139,7 +156,7 @@ def read_all_h5(request, progress):
             _attempt(lambda: item[()])
 
     def read():
-        with h5py.File(request["path"], "r") as file:
+        with h5py.File(asked.path, "r") as file:
             visit("", file)
             file.visititems(visit)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import sys
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from tfopt import isolation
 from tfopt.errors import ArgumentError, ConversionError, DataError, LoadError
 from tfopt.progress import Progress
+from tfopt.request import Request
 from tfopt.tflite import flatbuffer, integrity
 from tfopt.tflite.affine import dequantize, quantize
 from tfopt.tflite.file import Source, file_name, read_bytes
@@ -189,20 +191,29 @@ class Interpreter:
         return [dequantize(self._interpreter.get_tensor(detail["index"]), detail) for detail in self._outputs]
 
 
-def open_file(request: Mapping[str, Any], progress: Progress) -> None:
+@dataclasses.dataclass(frozen=True)
+class OpenRequest(Request):
+    """The path of a file that is opened in a child process, and whether its interpreter keeps all tensors."""
+
+    path: str
+    keep_all: bool
+
+
+def open_file(request: str, progress: Progress) -> None:
     """Builds an interpreter of a file and nothing else, in a child process, which may die of it.
 
     Args:
-        request: {"path": str, "keep_all": bool}.
+        request: an `OpenRequest` as JSON.
         progress: called once with {"stage": ...}.
     """
     progress({"stage": "allocate tensors"})
-    Interpreter(request["path"], keep_all=request["keep_all"])
+    asked = OpenRequest.from_json(request)
+    Interpreter(asked.path, keep_all=asked.keep_all)
 
 
 def _require_survivable(path: pathlib.Path, keep_all: bool) -> None:
     # The kernels abort the process where the tensors of an operation contradict each other, and `integrity` does not know all kernels.
-    request = {"path": str(path.resolve()), "keep_all": keep_all}
+    request = OpenRequest(str(path.resolve()), keep_all)
     try:
         isolation.run("tfopt.tflite.interpreter:open_file", request, timeout=300.0)
     except ConversionError as error:
