@@ -1,4 +1,12 @@
 #!/usr/bin/env bash
-# Installs tfopt with all that its tests need and runs them. Arguments go to pytest.
+# Installs tfopt with all that its tests need, checks its floors and types, and runs the tests. Arguments go to pytest;
+# `--slow` as the first one runs the long tails instead of the other tests.
 . "$(dirname "$0")/setup.sh" test
-exec .venv/bin/python -m pytest "$@"
+.venv/bin/lint-imports --config setup.cfg
+.venv/bin/mypy
+marked=(-m "not slow")
+if [ "${1-}" = --slow ]; then
+    marked=(-m slow)
+    shift
+fi
+exec .venv/bin/python -m pytest "${marked[@]}" "$@"
