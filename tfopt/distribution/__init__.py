@@ -1,1 +1,1 @@
-"""A cluster or several devices in, a `tf.distribute` strategy under which Keras trains as on one device out."""
+"""A cluster or several devices go in; a `tf.distribute` strategy comes out, under which Keras trains as on one device."""

@@ -1,40 +1,52 @@
-"""What workers tell each other outside of training steps; each function must be called by all of them, in the same order."""
+"""Values that workers exchange outside of training steps. All workers must call each function, in the same order."""
+
+from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-_CHUNK = 1 << 24  # of 4 bytes
+if TYPE_CHECKING:
+    import keras
+    import numpy.typing as npt
+    import tensorflow as tf
+
+    from tfopt.distribution.cluster import Workers
+
+_CHUNK = 1 << 24  # elements of 4 bytes
 
 
-def gather(strategy, workers, values):
-    """What every worker says, known to all.
+def gather(strategy: tf.distribute.MultiWorkerMirroredStrategy, workers: Workers, values: Sequence[int]) -> npt.NDArray[np.int32]:
+    """Collects the values of every worker on all workers.
 
     Args:
-        strategy: `tf.distribute.MultiWorkerMirroredStrategy`.
-        workers: `cluster.Workers`.
-        values: n ints of this worker, from 0 to 2^31 - 1.
+        strategy: the multi-worker strategy of this process.
+        workers: the processes that train together.
+        values: n integers of this worker, from 0 to 2^31 - 1.
 
     Returns:
-        int32 array (workers, n).
+        int32 array of shape (workers, n); the row is the index of the worker.
     """
-    said = np.zeros((workers.count, len(values)), "int32")
-    said[workers.index] = values
-    return _sum(strategy, said.reshape(-1)).reshape(said.shape)
+    table = np.zeros((workers.count, len(values)), "int32")
+    table[workers.index] = values
+    return _sum(strategy, table.reshape(-1)).reshape(table.shape)
 
 
-def broadcast(strategy, workers, variables):
-    """Puts the chief's values into the variables of all workers.
+def broadcast(strategy: tf.distribute.MultiWorkerMirroredStrategy, workers: Workers, variables: Sequence[keras.Variable]) -> None:
+    """Assigns the chief's values to the variables of all workers.
 
     Args:
-        strategy, workers: as for `gather`.
-        variables: list of Keras variables.
+        strategy: the multi-worker strategy of this process.
+        workers: the processes that train together.
+        variables: Keras variables, the same on every worker and in the same order.
     """
     values = [np.asarray(variable.numpy()) for variable in variables]
     content = b"".join(value.tobytes() for value in values)
     bits = np.frombuffer(content + bytes(-len(content) % 4), "int32")
     if workers.index != 0:
-        bits = np.zeros_like(bits)  # the chief's and zeros add up to the chief's, bit by bit
+        bits = np.zeros_like(bits)  # the chief's bits and zeros add up to the chief's bits
     content = b"".join(_sum(strategy, bits[start : start + _CHUNK]).tobytes() for start in range(0, len(bits), _CHUNK))
     start = 0
     for variable, value in zip(variables, values, strict=True):
@@ -42,22 +54,27 @@ def broadcast(strategy, workers, variables):
         start += value.nbytes
 
 
-def _sum(strategy, array):
-    """The sum over workers of an int32 vector, of which the first local replica speaks."""
+def _sum(strategy: tf.distribute.MultiWorkerMirroredStrategy, array: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """The sum over workers of an int32 vector; the first local replica of a worker contributes it."""
     import tensorflow as tf
 
-    return strategy.experimental_local_results(_adder(strategy)(tf.constant(array)))[0].numpy()
+    total: npt.NDArray[np.int32] = strategy.experimental_local_results(_adder(strategy)(tf.constant(array)))[0].numpy()
+    return total
 
 
 @functools.cache
-def _adder(strategy):
+def _adder(strategy: tf.distribute.MultiWorkerMirroredStrategy) -> Callable[[tf.Tensor], tf.distribute.DistributedValues]:
     import tensorflow as tf
 
     local = strategy.extended.worker_devices
 
-    def on_replica(tensor):
+    def on_replica(tensor: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
         is_first = context.replica_id_in_sync_group % len(local) == 0
         return context.all_reduce("SUM", tensor if is_first else tf.zeros_like(tensor))
 
-    return tf.function(lambda tensor: strategy.run(on_replica, args=(tensor,)))
+    def add(tensor: tf.Tensor) -> tf.distribute.DistributedValues:
+        return strategy.run(on_replica, args=(tensor,))
+
+    adder: Callable[[tf.Tensor], tf.distribute.DistributedValues] = tf.function(add)
+    return adder

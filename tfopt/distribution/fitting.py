@@ -1,10 +1,14 @@
-"""What a model under a strategy does besides training: statistics in step before they are read, files from the chief alone."""
+"""Methods for a model under a strategy: statistics are averaged before they are read, and the chief alone writes files."""
+
+from __future__ import annotations
 
 import contextlib
 import functools
 import inspect
 import pathlib
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -13,7 +17,15 @@ from tfopt.distribution.agreement import Agreement
 from tfopt.distribution.statistics import Aggregation, Statistics
 from tfopt.errors import ArgumentError
 
-# What callbacks of a worker that is not the chief write elsewhere, while `fit` lasts.
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfopt.distribution.cluster import Workers
+    from tfopt.files import PathLike
+
+Function = Callable[..., Any]
+
+# The attribute with the path of a callback, which points elsewhere while `fit` lasts on a worker that is not the chief.
 _PATHS = {
     keras.callbacks.ModelCheckpoint: "filepath",
     keras.callbacks.CSVLogger: "filename",
@@ -21,27 +33,27 @@ _PATHS = {
 }
 
 
-def attach(model, strategy, workers):
-    """Gives one model methods of its own in the place of `fit`, `evaluate`, `predict` and those that write files.
+def attach(model: keras.Model, strategy: tf.distribute.Strategy, workers: Workers | None) -> None:
+    """Replaces `compile`, `fit`, `evaluate`, `predict` and the methods that write files, on one model alone.
 
     Args:
         model: Keras model that has just been made.
-        strategy: its `tf.distribute.Strategy`.
-        workers: `cluster.Workers`, or None if there is only this one.
+        strategy: the strategy in whose scope it was made.
+        workers: the processes that train together, or None if there is only this one.
     """
     statistics = Statistics(model, strategy)
     is_chief = workers is None or workers.index == 0
 
-    def own(name):
+    def own(name: str) -> Function:
         return functools.partial(getattr(type(model), name), model)
 
-    def compile(*args, **kwargs):
+    def compile(*args: Any, **kwargs: Any) -> None:
         with strategy.scope():
             own("compile")(*args, **kwargs)
         given = inspect.signature(keras.Model.compile).bind(model, *args, **kwargs).arguments
         _check_made_in_scope({name: given.get(name) for name in ("optimizer", "metrics", "weighted_metrics")})
 
-    def fit(*args, **kwargs):
+    def fit(*args: Any, **kwargs: Any) -> keras.callbacks.History:
         args, kwargs = _arguments("fit", args, kwargs, is_chief)
         given = kwargs.get("callbacks")
         if isinstance(given, keras.callbacks.CallbackList):
@@ -51,38 +63,38 @@ def attach(model, strategy, workers):
         with contextlib.nullcontext(callbacks) if is_chief else _writing_elsewhere(callbacks) as callbacks:
             return own("fit")(*args, **{**kwargs, "callbacks": [Aggregation(statistics), *callbacks, *agreement]})
 
-    def train_on_batch(*args, **kwargs):
+    def train_on_batch(*args: Any, **kwargs: Any) -> Any:
         statistics.stale = True
         return own("train_on_batch")(*args, **kwargs)
 
-    def reader(name):
-        def read(*args, **kwargs):
+    def reader(name: str) -> Function:
+        def read(*args: Any, **kwargs: Any) -> Any:
             statistics.aggregate()
             args, kwargs = _arguments(name, args, kwargs, is_chief)
             return own(name)(*args, **kwargs)
 
         return read
 
-    def writer(name):
-        def write(filepath, *args, **kwargs):
+    def writer(name: str) -> Function:
+        def write(filepath: PathLike, *args: Any, **kwargs: Any) -> Any:
             statistics.aggregate()
             if is_chief:
                 return own(name)(filepath, *args, **kwargs)
-            # Some variables can be read by all workers together only: each saves, and what the others wrote goes.
+            # Some variables can be read by all workers together only: each worker saves, and the files of the others are deleted.
             with tempfile.TemporaryDirectory() as folder:
                 return own(name)(str(pathlib.Path(folder, pathlib.Path(filepath).name)), *args, **kwargs)
 
         return write
 
-    made = {"compile": compile, "fit": fit, "train_on_batch": train_on_batch}
+    made: dict[str, Function] = {"compile": compile, "fit": fit, "train_on_batch": train_on_batch}
     made |= {name: reader(name) for name in ("evaluate", "predict")}
     made |= {name: writer(name) for name in ("save", "save_weights", "export")}
     made |= empty_batches.guard(model, own)
     vars(model).update({name: functools.wraps(getattr(type(model), name))(function) for name, function in made.items()})
 
 
-def _check_made_in_scope(given):
-    """What has variables of its own must keep them on every replica."""
+def _check_made_in_scope(given: Mapping[str, Any]) -> None:
+    """Refuses an optimizer or a metric whose variables do not exist on every replica."""
     import tensorflow as tf
 
     for name, value in given.items():
@@ -90,13 +102,16 @@ def _check_made_in_scope(given):
             variables = each.variables if isinstance(each, keras.optimizers.Optimizer | keras.metrics.Metric) else []
             if any(not isinstance(variable.value, tf.distribute.DistributedValues) for variable in variables):
                 raise ArgumentError(
-                    f"what compile() is given must be made in the scope of the model's strategy. Received: {name} with "
-                    f"{type(each).__name__} {each.name!r}, made outside. Make it in `with strategy.scope():`, or give a name."
+                    "the optimizer and the metrics of compile() must be made in the scope of the model's strategy. Received: "
+                    f"{name} with {type(each).__name__} {each.name!r}, which was made outside of it. Make it in "
+                    "`with strategy.scope():`, or give its name as a string."
                 )
 
 
-def _arguments(name, args, kwargs, is_chief):
-    """(args, kwargs) with `verbose` and what follows by name; progress is shown by the chief."""
+def _arguments(
+    name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], is_chief: bool
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """(args, kwargs) of a Keras method, with `verbose` and all later arguments by name; the chief alone shows progress."""
     names = [each for each in inspect.signature(getattr(keras.Model, name)).parameters if each != "self"]
     place = names.index("verbose")
     kwargs = {**dict(zip(names[place:], args[place:], strict=False)), **kwargs}
@@ -106,8 +121,8 @@ def _arguments(name, args, kwargs, is_chief):
 
 
 @contextlib.contextmanager
-def _writing_elsewhere(callbacks):
-    """Callbacks that write to a folder of their own, which goes at the end."""
+def _writing_elsewhere(callbacks: Sequence[keras.callbacks.Callback]) -> Iterator[list[keras.callbacks.Callback]]:
+    """The callbacks with paths in a temporary folder, which is deleted at the end."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         made = []
         for index, callback in enumerate(callbacks):
@@ -119,7 +134,7 @@ def _writing_elsewhere(callbacks):
                     stack.callback(setattr, callback, attribute, path)
                     setattr(callback, attribute, str(place / pathlib.Path(path).name))
             if isinstance(callback, keras.callbacks.BackupAndRestore):
-                # It keeps its paths to itself: another one saves when the chief's does, and has nothing to restore.
+                # Its paths are private. A second callback saves whenever the chief's saves, and has no backup to restore.
                 callback = keras.callbacks.BackupAndRestore(
                     str(place), save_freq=callback.save_freq, double_checkpoint=callback.double_checkpoint
                 )

@@ -1,32 +1,41 @@
-"""What Keras 3 lacks under MirroredStrategy and MultiWorkerMirroredStrategy: all that reaches into it, in this one place.
+"""Repairs for Keras 3 under MirroredStrategy and MultiWorkerMirroredStrategy: everything that uses private Keras, in one place.
 
-Seen in Keras 3.10 to 3.15 (keras-team/keras#20585). While a scope lasts, the constructor of Keras models hands a new model over,
-and afterwards it is Keras' own again; all else is done to these models, one by one. No class, module or model of anybody else
-changes.
+Seen in Keras 3.10 to 3.15 (keras-team/keras#20585). While a scope lasts, the constructor of Keras models passes each new model to
+tfopt; after the scope the constructor is Keras' own again. All other repairs are methods of these models alone. No other class,
+module or model changes.
 """
+
+from __future__ import annotations
 
 import contextlib
 import functools
 import itertools
 import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import keras
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 _LOCK = threading.Lock()
-_STATE = {"depth": 0, "original": None}
+_STATE: dict[str, Any] = {"depth": 0, "original": None}
 
 
-def trainer_class():
-    """The class behind `keras.Model` that knows strategies; Keras does not export it."""
+def trainer_class() -> type:
+    """Returns the base class of `keras.Model` that knows strategies; Keras does not export it."""
     return next(each for each in keras.Model.__mro__ if each.__name__ == "TensorFlowTrainer")
 
 
 @contextlib.contextmanager
-def handing_over(take_over):
-    """While it lasts, `take_over(model)` is called with each new model; scopes nest, and the threads of a strategy enter their own.
+def handing_over(take_over: Callable[[keras.Model], None]) -> Iterator[None]:
+    """While the context lasts, calls `take_over(model)` with each new model.
+
+    Contexts nest, and the threads of a strategy enter their own.
 
     Args:
-        take_over: function of a Keras model of which only the part that trains exists as yet.
+        take_over: function of a new Keras model, of which only the attributes for training exist yet.
     """
     trainer = trainer_class()
     with _LOCK:
@@ -43,23 +52,26 @@ def handing_over(take_over):
                 trainer.__init__ = _STATE["original"]
 
 
-def _then(initialise, take_over):
-    @functools.wraps(initialise)
-    def __init__(self):
-        initialise(self)
+def _then(initialize: Callable[[keras.Model], None], take_over: Callable[[keras.Model], None]) -> Callable[[keras.Model], None]:
+    @functools.wraps(initialize)
+    def __init__(self: keras.Model) -> None:
+        initialize(self)
         take_over(self)
 
     return __init__
 
 
-def repair(model):
-    """Makes one model build from the shapes of the data: Keras takes the mean of what replicas see of a batch, and uses it up."""
+def repair(model: keras.Model) -> None:
+    """Makes one model build from the shapes of the data.
+
+    Keras builds from the mean of the replicas' parts of the first batch instead, and that batch is then lost for training.
+    """
     import tensorflow as tf
 
-    def local(value):
+    def local(value: Any) -> Any:
         return value.values[0] if isinstance(value, tf.distribute.DistributedValues) else value
 
-    def build(iterator=None, data_batch=None):
+    def build(iterator: Any = None, data_batch: Any = None) -> None:
         if iterator is not None:
             data_batch = iterator.data_adapter.get_tf_dataset().element_spec
             if not all(isinstance(spec, tf.TensorSpec) and spec.shape.rank for spec in tf.nest.flatten(data_batch)):
@@ -68,23 +80,23 @@ def repair(model):
         with model.distribute_strategy.scope():
             model._symbolic_build(data_batch=data_batch)
 
-    vars(model)["_maybe_symbolic_build"] = build  # past what Keras does with attributes
+    vars(model)["_maybe_symbolic_build"] = build  # around Keras' tracking of attributes
 
 
-def repeat_steps(model):
-    """Makes `steps_per_execution` of one model so many runs of one step: Keras' loop in the graph fails under replicas.
+def repeat_steps(model: keras.Model) -> None:
+    """Makes one model run a single step `steps_per_execution` times, as Keras' loop in the graph fails with several replicas.
 
-    Callbacks are called as rarely as with Keras; the time that the loop saves is not saved.
+    Callbacks are called as rarely as by Keras, but the time that the loop in the graph saves is not saved.
     """
 
-    def make_function(step_function):
-        run = type(model)._make_function(model, step_function)
+    def make_function(step_function: Callable[..., Any]) -> Callable[[Iterator[Any]], Any]:
+        run: Callable[[Iterator[Any]], Any] = type(model)._make_function(model, step_function)
         if model.steps_per_execution == 1:
             return run
 
-        def function(iterator):
+        def function(iterator: Iterator[Any]) -> Any:
             logs = None
-            # Data first: a step that finds none in the graph has by then changed what does not depend on them, such as counts.
+            # The data come first: a step that finds no data in the graph has already changed variables such as counts.
             for data in itertools.islice(iterator, model.steps_per_execution):
                 logs = run(iter([data]))
             if logs is None:
@@ -96,14 +108,15 @@ def repeat_steps(model):
     vars(model)["_make_function"] = make_function
 
 
-def what_to_reduce(strategy, value, axis):
-    """(value, axis) as `strategy.reduce` needs them.
+def reducible(strategy: tf.distribute.Strategy, value: Any, axis: int | None) -> tuple[Any, int | None]:
+    """Returns (value, axis) as `strategy.reduce` needs them.
 
-    Keras takes the mean of scalar logs along axis 0, which a scalar has not, and of what a metric returns: a variable, perhaps.
+    Keras takes the mean of scalar logs along axis 0, although a scalar has no axis, and of a metric's result, which may be a
+    variable.
     """
     import tensorflow as tf
 
-    def on_a_device(part):
+    def on_a_device(part: Any) -> Any:
         if isinstance(part, tf.distribute.DistributedValues) or (isinstance(part, tf.Tensor) and part.device):
             return part
         with tf.device(strategy.extended.worker_devices[0]):
@@ -114,11 +127,12 @@ def what_to_reduce(strategy, value, axis):
     return tf.nest.map_structure(on_a_device, value), axis
 
 
-def restored_epoch(model):
-    """The epoch with which `BackupAndRestore` wants `fit` to go on, or None."""
-    return model._initial_epoch
+def restored_epoch(model: keras.Model) -> int | None:
+    """Returns the epoch at which `BackupAndRestore` makes `fit` continue, or None if nothing was restored."""
+    epoch: int | None = model._initial_epoch
+    return epoch
 
 
-def restore_epoch(model, epoch):
-    """Makes `fit` go on with an epoch, as `BackupAndRestore` does."""
+def restore_epoch(model: keras.Model, epoch: int) -> None:
+    """Makes `fit` continue at an epoch (counted from 0), as `BackupAndRestore` does."""
     model._initial_epoch = epoch

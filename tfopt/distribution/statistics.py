@@ -1,86 +1,99 @@
-"""Moving statistics that each replica follows for itself, as BatchNormalization does: their mean, before anybody reads them."""
+"""Moving statistics, as of BatchNormalization: each replica updates its own, and they are averaged before anybody reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def is_local(variable):
-    """Whether each replica changes a Keras variable for itself: metrics, and what TensorFlow was not told how to aggregate."""
+
+def is_local(variable: keras.Variable) -> bool:
+    """Whether each replica updates a Keras variable by itself: metrics, and variables without an aggregation in TensorFlow."""
     import tensorflow as tf
 
     value = variable.value
     if not isinstance(value, tf.distribute.DistributedValues) or not value.dtype.is_floating:
         return False
-    is_metric = value.synchronization == tf.VariableSynchronization.ON_READ
+    is_metric: bool = value.synchronization == tf.VariableSynchronization.ON_READ
     return is_metric or value.aggregation == tf.VariableAggregation.NONE
 
 
 class Statistics:
-    """The variables of a model that its replicas change each for itself.
+    """The variables of a model that each replica updates by itself.
 
-    `v <- (1 / n) sum_i v_i` over n replicas, on all of them; of float variables that do not train and that TensorFlow was not told
-    how to aggregate.
+    `v <- (1 / n) sum_i v_i` over n replicas, on all replicas. The variables are float, do not train, and have no aggregation in
+    TensorFlow.
 
     Args:
         model: Keras model made in the scope of `strategy`.
-        strategy: `tf.distribute.Strategy`.
+        strategy: the strategy under which the model trains.
 
     Attributes:
-        stale: bool, whether the replicas may differ.
+        stale: whether the replicas may differ.
     """
 
-    def __init__(self, model, strategy):
+    stale: bool
+
+    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
         self._model, self._strategy = model, strategy
-        self._average, self._averaged = None, None
+        self._average: Callable[[], object] | None = None
+        self._averaged: list[int] = []  # ids of the variables of `_average`
         self.stale = False
 
-    def aggregate(self):
-        """Makes them equal; with several workers, each must call it."""
+    def aggregate(self) -> None:
+        """Makes the statistics equal on all replicas; with several workers, each worker must call it."""
         if not self.stale:
             return
         self.stale = False
         variables = [variable.value for variable in self._model.non_trainable_variables if _is_statistic(variable)]
         if not variables:
             return
-        if self._averaged != [id(variable) for variable in variables]:
-            self._average, self._averaged = self._make(variables), [id(variable) for variable in variables]
+        ids = [id(variable) for variable in variables]
+        if self._average is None or self._averaged != ids:
+            self._average, self._averaged = self._make(variables), ids
         self._average()
 
-    def _make(self, variables):
+    def _make(self, variables: list[tf.Variable]) -> Callable[[], object]:
         import tensorflow as tf
 
-        def on_replica():
+        def on_replica() -> None:
             means = tf.distribute.get_replica_context().all_reduce("MEAN", [tf.identity(each) for each in variables])
             for variable, mean in zip(variables, means, strict=True):
                 variable.assign(mean)
 
-        return tf.function(lambda: self._strategy.run(on_replica)).get_concrete_function()
+        average: Callable[[], object] = tf.function(lambda: self._strategy.run(on_replica)).get_concrete_function()
+        return average
 
 
-def _is_statistic(variable):
+def _is_statistic(variable: keras.Variable) -> bool:
     import tensorflow as tf
 
     return is_local(variable) and variable.value.synchronization != tf.VariableSynchronization.ON_READ
 
 
 class Aggregation(keras.callbacks.Callback):
-    """Aggregates before other callbacks save, so that it must be the first.
+    """Averages the statistics before other callbacks save, so it must be the first callback.
 
     Args:
-        statistics: `Statistics` of the model that trains.
+        statistics: the `Statistics` of the model that trains.
     """
 
-    def __init__(self, statistics):
+    def __init__(self, statistics: Statistics) -> None:
         super().__init__()
         self._statistics = statistics
 
-    def on_train_batch_begin(self, batch, logs=None):
-        """From now on they may differ."""
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Notes that replicas differ from now on."""
         self._statistics.stale = True
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Before the epoch's checkpoints."""
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Averages before the checkpoints of the epoch are written."""
         self._statistics.aggregate()
 
-    def on_train_end(self, logs=None):
-        """Before the caller looks at the model."""
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Averages before the caller reads the model."""
         self._statistics.aggregate()
