@@ -47,8 +47,8 @@ def strategy(
     Args:
         kind: the kind of strategy. "auto" (default) chooses "tpu" if a TPU answers, else "multi_worker" if TF_CONFIG, Slurm or
             Kubernetes names several workers, else "mirrored" if there are several GPUs, else "one_device".
-        logical_devices: None (default), or 1 or more: splits the CPU into this number of devices, for experiments. GPUs are not used
-            then.
+        logical_devices: None (default), or 1 or more: splits the CPU into this number of devices, for experiments. GPUs are then
+            not used.
         sharding: how workers divide a `tf.data` pipeline whose own options do not say it. "data": each worker reads all data and
             keeps its part; "file": each worker reads its own files; "off": each worker takes everything that its own pipeline
             yields; "auto" or None (default): by file if there are enough files, else by data. Arrays are divided by data.
