@@ -22,7 +22,7 @@ keras.utils.set_random_seed(0)
 images, labels = load_digits(return_X_y=True)
 images = (images.reshape(-1, 8, 8, 1) / 16.0).astype("float32")
 train, test = (images[:1500], labels[:1500]), (images[1500:], labels[1500:])
-batch = 32 * strategy.num_replicas_in_sync  # of all replicas together
+batch = 32 * strategy.num_replicas_in_sync  # the batch of all replicas together
 rate = tfopt.scale_learning_rate(1e-3, batch, 32, rule="sqrt")
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -44,4 +44,4 @@ resolver = strategy.cluster_resolver
 if resolver is None or (resolver.task_type, resolver.task_id) in ((None, None), ("", None), ("chief", 0), ("worker", 0)):
     result = tfopt.convert(options.folder / "quantized.keras", validation_data=test, float_model=model)
     print(f"int8 accuracy {result.check.accuracy:.2%}, {'passed' if result.check.passed else result.check.reasons}")
-    result.save(options.folder / "model.tflite", force=True)
+    result.save(options.folder / "model.tflite", overwrite=True, keep_failed=True)

@@ -46,7 +46,7 @@ def test_commands_in_the_text_are_taken_by_the_launcher():
 
 def test_the_script_of_the_text_trains_with_two_workers(tmp_path):
     text = (DOCS / "clusters.md").read_text()
-    (tmp_path / "train.py").write_text(re.search(r"```python\n(# train\.py.*?)```", text, re.DOTALL)[1])
+    (tmp_path / "train.py").write_text(re.search(r"```python file=train\.py\n(.*?)```", text, re.DOTALL)[1])
     with start_launchers(tmp_path) as start:
         options = ["-n", 2, "--threads-per-worker", 1, "train.py", "--epochs", 1]
         launched = start(*options, CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
