@@ -11,7 +11,8 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 NOTEBOOKS = sorted((pathlib.Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+# The one that runs in the normal suite; the others are slow.
+QUICK = "04_distill.ipynb"
 
 
 def code_cells(notebook):
@@ -43,6 +44,16 @@ def printed(notebook, cell_id):
 
 def numbers(text):
     return [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\.?\d*", text)]
+
+
+def check_convert(notebook):
+    """What a reader of 01_convert.ipynb should see."""
+    (cell,) = [cell for cell in notebook.cells if cell.id == "convert"]
+    (table,) = [output.data["text/html"] for output in cell.outputs if "text/html" in output.get("data", {})]
+    assert "<table" in table and "PASSED" in table
+    assert printed(notebook, "figures").startswith("passed: True\nreasons: ()\n")
+    assert printed(notebook, "failure").count("passed: False") == 2
+    assert printed(notebook, "failure").count("files written: []") == 2
 
 
 def check_prune(notebook):
@@ -87,8 +98,8 @@ def check_quantize_aware(notebook):
     assert pruned[4] < 0.6 * aware[4]
 
 
-def check_distil(notebook):
-    """What a reader of 04_distil.ipynb should see."""
+def check_distill(notebook):
+    """What a reader of 04_distill.ipynb should see."""
     _, alone, taught, logs = printed(notebook, "student").splitlines()
     assert numbers(taught)[0] > numbers(alone)[0] > 0.8
     assert "logits_distillation" in logs
@@ -101,7 +112,7 @@ def check_distil(notebook):
 
 
 def check_distributed(notebook):
-    """What a reader of 05_distributed_colab.ipynb should see on a machine without TPU and GPU: two logical CPUs."""
+    """What a reader of 05_distributed_colab.ipynb should see on a machine without a TPU or GPU: two logical CPUs."""
     assert printed(notebook, "devices").endswith("MirroredStrategy, 2 replicas\n")
     dense, pruned, rounded = (numbers(printed(notebook, cell))[-1] for cell in ("train", "prune", "round"))
     assert dense > 0.95 and pruned > 0.95 and rounded > 0.95
@@ -116,28 +127,31 @@ def check_distributed(notebook):
 
 # Each gets the notebook with its outputs.
 CHECKS = {
+    "01_convert.ipynb": check_convert,
     "02_prune.ipynb": check_prune,
     "03_quantize_aware.ipynb": check_quantize_aware,
-    "04_distil.ipynb": check_distil,
+    "04_distill.ipynb": check_distill,
     "05_distributed_colab.ipynb": check_distributed,
 }
 
 
-def test_there_are_notebooks():
-    assert NOTEBOOKS
+def test_every_notebook_is_checked():
+    assert {path.name for path in NOTEBOOKS} == {*CHECKS} and QUICK in CHECKS
 
 
-@each_notebook
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.name, marks=[] if path.name == QUICK else pytest.mark.slow) for path in NOTEBOOKS],
+)
 def test_runs_and_draws_figures(run, path):
     notebook = run(path)
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     assert [output for output in outputs if "image/png" in output.get("data", {})]
-    if path.name in CHECKS:
-        CHECKS[path.name](notebook)
+    CHECKS[path.name](notebook)
 
 
-@each_notebook
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_is_kept_without_outputs(path):
     cells = code_cells(nbformat.read(path, as_version=4))
     assert cells
