@@ -7,6 +7,8 @@ round, in which tfopt starts its child process, is not counted.
 """
 
 import argparse
+import contextlib
+import io
 import os
 import statistics
 import time
@@ -50,7 +52,8 @@ def main():
         start = time.perf_counter()
         tfopt.convert(model, representative_data=images[:200], validation_data=(images[:360], digits[:360]), verbose=False)
         middle = time.perf_counter()
-        usual(model, images[np.random.default_rng(0).permutation(len(images))[:200]])
+        with contextlib.redirect_stdout(io.StringIO()):  # Keras tells of each export
+            usual(model, images[np.random.default_rng(0).permutation(len(images))[:200]])
         seconds["tfopt"].append(middle - start)
         seconds["usual"].append(time.perf_counter() - middle)
     print(f"first: tfopt {seconds['tfopt'][0]:.2f} s, usual {seconds['usual'][0]:.2f} s")
