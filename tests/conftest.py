@@ -137,11 +137,11 @@ def run_cli(child_of_commands, tmp_path, monkeypatch, capfd):
     def run(*arguments):
         capfd.readouterr()
         monkeypatch.setattr(sys, "argv", ["tfopt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(isolation, "run", call)
             main()
         stdout, stderr = capfd.readouterr()
         return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, stdout, stderr)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(isolation, "run", call)
     return run

@@ -41,7 +41,7 @@ def test_files_can_be_read_by_whom_the_user_wants(mask, mode, tmp_path):
 
 
 @pytest.mark.parametrize("existing", [["a"], ["b"], ["a", "b"]], ids=" and ".join)
-def test_overwrites_only_with_force(existing, tmp_path):
+def test_overwrites_only_on_request(existing, tmp_path):
     for name in existing:
         (tmp_path / name).write_bytes(b"old")
     before = contents(tmp_path)
@@ -50,14 +50,14 @@ def test_overwrites_only_with_force(existing, tmp_path):
         with pytest.raises(tfopt.OutputError, match=f"Received: .*{existing[0]}.*--force"):
             refuse(new)
         assert contents(tmp_path) == before
-    files.require_writable(new, force=True)
+    files.require_writable(new, overwrite=True)
     assert contents(tmp_path) == before
-    files.write(new, force=True)
+    files.write(new, overwrite=True)
     assert contents(tmp_path) == {"a": b"new a", "b": b"new b"}
 
 
-def write_all(paths, force):
-    files.write(dict.fromkeys(paths, b"x"), force=force)
+def write_all(paths, overwrite):
+    files.write(dict.fromkeys(paths, b"x"), overwrite=overwrite)
 
 
 # {id: (path in a folder that holds the file `file` and the folder `folder`, what the message must say)}
@@ -69,14 +69,14 @@ IMPOSSIBLE = {
 }
 
 
-@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("check", [files.require_writable, write_all])
 @pytest.mark.parametrize(("name", "message"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
-def test_impossible_outputs_are_refused(name, message, check, force, tmp_path):
+def test_impossible_outputs_are_refused(name, message, check, overwrite, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"old")
     with pytest.raises(tfopt.OutputError, match=message):
-        check([tmp_path / "possible", tmp_path / name], force=force)
+        check([tmp_path / "possible", tmp_path / name], overwrite=overwrite)
     assert contents(tmp_path) == {"folder": None, "file": b"old"}
 
 
@@ -120,7 +120,7 @@ def test_a_failure_leaves_the_folder_as_it_was(call, error, raised, old, tmp_pat
         (tmp_path / name).write_bytes(content)
     monkeypatch.setattr(os, call, fail_at_second(getattr(os, call), error))
     with pytest.raises(raised) as caught:
-        files.write({tmp_path / "a": b"new a", tmp_path / "b": b"new b"}, force=True)
+        files.write({tmp_path / "a": b"new a", tmp_path / "b": b"new b"}, overwrite=True)
     monkeypatch.undo()
     assert contents(tmp_path) == old
     if raised is tfopt.OutputError:

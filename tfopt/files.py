@@ -45,7 +45,9 @@ def require_writable(paths: Iterable[PathLike], *, overwrite: bool = False) -> N
             ) from error
 
 
-def write(contents: Mapping[PathLike, bytes] | Mapping[pathlib.Path, bytes], *, overwrite: bool = False) -> None:
+def write(
+    contents: Mapping[PathLike, bytes] | Mapping[str, bytes] | Mapping[pathlib.Path, bytes], *, overwrite: bool = False
+) -> None:
     """Writes all of `contents` ({path: bytes}), or leaves the folder as it was and raises `OutputError`."""
     require_writable(contents, overwrite=overwrite)
     temporary: dict[str, pathlib.Path] = {}

@@ -9,6 +9,7 @@ import click
 
 from tfopt.checking.settings import CheckRequest, CheckSettings
 from tfopt.cli import options, terminal
+from tfopt.loading.options import LoadOptions
 from tfopt.reporting import summary
 
 
@@ -34,7 +35,7 @@ def check(
     """
     request = CheckRequest(
         tflite=tflite, reference=reference, data=data, labels=labels, layers=layers, settings=CheckSettings(**settings),
-        loading=options.load_options(custom_objects, architecture, allow_unsafe),
+        loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe),
     )  # fmt: skip
     found = options.run_in_child("tfopt.checking.check:check_file", request, show_progress=not (quiet or as_json), verbose=verbose)
     if as_json:

@@ -12,6 +12,7 @@ import click
 from tfopt import files
 from tfopt.cli import options, terminal
 from tfopt.conversion.settings import ConversionRequest, FileRequest, Settings
+from tfopt.loading.options import LoadOptions
 from tfopt.reporting import report, summary
 
 
@@ -76,7 +77,7 @@ def convert(
     request = ConversionRequest(
         model=model, representative_data=calibrate, validation_data=validate, labels=labels,
         settings=Settings(**settings, input_shapes=dict(input_shapes) or None),
-        loading=options.load_options(custom_objects, architecture, allow_unsafe),
+        loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe),
     )  # fmt: skip
     shown = {"show_progress": not (quiet or as_json), "verbose": verbose}
     found = convert_to_file(request, pathlib.Path(output), overwrite=force, keep_failed=keep_failed, shown=shown)

@@ -6,6 +6,7 @@ import click
 
 from tfopt.checking.settings import InspectRequest
 from tfopt.cli import options, terminal
+from tfopt.loading.options import LoadOptions
 from tfopt.reporting import summary
 
 
@@ -21,7 +22,9 @@ def inspect(
     \b
     tfopt inspect model.tflite
     """
-    request = InspectRequest(path=model, loading=options.load_options(custom_objects, architecture, allow_unsafe))
+    request = InspectRequest(
+        path=model, loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
+    )
     found = options.run_in_child(
         "tfopt.checking.inspect:inspect_file", request, show_progress=not (quiet or as_json), verbose=verbose
     )

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import click
 
-from tfopt.loading.options import LoadOptions
 from tfopt.request import Request
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -69,11 +68,6 @@ class InputShape(click.ParamType):
         if not (name and equals and shape):
             self.fail(f"a shape is written like images=1,224,224,3. Received: {value!r}.", param, ctx)
         return name, shape
-
-
-def load_options(custom_objects: str | None, architecture: str | None, allow_unsafe: bool) -> LoadOptions:
-    """The options of `loading` as one object."""
-    return LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
 
 
 def run_in_child(target: str, request: Request, *, show_progress: bool, verbose: bool, timeout: float = 3600.0) -> Any:

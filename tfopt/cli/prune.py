@@ -68,7 +68,9 @@ def prune(
     path = pathlib.Path(output)
     if path.suffix not in (".keras", ".h5"):
         raise errors.ArgumentError(f"The output must be a .keras or .h5 file. Received: {path}.")
-    asked = PruneRequest(**request, loading=options.load_options(custom_objects, architecture, allow_unsafe))
+    asked = PruneRequest(
+        **request, loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
+    )
     files.require_writable([path], overwrite=force)
     with tempfile.TemporaryDirectory(prefix="tfopt-") as folder:
         asked = dataclasses.replace(asked, staging=str(pathlib.Path(folder) / f"model{path.suffix}"))

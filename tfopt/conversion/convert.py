@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tfopt import files, isolation
 from tfopt.conversion.export_job import InChild, make_files
@@ -98,9 +98,10 @@ def convert(
         ArgumentError, DataError, LoadError: something that was given cannot be used.
         ConversionError: the converter refused the model, crashed, hung, or ran out of memory.
     """
+    names = skip_lowering if isinstance(skip_lowering, str) else tuple(skip_lowering)  # `Settings` refuses a str
     settings = Settings(
         quantization=quantization, io=io, ptq=ptq,
-        skip_lowering=skip_lowering if isinstance(skip_lowering, str) else tuple(skip_lowering),
+        skip_lowering=cast(tuple[str, ...], names),
         allow_float=allow_float, batch_size=batch_size, input_shapes=input_shapes, samples=samples, seed=seed, scale=scale,
         max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr, threads=threads, runs=runs, timeout=timeout,
     )  # fmt: skip
