@@ -182,11 +182,14 @@ _owner = os.getpid()  # a fork of this process must not share the child's pipes
 
 
 @contextlib.contextmanager
-def warm_child() -> Iterator[Child]:
+def warm_child(preload: str = "tensorflow") -> Iterator[Child]:
     """Yields a child that has imported TensorFlow, and keeps it for the next call of this process.
 
     The first call starts the child. A child that died, or whose caller was interrupted, is not used again. Two calls at once have
     a child each; one of them is kept. The child ends with this process.
+
+    Args:
+        preload: name of the module that a new child imports before its first call; "" for none.
     """
     global _warm, _owner
     with _warm_lock:
@@ -196,7 +199,7 @@ def warm_child() -> Iterator[Child]:
     if child is not None and not child.is_idle():
         child.__exit__()
         child = None
-    child = child or Child(preload="tensorflow")
+    child = child or Child(preload=preload)
     try:
         yield child
     finally:

@@ -76,4 +76,7 @@ def run_in_child(target: str, request: Request, *, show_progress: bool, verbose:
     from tfopt.progress import progress_bar
 
     with progress_bar(show_progress) as progress:
-        return isolation.run(target, request, timeout=timeout, progress=progress, verbose=verbose)
+        if verbose:
+            return isolation.run(target, request, timeout=timeout, progress=progress, verbose=True)
+        with isolation.warm_child(preload="") as child:  # `tfopt demo` makes two calls
+            return child.call(target, request, timeout=timeout, progress=progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from typing import Any
 
@@ -69,11 +70,12 @@ class Int8Evaluation(keras.callbacks.Callback):
             model=None, representative_data=representative_data, validation_data=data, settings=settings
         )
         self._child: isolation.Child | None = None
+        self._stack = contextlib.ExitStack()  # holds the child while the model trains
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Starts the process that is going to convert, so that its imports overlap with the first epoch."""
         self.on_train_end()
-        self._child = isolation.Child(preload="tensorflow")
+        self._child = self._stack.enter_context(isolation.warm_child())
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Converts, evaluates, logs."""
@@ -85,10 +87,9 @@ class Int8Evaluation(keras.callbacks.Callback):
                 logs["val_int8_accuracy"] = accuracy
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Ends the process."""
-        if self._child is not None:
-            self._child.__exit__()
-            self._child = None
+        """Hands the process back, for the next conversion."""
+        self._child = None
+        self._stack.close()
 
     def _evaluate(self) -> float:
         assert self._child is not None  # `on_train_begin` starts it
