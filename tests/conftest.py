@@ -1,5 +1,6 @@
 """Small seeded models and data that many tests share; one TensorFlow import a process."""
 
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -129,16 +130,17 @@ def run_cli(child_of_commands, tmp_path, monkeypatch, capfd):
     from tfopt.cli.main import main
     from tfopt.request import PathRequest
 
-    def call(target, request, *, timeout=3600.0, progress=lambda report: None, verbose=False):
+    @contextlib.contextmanager
+    def shared_child(preload=""):
         child = child_of_commands()
         child.call("child_functions:change_folder", PathRequest(str(tmp_path)), timeout=60)
-        return child.call(target, request, timeout=timeout, progress=progress)
+        yield child
 
     def run(*arguments):
         capfd.readouterr()
         monkeypatch.setattr(sys, "argv", ["tfopt", *map(str, arguments)])
         with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
-            patch.setattr(isolation, "run", call)
+            patch.setattr(isolation, "warm_child", shared_child)
             main()
         stdout, stderr = capfd.readouterr()
         return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, stdout, stderr)

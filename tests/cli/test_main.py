@@ -195,9 +195,10 @@ def test_a_bug_is_told_apart_from_a_failed_check(tmp_path):
     script = """
 import sys
 from tfopt import isolation
-def run(*arguments, **options):
-    raise RuntimeError("Traceback of the child")
-isolation.run = run
+class Child(isolation.Child):
+    def call(self, *arguments, **options):
+        raise RuntimeError("Traceback of the child")
+isolation.Child = Child
 sys.argv = ["tfopt", "check", "model.tflite", "--json"]
 from tfopt.cli.main import main
 main()
