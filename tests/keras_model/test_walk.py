@@ -1,19 +1,9 @@
 """Every layer of a model is found once, whatever it is nested or wrapped in."""
 
-import importlib
-
-import numpy as np
+import keras
 import pytest
 
-from tfopt.keras_model.describe import describe
-from tfopt.keras_model.ends import input_scaling
-from tfopt.keras_model.patch import replaced_attributes
-from tfopt.keras_model.walk import walk_layers
-
-
-@pytest.fixture(params=["keras", "tf_keras"])
-def framework(request):
-    return importlib.import_module(request.param)
+from tfopt.keras_model.walk import sublayers, walk_layers, walk_operations
 
 
 def dense(framework, name):
@@ -108,64 +98,26 @@ def test_walk_does_not_change_the_model(framework):
     assert (model.to_json(), [id(variable) for variable in model.variables]) == before
 
 
-def test_layers_are_named_with_their_kind(framework):
-    assert describe(dense(framework, "digit")) == "digit (Dense)"
+def test_sublayers_are_found_in_attributes_lists_and_dicts():
+    class Holder(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.one = dense(keras, "one")
+            self.several = [dense(keras, "two"), {"deep": (dense(keras, "three"), self.one)}]
+            self.number = 3
+
+    assert sorted(layer.name for layer in sublayers(Holder())) == ["one", "three", "two"]
+    layer = keras.layers.Bidirectional(keras.layers.LSTM(2, name="lstm"))
+    assert {each.name for each in sublayers(layer)} >= {"forward_lstm", "backward_lstm"}
 
 
-def rescaling(framework):
-    return framework.layers.Rescaling(1 / 255, name="scaling")
-
-
-def normalization(framework):
-    return framework.layers.Normalization(mean=[120.0] * 3, variance=[3600.0] * 3, name="scaling")
-
-
-def sequential(framework, *layers):
-    return framework.Sequential([framework.Input((4, 4, 3)), *layers])
-
-
-def functional(framework, *layers):
-    image = outputs = framework.Input((4, 4, 3))
-    for layer in layers:
-        outputs = layer(outputs)
-    return framework.Model(image, outputs)
-
-
-@pytest.mark.parametrize("make", [rescaling, normalization])
-@pytest.mark.parametrize("build", [sequential, functional])
-def test_input_scaling_is_found_where_it_comes_first(build, make, framework):
-    layer = make(framework)
-    assert input_scaling(build(framework, layer, framework.layers.Flatten())) is layer
-    inner = build(framework, layer, framework.layers.Flatten())
-    assert input_scaling(build(framework, inner)) is layer
-    assert input_scaling(build(framework, build(framework, inner), framework.layers.Flatten())) is layer
-
-
-@pytest.mark.parametrize("make", [rescaling, normalization])
-@pytest.mark.parametrize("build", [sequential, functional])
-def test_input_scaling_is_none_where_it_comes_later_or_never(build, make, framework):
-    pooling = framework.layers.MaxPooling2D(2)
-    assert input_scaling(build(framework, pooling)) is None
-    assert input_scaling(build(framework, pooling, make(framework))) is None
-    assert input_scaling(build(framework, build(framework, framework.layers.ReLU()), make(framework))) is None
-
-
-def test_the_first_of_two_scaling_layers_counts(framework):
-    first, second = rescaling(framework), framework.layers.Rescaling(2.0, name="second")
-    assert input_scaling(sequential(framework, first, second)) is first
-
-
-def test_replaced_attributes_reach_nested_layers_and_leave_nothing_behind(framework):
-    inner = framework.Sequential([framework.layers.Dense(4, name="inner")])
-    row = framework.Input((4,))
-    model = framework.Model(row, inner(row))
-    x = np.ones((2, 4), "float32")
-    before, layer = model(x).numpy(), inner.layers[-1]
-    with (
-        pytest.raises(ZeroDivisionError),
-        replaced_attributes({layer: {"call": lambda inputs: 0 * inputs + 7, "activation": None}}),
-    ):
-        assert (model(x).numpy() == 7).all()
-        1 / 0  # noqa: B018
-    np.testing.assert_array_equal(model(x), before)
-    assert "call" not in vars(layer) and layer.activation is not None
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_operations_outside_layers_are_found(kind):
+    row = keras.Input((4,))
+    inner = keras.Model(row, keras.ops.relu(dense(keras, "inner")(row)) + 1.0)
+    outer = {
+        "functional": lambda: keras.Model(row, keras.ops.exp(inner(row))),
+        "sequential": lambda: keras.Sequential([keras.Input((4,)), inner]),
+    }
+    found = [type(operation).__name__ for operation in walk_operations(outer[kind]())]
+    assert sorted(found) == (["Add", "Relu"] if kind == "sequential" else ["Add", "Exp", "Relu"])

@@ -1,11 +1,14 @@
 """`prune_sensitivity()`: the table, the plan from it, the plot."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
 import tfopt
+from tfopt.pruning import sensitivity
 
 
 @pytest.fixture(scope="module")
@@ -25,22 +28,50 @@ def case():
 
 def test_table_plan_and_plot(case):
     model, x, y = case
-    before, seen = model.get_weights(), []
-    table = tfopt.prune_sensitivity(model, (x, y), metric="accuracy", progress=lambda done, total: seen.append((done, total)))
+    before = model.get_weights()
+    table = tfopt.prune_sensitivity(model, (x, y), metric="accuracy")
     assert table.baseline == 1.0 and list(table.scores) == ["needed", "spare"]  # the most sensitive first
     assert table.scores["spare"][0.9] > 0.99 > table.scores["needed"][0.5] > table.scores["needed"][0.9]
-    assert seen == [(done, 8) for done in range(1, 9)]
     assert table.plan(tolerance=0.01)["spare"] == 0.9 and table.plan(tolerance=0.01).get("needed", 0) < 0.5
     assert table.plan(tolerance=1.0) == {"needed": 0.9, "spare": 0.9}
     axes = table.plot()
     assert len(axes.lines) == 2 and axes.get_ylabel() == "accuracy"
-    text = str(table).splitlines()
-    assert text[0] == "accuracy, 1.0000 as it is" and text[1].split() == ["layer", "25%", "50%", "75%", "90%"]
+    lines = str(table).splitlines()
+    assert lines[0] == "accuracy with one layer pruned to a sparsity; 1.0000 without pruning"
+    assert lines[1].split() == ["layer", "25", "%", "50", "%", "75", "%", "90", "%"]
+    assert lines[3].split() == ["spare", *(f"{score:.4f}" for score in table.scores["spare"].values())]
+    page = table._repr_html_()
+    assert page.startswith(f"<p>{lines[0]}</p>") and "<th>layer</th><th>25 %</th>" in page and "<td>spare</td>" in page
+    assert repr(table) == "Sensitivity(accuracy 1.0000 without pruning, 2 layers)"
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     # each figure is that of the model pruned in this layer alone
     alone = tfopt.prune(model, {"needed": 0.5})
     assert table.scores["needed"][0.5] == np.mean(alone.predict(x, verbose=0).argmax(axis=1) == y)
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_the_bar_is_asked_for_and_told_each_measurement(case, verbose, monkeypatch):
+    model, x, y = case
+    asked, reports = [], []
+
+    @contextlib.contextmanager
+    def bar(verbose):
+        asked.append(verbose)
+        yield reports.append
+
+    monkeypatch.setattr(sensitivity, "progress_bar", bar)
+    tfopt.prune_sensitivity(model, (x, y), metric="accuracy", sparsities=(0.5, 0.9), verbose=verbose)
+    assert asked == [verbose]
+    assert [(report["stage"], report["done"], report["total"]) for report in reports] == [
+        ("prune needed", 0, 4), ("prune needed", 1, 4), ("prune spare", 2, 4), ("prune spare", 3, 4),
+    ]  # fmt: skip
+
+
+def test_nothing_is_drawn_in_a_pipe(case, capfd):
+    model, x, y = case
+    tfopt.prune_sensitivity(model, (x, y), metric="accuracy", sparsities=(0.5,))
+    assert capfd.readouterr().err == ""
 
 
 def test_a_metric_of_ones_own(case):
@@ -70,7 +101,7 @@ def test_accuracy_of_one_output_and_of_one_hot():
         ({"metric": "accuracy", "sparsities": (0.5, 1.0)}, "sparsities must be fractions"),
         ({"metric": "accuracy", "sparsities": 0.5}, "sparsities must be fractions.*Received: 0.5"),
         ({"metric": "accuracy", "sparsities": ("half",)}, "sparsities must be fractions"),
-        ({"metric": "accuracy", "include": "nix"}, "matches none"),
+        ({"metric": "accuracy", "include": "nix"}, "matches no layer"),
         ({"metric": lambda y, found: float("nan")}, "Received: NaN"),
     ],
     ids=["metric", "empty", "1", "one number", "words", "include", "NaN"],
@@ -83,7 +114,7 @@ def test_wrong_arguments(case, options, words):
 
 def test_wrong_data(case):
     model, x, y = case
-    for data, words in ((x, "must be a pair"), ((x, y[:10]), "a label for each of the 200 predictions. Received: 10")):
+    for data, words in ((x, "must be a pair"), ((x, y[:10]), "a label for each of the 200 predictions. Received: 10 labels")):
         with pytest.raises(tfopt.DataError, match=words):
             tfopt.prune_sensitivity(model, data, metric="accuracy")
     with pytest.raises(tfopt.ArgumentError, match="tolerance must be 0 or more"):

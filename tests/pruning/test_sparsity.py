@@ -22,9 +22,15 @@ def test_report():
     assert report.parameters == model.count_params()
     assert report.int8_bytes == dense.int8_bytes == 4096 + 512  # zeros are stored
     assert report.int8_gzip_bytes < 0.45 * dense.int8_gzip_bytes
-    text = str(report)
-    assert "a/kernel" in text and "89.99%" in text and "none of these zeros makes it faster" in text
-    assert "3 output channels are zero as a whole" in text
+    lines = str(report).splitlines()
+    assert lines[0].split() == ["weight", "class", "shape", "parameters", "zeros"]
+    assert lines[1].split() == ["a/kernel", "Dense", "64", "x", "64", "4,096", "89.99", "%"]
+    assert lines[3].split() == ["all", "4,608", *f"{100 * report.sparsity:.2f} %".split()]
+    assert "none of these zeros makes it faster" in lines[-2]
+    assert lines[-1] == "3 output channels are zero as a whole. A model without them would be smaller and faster."
+    page = report._repr_html_()
+    assert "<td>a/kernel</td><td>Dense</td><td>64 x 64</td><td>4,096</td><td>89.99 %</td>" in page and f"<p>{lines[-1]}</p>" in page
+    assert repr(report) == f"SparsityReport(84.16 % zeros in 2 weights, int8 4,608 B, in gzip {report.int8_gzip_bytes:,} B)"
 
 
 def test_gzip_is_of_the_int8_values():

@@ -315,7 +315,7 @@ def test_four_bits_are_levels_of_the_file():
 def test_include_and_exclude():
     report = tfopt.quantization_report(tfopt.quantize_aware(classifier(), exclude="class"))
     assert {row.name: row.bits for row in report.weights if "kernel" in row.name} == {"conv/kernel": 8, "class/kernel": None}
-    with pytest.raises(tfopt.ArgumentError, match="matches none"):
+    with pytest.raises(tfopt.ArgumentError, match="matches no layer"):
         tfopt.quantize_aware(classifier(), include="nothing_*")
 
 

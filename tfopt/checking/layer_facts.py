@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tfopt.keras_model.ends import input_scaling
+from tfopt.keras_model.input_scaling import find_input_scaling
 from tfopt.keras_model.walk import walk_layers
 
 
@@ -62,4 +62,4 @@ def gather(model, graph, structure, numbers, ranges, mention, samples):
     layers = list(walk_layers(model))
     activations = {layer.name: getattr(getattr(layer, "activation", None), "__name__", "") for layer in layers}
     classes = {layer.name: type(layer).__name__ for layer in layers}
-    return Facts(input_scaling(model), classes, activations, graph, structure.float_ops, numbers, ranges, mention, samples)
+    return Facts(find_input_scaling(model), classes, activations, graph, structure.float_ops, numbers, ranges, mention, samples)

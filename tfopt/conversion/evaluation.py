@@ -16,7 +16,7 @@ from tfopt.conversion.export_job import ExportJob, InChild
 from tfopt.conversion.settings import ConversionRequest, Settings
 from tfopt.conversion.traced_model import trace_with_data
 from tfopt.errors import ArgumentError, DataError
-from tfopt.keras_model.walk import shipped_model
+from tfopt.keras_model.shipped import shipped_model
 from tfopt.loading import float32
 from tfopt.progress import ignore
 from tfopt.tflite.interpreter import Interpreter

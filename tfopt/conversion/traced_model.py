@@ -16,7 +16,7 @@ from tfopt.data.samples import Samples
 from tfopt.data.signature import TensorSpec
 from tfopt.errors import ArgumentError, DataError
 from tfopt.keras_model.describe import crash_suspects
-from tfopt.keras_model.ends import input_scaling
+from tfopt.keras_model.input_scaling import find_input_scaling
 from tfopt.keras_model.walk import walk_layers
 from tfopt.lowering import lower, quantization_aware
 from tfopt.lowering.trace import Traced, float_ids, trace_model
@@ -90,7 +90,7 @@ def trace_with_data(model: keras.Model, request: ConversionRequest, progress: Pr
     specs, drawn = _draw(representative_data, validation, specs, settings, is_required=not is_trained)
     notes = list(drawn.notes) if drawn else []
     if drawn and drawn.calibrated:
-        notes += representative.scaling_notes(input_scaling(model), drawn.arrays)
+        notes += representative.scaling_notes(find_input_scaling(model), drawn.arrays)
 
     progress({"stage": "trace"})
     traced = trace_model(served, specs, lowering)

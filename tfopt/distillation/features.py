@@ -6,8 +6,9 @@ import threading
 
 from tfopt.distillation import normalization
 from tfopt.errors import ArgumentError
+from tfopt.keras_model.describe import layer_path
 from tfopt.keras_model.patch import replaced_attributes
-from tfopt.keras_model.walk import layer_path, sublayers
+from tfopt.keras_model.walk import sublayers
 
 
 class Features:

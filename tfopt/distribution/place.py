@@ -11,7 +11,7 @@ import keras
 
 from tfopt.errors import ArgumentError
 from tfopt.keras_model import functional_graph
-from tfopt.keras_model.describe import require_built
+from tfopt.keras_model.requirements import require_built
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -1,32 +1,42 @@
-"""The only door to Keras 2: `tf_keras` and tfmot are imported in `keras2/`, inside functions, and nowhere else."""
+"""The door to Keras 2 for all other rooms: what `tf_keras` knows and loads, and the import of tfmot without side effects."""
+
+from __future__ import annotations
 
 import functools
 import operator
 import os
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-# Layers that files name although `tf_keras.layers` does not list them: tf_keras finds them all the same.
+if TYPE_CHECKING:
+    import tf_keras
+
+    from tfopt.files import PathLike
+
+# Layers that occur in files and that tf_keras finds, although `tf_keras.layers` does not list them.
 _UNLISTED_LAYERS = {
     "Functional", "Model", "Sequential", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod", "InstanceMethod",
     "InstanceProperty", "SyncBatchNormalization", "RandomFourierFeatures",
 }  # fmt: skip
 
 
-def version():
+def version() -> str:
     """The version of tf_keras."""
     import tf_keras
 
     return tf_keras.__version__
 
 
-def registered_names():
-    """Names of the custom classes and functions that Keras 2 knows by registration."""
+def registered_names() -> set[str]:
+    """Names of the custom classes and functions that Keras 2 knows because they are registered."""
     import tf_keras
 
     return set(tf_keras.saving.get_custom_objects())
 
 
-def known_layers():
-    """Names of the layer classes that Keras 2 finds without being given them."""
+def known_layers() -> set[str]:
+    """Names of the layer classes that Keras 2 finds without custom objects."""
     import tf_keras
 
     preprocessing = tf_keras.layers.experimental.preprocessing
@@ -34,8 +44,8 @@ def known_layers():
     return {*dir(tf_keras.layers), *dir(preprocessing), *_UNLISTED_LAYERS, *registered}
 
 
-def known_parts():
-    """Names of the initializers, regularizers and constraints that Keras 2 finds without being given them."""
+def known_parts() -> set[str]:
+    """Names of the initializers, regularizers and constraints that Keras 2 finds without custom objects."""
     import tf_keras
 
     modules = (tf_keras.initializers, tf_keras.regularizers, tf_keras.constraints)
@@ -44,23 +54,20 @@ def known_parts():
     return {name for module in modules for name in dir(module)} | old | registered
 
 
-def known_functions():
-    """Names of the activations that Keras 2 finds without being given them."""
+def known_functions() -> set[str]:
+    """Names of the activations that Keras 2 finds without custom objects."""
     import tf_keras
 
     registered = {name.rpartition(">")[2] for name in registered_names()}
     return {*dir(tf_keras.activations), "leaky_relu", "log_softmax", "relu6", "silu", "crelu", *registered}
 
 
-def from_config(config, custom_objects):
-    """A model without its weights, from a configuration that was looked at before: code in it runs.
+def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> tf_keras.Model:
+    """A model from its configuration, without its weights. Code in the configuration runs: it must have been checked before.
 
     Args:
-        config: dict with "class_name" and "config".
-        custom_objects: dict of name -> class or function.
-
-    Returns:
-        A `tf_keras.Model`.
+        config: "class_name" and "config" of a model.
+        custom_objects: name -> class or function.
     """
     import tf_keras
 
@@ -68,28 +75,25 @@ def from_config(config, custom_objects):
         return tf_keras.models.model_from_config(config, custom_objects=custom_objects)
 
 
-def lambda_layer(function):
-    """A class that is built from a `Lambda` layer's configuration but computes with `function`."""
+def lambda_layer(function: Callable[..., Any]) -> type[tf_keras.layers.Lambda]:
+    """A class that is made from the configuration of a `Lambda` layer but computes with `function`."""
     import tf_keras
 
     class Given(tf_keras.layers.Lambda):
         @classmethod
-        def from_config(cls, config, custom_objects=None):
+        def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> tf_keras.layers.Lambda:
             return tf_keras.layers.Lambda(function, **config)
 
     return Given
 
 
-def load_model(path, *, custom_objects=None, safe_mode=True):
-    """Reads a Keras 2 `.h5` or `.keras` file with the Keras that wrote it; optimizer and losses are left out.
+def load_model(path: PathLike, *, custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True) -> tf_keras.Model:
+    """Reads a Keras 2 `.h5` or `.keras` file with the Keras that wrote it, without its optimizer and losses.
 
     Args:
-        path: str, the file.
-        custom_objects: None or dict of name -> class or function.
-        safe_mode: bool, whether serialized Python code is refused.
-
-    Returns:
-        A `tf_keras.Model`.
+        path: the file.
+        custom_objects: name -> class or function.
+        safe_mode: whether serialized Python code is refused.
     """
     import tf_keras
 
@@ -97,20 +101,15 @@ def load_model(path, *, custom_objects=None, safe_mode=True):
 
 
 @functools.cache
-def tfmot():
-    """The package tensorflow_model_optimization, imported so that `tf.keras` goes on meaning what it meant.
+def tfmot() -> ModuleType:
+    """The package tensorflow_model_optimization, imported so that `tf.keras` keeps its meaning.
 
-    Its import sets the variable TF_USE_LEGACY_KERAS of the process and of its children, which turns a `tf.keras` that was not
-    used before into Keras 2.
-
-    Example: `tfopt.legacy.tfmot().sparsity.keras.PruningSummaries(log_dir="logs")`
-
-    Returns:
-        The module.
+    The import alone would set the variable TF_USE_LEGACY_KERAS for this process and its children, which turns `tf.keras` into
+    Keras 2 unless it was used before.
     """
     import tensorflow
 
-    operator.attrgetter("keras.Model")(tensorflow)  # its meaning is settled at its first use
+    operator.attrgetter("keras.Model")(tensorflow)  # the first use settles the meaning of tf.keras
     name = "TF_USE_LEGACY_KERAS"
     before = os.environ.get(name)
     try:

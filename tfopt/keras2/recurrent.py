@@ -1,16 +1,24 @@
 """The Keras 2 LSTM that the TFLite converter turns into one operation."""
 
+from __future__ import annotations
 
-def fused_lstm(weights, return_sequences, name):
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+def fused_lstm(weights: Sequence[npt.NDArray[np.floating]], return_sequences: bool, name: str) -> tf_keras.layers.LSTM:
     """A Keras 2 LSTM, which the TFLite converter turns into one operation (UNIDIRECTIONAL_SEQUENCE_LSTM).
 
     Args:
-        weights: list of arrays: kernel (features, 4 units), recurrent kernel (units, 4 units), bias (4 units).
-        return_sequences: bool.
-        name: str.
-
-    Returns:
-        A `tf_keras.layers.LSTM`.
+        weights: kernel (features, 4 units), recurrent kernel (units, 4 units), bias (4 units).
+        return_sequences: whether the layer returns the output of each time step, or only the last one.
+        name: the name of the layer.
     """
     import tf_keras
 

@@ -1,14 +1,22 @@
-"""Take tfmot's layers out of a model again."""
+"""`strip()`: take tfmot's layers out of a model again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from tfopt import errors
-from tfopt.keras2.door import from_config
-from tfopt.keras2.model import custom_objects_of, has_quantizers, rebuild, require_keras2, wrapped_layers
-from tfopt.keras2.plain import copy_weights, plain_config
+from tfopt.keras2.rebuild import rebuild
+from tfopt.keras2.requirements import require_keras2
+from tfopt.keras2.strip_quantization import strip_quantization
+from tfopt.keras2.tfmot_layers import has_quantizers, pruning_wrappers
 from tfopt.keras_model.copy import copy_model
 from tfopt.keras_model.describe import describe
 
+if TYPE_CHECKING:
+    import tf_keras
 
-def strip(model):
+
+def strip(model: tf_keras.Model) -> tf_keras.Model:
     """A plain Keras 2 model with the weights of a model that `prune` or `quantize_aware` made.
 
     Example: `tfopt.legacy.strip(pruned).save("pruned.h5")`
@@ -18,8 +26,8 @@ def strip(model):
             `quantize_model`); it stays as it is.
 
     Returns:
-        A `tf_keras.Model` with the layers and names of the model before, not compiled. Nothing holds its zeros when it trains
-        on; weights are not rounded.
+        A model with the layers and names of the original model, not compiled. If it is trained further, its zeros do not stay
+        zero. Its weights are not rounded.
 
     Raises:
         ArgumentError: a Keras 3 model, or a model that is plain already.
@@ -27,22 +35,11 @@ def strip(model):
     require_keras2(model, "strip")
     if has_quantizers(model):
         return strip_quantization(model)
-    wrappers = wrapped_layers(model)
+    wrappers = pruning_wrappers(model)
     if not wrappers:
         raise errors.ArgumentError(
             f"the model must come from tfopt.legacy.prune or tfopt.legacy.quantize_aware. Received: {describe(model)}, a plain one."
         )
-    # A loop without callbacks leaves the last gradient on what should be zero.
+    # Training without the callbacks adds the last gradient to weights that should be zero.
     model.distribute_strategy.run(lambda: [wrapper.pruning_obj.weight_mask_op() for wrapper in wrappers])
     return copy_model(rebuild(model, {id(wrapper): wrapper.layer for wrapper in wrappers}))
-
-
-def strip_quantization(model):
-    """The model without tfmot's layers."""
-    import tf_keras
-
-    kind = "Sequential" if isinstance(model, tf_keras.Sequential) else "Functional"
-    config = {"class_name": kind, "config": plain_config(model.get_config())}
-    plain = from_config(config, custom_objects_of(model))
-    copy_weights(model, plain)
-    return plain

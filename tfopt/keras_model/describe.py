@@ -1,29 +1,44 @@
-"""How messages name layers, and what they ask of a model."""
+"""How messages name layers."""
 
-from tfopt import errors
+from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-def require_built(model):
-    """Raises unless `model` is a Keras model, of either generation, that has its weights."""
-    if not hasattr(type(model), "weights") or not hasattr(model, "built"):
-        raise errors.ArgumentError(
-            "the model must be a Keras model; tfopt.load(path) reads one from a file. "
-            f"Received: {type(model).__name__} {model!r:.60}."
-        )
-    if not model.built:
-        raise errors.ArgumentError(
-            f"the model must be built, so that it has weights. Received: {describe(model)}, which is not. Give it an Input, or "
-            "call it on a batch."
-        )
+if TYPE_CHECKING:
+    from tfopt.keras_model.types import AnyLayer
 
 
-def describe(layer):
-    """How messages name a layer: `conv2d_3 (Conv2D)`."""
+def describe(layer: AnyLayer) -> str:
+    """The name and class of a layer or model: `conv2d_3 (Conv2D)`."""
     return f"{layer.name} ({type(layer).__name__})"
 
 
-def crash_suspects(layers):
-    """Layers to name if the converter dies: recurrent ones, which do kill it; else custom ones; else every kind there is."""
+def layer_path(layers: Sequence[AnyLayer]) -> str:
+    """Names of nested layers from the outside in, joined by `/`: `encoder/dense_1`.
+
+    Args:
+        layers: a layer and the layers around it, outermost first. A wrapper that has the name of its layer is left out.
+    """
+    around = [
+        layer.name
+        for layer, child in itertools.pairwise(layers)
+        if layer.name != child.name or getattr(layer, "layer", None) is not child
+    ]
+    return "/".join([*around, layers[-1].name])
+
+
+def crash_suspects(layers: Iterable[AnyLayer]) -> list[str]:
+    """Layers to name if the TFLite converter crashes on a model.
+
+    Args:
+        layers: all layers of the model.
+
+    Returns:
+        The recurrent layers, which do crash it; else the layers of the caller's own classes; else all class names, sorted.
+    """
+    layers = list(layers)
     recurrent = [layer for layer in layers if hasattr(layer, "return_sequences") or "RNN" in type(layer).__name__]
     custom = [layer for layer in layers if type(layer).__module__.partition(".")[0] not in ("keras", "tf_keras")]
     return [describe(layer) for layer in recurrent or custom] or sorted({type(layer).__name__ for layer in layers})

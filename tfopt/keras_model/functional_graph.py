@@ -1,7 +1,11 @@
-"""A Functional model as a list of calls, which can be made again with other layers and with more between them."""
+"""A Functional model as a list of calls that can be made again with other layers and with further operations between them."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeAlias
 
 import keras
 
@@ -9,41 +13,42 @@ from tfopt import errors
 from tfopt.keras_model.describe import describe
 from tfopt.keras_model.walk import walk_layers
 
+Tensors: TypeAlias = Any
+"""A `KerasTensor`, or a list, tuple or dict of `Tensors`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One call of a layer, or of an operation such as `x + y`.
+    """One call of a layer, or of an operation such as `x + y`."""
 
-    Attributes:
-        layer: Keras 3 layer or operation.
-        args, kwargs: what it was called with, `KerasTensor`s among it.
-        outputs: `KerasTensor` or a structure of them.
-    """
-
-    layer: object
-    args: tuple
-    kwargs: dict
-    outputs: object
+    layer: keras.Operation  # every Keras 3 layer is one
+    args: tuple[Any, ...]  # the arguments of the call, with `KerasTensor`s among them
+    kwargs: Mapping[str, Any]
+    outputs: Tensors
 
     @property
-    def inputs(self):
-        """The tensors among the arguments, as a list."""
+    def inputs(self) -> list[keras.KerasTensor]:
+        """The tensors among the arguments."""
         return [value for value in keras.tree.flatten((self.args, self.kwargs)) if isinstance(value, keras.KerasTensor)]
 
 
 class Graph:
-    """Calls of a Functional or Sequential model, in order, on copies of its layers; the model itself is not touched.
+    """The calls of a Functional or Sequential model, in order, on copies of its layers; the model itself stays as it is.
 
     Args:
-        model: built Keras 3 model with symbolic inputs and outputs.
+        model: a built Keras 3 model with symbolic inputs and outputs.
 
     Attributes:
-        calls: list of `Call`.
-        origins: dict of id of a copy -> the layer that it is a copy of.
+        calls: the calls, each after the calls that make its inputs.
+        origins: id of a copy -> the layer of the model that was copied.
     """
 
-    def __init__(self, model):
-        self.calls, self.origins, self._copies = [], {}, {}
+    calls: list[Call]
+    origins: dict[int, keras.Operation]
+
+    def __init__(self, model: keras.Model) -> None:
+        self.calls, self.origins = [], {}
+        self._copies: dict[int, keras.Operation] = {}
         ends = (model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else (model.input, model.output)
         functional = keras.Model(*ends, name=model.name)
         names = {id(layer.output): layer.name for layer in functional.layers if isinstance(layer, keras.layers.InputLayer)}
@@ -51,14 +56,19 @@ class Graph:
         self._input_names = {id(new): names[id(old)] for new, old in zip(self._model.inputs, functional.inputs, strict=True)}
         for copy in self._copies.values():
             _take_state(copy, self.origins[id(copy)])
-        self._consumers = {}
+        self._consumers: dict[int, list[Call]] = {}
         for call in self.calls:
             for tensor in call.inputs:
                 self._consumers.setdefault(id(tensor), []).append(call)
         self._ends = {id(tensor) for tensor in self._model.outputs}
 
-    def sole_consumer(self, tensor, transparent=()):
-        """The one call that takes `tensor`, beyond layers of the `transparent` classes; None if several do or it is an output."""
+    def sole_consumer(self, tensor: keras.KerasTensor, transparent: Collection[str] = ()) -> Call | None:
+        """The only call that takes a tensor, or None if several calls take it or if it is an output of the model.
+
+        Args:
+            tensor: an input or output of one of the calls.
+            transparent: names of layer classes. If the only call is of such a layer, the question is asked of its output.
+        """
         consumers = self._consumers.get(id(tensor), [])
         if len(consumers) != 1 or id(tensor) in self._ends:
             return None
@@ -66,77 +76,91 @@ class Graph:
             return self.sole_consumer(consumers[0].outputs, transparent)
         return consumers[0]
 
-    def replay(self, make, *, begin=lambda tensor, name: tensor, call=None, around=None, model_class=keras.Model):
+    def replay(
+        self,
+        make: Callable[[keras.Operation], keras.Operation | None],
+        *,
+        begin: Callable[[keras.KerasTensor, str], keras.KerasTensor] = lambda tensor, name: tensor,
+        call: Callable[[Call, keras.Operation, tuple[Any, ...], dict[str, Any]], Tensors] | None = None,
+        around: Callable[[Call], contextlib.AbstractContextManager[Any]] | None = None,
+        model_class: type[keras.Model] = keras.Model,
+    ) -> keras.Model:
         """Makes all calls again.
 
         Args:
-            make: function from a layer copy to the layer to be called in its place, or None for one like it; asked once for each.
-            begin: function of (new input tensor, its name) that returns what is computed with.
-            call: function of (`Call`, layer, args, kwargs) that makes the call and returns its outputs.
-            around: function of `Call` that returns the context in which its layer is made and called.
+            make: function of a copied layer that returns the layer to call in its place, or None for another copy. It is called
+                once for each layer.
+            begin: function of a new input tensor and its name that returns the tensor to compute with.
+            call: function of a `Call`, the layer to call, and the new arguments, that makes the call and returns its outputs.
+            around: function of a `Call` that returns the context in which its layer is made and called.
             model_class: class of the new model.
 
         Returns:
-            A new model of the same name, inputs and outputs.
+            A new model with the same name, inputs and outputs.
         """
-        model, made, again, tensors = self._model, {}, [], {}
+        made: dict[int, keras.Operation] = {}
+        copied: list[tuple[keras.Operation, keras.Operation]] = []  # copies that `make` left to this method, and their origins
+        tensors: dict[int, keras.KerasTensor] = {}
 
-        def fresh(tensor):
+        def fresh(tensor: keras.KerasTensor) -> keras.KerasTensor:
             name = self._input_names[id(tensor)]
             new = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
             tensors[id(tensor)] = begin(new, name)
             return new
 
-        inputs = keras.tree.map_structure(fresh, model.input)
+        def layer_for(layer: keras.Operation) -> keras.Operation:
+            if id(layer) not in made:
+                own = make(layer)
+                if own is None:
+                    own = _copy_of(layer)
+                    copied.append((own, layer))
+                made[id(layer)] = own
+            return made[id(layer)]
+
+        inputs = keras.tree.map_structure(fresh, self._model.input)
         for each in self.calls:
             with around(each) if around else contextlib.nullcontext():
-                if id(each.layer) not in made:
-                    made[id(each.layer)] = make(each.layer)
-                    if made[id(each.layer)] is None:
-                        made[id(each.layer)] = _again(each.layer)
-                        again.append((made[id(each.layer)], each.layer))
+                layer = layer_for(each.layer)
                 args, kwargs = keras.tree.map_structure(lambda value: tensors.get(id(value), value), (each.args, each.kwargs))
-                layer = made[id(each.layer)]
                 outputs = call(each, layer, args, kwargs) if call else layer(*args, **kwargs)
             for old, new in zip(keras.tree.flatten(each.outputs), keras.tree.flatten(outputs), strict=True):
                 tensors[id(old)] = new
-        for layer, origin in again:
+        for layer, origin in copied:
             _take_state(layer, origin)
-        outputs = keras.tree.map_structure(lambda tensor: tensors[id(tensor)], model.output)
-        return model_class(inputs, outputs, name=model.name)
+        outputs = keras.tree.map_structure(lambda tensor: tensors[id(tensor)], self._model.output)
+        return model_class(inputs, outputs, name=self._model.name)
 
-    def _copy(self, layer):
+    def _copy(self, layer: keras.Operation) -> keras.Operation:
         if id(layer) not in self._copies:
-            copy = _again(layer)
+            copy = _copy_of(layer)
             self._copies[id(layer)], self.origins[id(copy)] = copy, layer
         return self._copies[id(layer)]
 
-    def _record(self, layer, *args, **kwargs):
+    def _record(self, layer: keras.Operation, *args: Any, **kwargs: Any) -> Tensors:
         outputs = layer(*args, **kwargs)
         self.calls.append(Call(layer, args, kwargs, outputs))
         return outputs
 
 
-def is_functional(layer):
-    """Whether `layer` is a model whose calls can be listed: Functional, or Sequential and built."""
+def is_functional(layer: keras.Operation) -> bool:
+    """Whether a layer is a model whose calls can be listed: a Functional model, or a built Sequential one."""
     if not isinstance(layer, keras.Model) or not getattr(layer, "inputs", None):
         return False
     return isinstance(layer, keras.Sequential) or bool(getattr(layer, "operations", None))
 
 
-def _again(layer):
-    """A layer or operation made from the configuration of another; its weights too, once it has any."""
+def _copy_of(layer: keras.Operation) -> keras.Operation:
+    """A layer or operation made from the configuration of another one. It has no weights yet: see `_take_state`."""
     try:
-        copy = keras.models.clone_model(layer) if is_functional(layer) else type(layer).from_config(layer.get_config())
+        return keras.models.clone_model(layer) if is_functional(layer) else type(layer).from_config(layer.get_config())
     except (NotImplementedError, TypeError, ValueError) as error:
         raise errors.ArgumentError(
-            "each layer must be one that its configuration can make again: its own classes need `get_config`. Received: "
-            f"{describe(layer)}: {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
+            "each layer must be one that Keras can make again from its configuration: the caller's own classes need `get_config`. "
+            f"Received: {describe(layer)}: {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
         ) from error
-    return copy
 
 
-def _take_state(copy, origin):
+def _take_state(copy: keras.Operation, origin: keras.Operation) -> None:
     if not isinstance(origin, keras.layers.Layer):
         return
     copy.set_weights(origin.get_weights())

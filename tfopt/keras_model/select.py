@@ -1,80 +1,93 @@
-"""Select layers and weights of a model by name, path, class or function."""
+"""Select layers of a model by name, path, class or function."""
 
-import dataclasses
+from __future__ import annotations
+
 import difflib
 import fnmatch
+from collections.abc import Callable, Sequence, Set
+from typing import TYPE_CHECKING, TypeAlias
 
 from tfopt import errors
-from tfopt.keras_model.walk import layer_path, sublayers
+from tfopt.keras_model.describe import layer_path
+from tfopt.keras_model.walk import sublayers
+
+if TYPE_CHECKING:
+    from tfopt.keras_model.types import AnyLayer, AnyModel
+
+Selector: TypeAlias = str | type | Callable[["AnyLayer"], bool]
+"""A glob of a layer's name or of its path (`encoder/dense_*`), a layer class, or a function of a layer that returns a bool."""
+
+Selectors: TypeAlias = Selector | Sequence[Selector] | Set[Selector] | None
+"""What `include` and `exclude` take: None, one selector, or a list, tuple or set of selectors."""
 
 
-def select_weights(weights, include, exclude):
-    """Which weights are asked for, by the layers around them.
+def select(places: Sequence[Sequence[AnyLayer]], include: Selectors, exclude: Selectors) -> tuple[frozenset[int], frozenset[int]]:
+    """The places in a model that `include` and `exclude` match. A place matches if its layer or a layer around it does.
 
     Args:
-        weights: list of `Weight`.
-        include, exclude: None, or one or a list of: a glob of a layer's name or of its path (`encoder/dense_*`), a layer class,
-            a function of a layer that returns a bool.
+        places: for each place, its layer and the layers around it, outermost first.
+        include, exclude: see `Selectors`.
 
     Returns:
-        (set of ids of the weights that `include` matches, the same for `exclude`).
+        The indices of the places that `include` matches, and the indices of the places that `exclude` matches.
 
     Raises:
-        ArgumentError: one of them matches nothing.
+        ArgumentError: a selector matches nothing, or is of a wrong type.
     """
-    chosen = []
-    for argument, patterns in (("include", include), ("exclude", exclude)):
-        matched = set()
-        patterns = [] if patterns is None else patterns if isinstance(patterns, list | tuple | set) else [patterns]
-        for pattern in patterns:
-            found = {id(weight) for weight in weights if _matches(argument, pattern, weight.layers)}
-            if not found:
-                names = sorted({layer.name for weight in weights for layer in weight.layers})
-                close = difflib.get_close_matches(pattern, names, cutoff=0.4) if isinstance(pattern, str) else []
-                raise errors.ArgumentError(
-                    f"{argument} must match layers that have weights. Received: {argument}={pattern!r}, which matches none. "
-                    f"{'Closest' if close else 'There are'}: {', '.join(close or names[:20])}."
-                )
-            matched |= found
-        chosen.append(matched)
-    return tuple(chosen)
+    return _matched("include", include, places), _matched("exclude", exclude, places)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Place:
-    layers: tuple
+def left_out_layers(model: AnyModel, include: Selectors, exclude: Selectors) -> set[int]:
+    """The ids of the layers that `include` and `exclude` leave out, whether or not the layers have weights.
 
-
-def left_out_layers(model, include, exclude):
-    """ids of the layers that `include` and `exclude` leave out, whether or not they have weights.
-
-    Args:
-        model: a Keras 3 or Keras 2 model.
-        include, exclude: as for `select_weights`.
+    Raises:
+        ArgumentError: a selector matches nothing, or is of a wrong type.
     """
-    places = []
+    places: list[tuple[AnyLayer, ...]] = []
 
-    def walk(layer, around):
+    def walk(layer: AnyLayer, around: tuple[AnyLayer, ...]) -> None:
         for inner in sublayers(layer):
-            places.append(_Place((*around, inner)))
-            walk(inner, places[-1].layers)
+            places.append((*around, inner))
+            walk(inner, (*around, inner))
 
     walk(model, ())
-    included, excluded = select_weights(places, include, exclude)
-    return {
-        id(place.layers[-1]) for place in places if id(place) in excluded or (include is not None and id(place) not in included)
-    }
+    included, excluded = select(places, include, exclude)
+    left_out = excluded if include is None else excluded | (set(range(len(places))) - included)
+    return {id(places[index][-1]) for index in left_out}
 
 
-def _matches(argument, pattern, layers):
-    if isinstance(pattern, str):
+def _matched(argument: str, selectors: Selectors, places: Sequence[Sequence[AnyLayer]]) -> frozenset[int]:
+    matched: set[int] = set()
+    for selector in _as_list(selectors):
+        found = {index for index, layers in enumerate(places) if _matches(argument, selector, layers)}
+        if not found:
+            names = sorted({layer.name for layers in places for layer in layers})
+            close = difflib.get_close_matches(selector, names, cutoff=0.4) if isinstance(selector, str) else []
+            raise errors.ArgumentError(
+                f"{argument} must match layers that have weights. Received: {argument}={selector!r}, which matches no layer. "
+                f"{'Closest' if close else 'There are'}: {', '.join(close or names[:20])}."
+            )
+        matched |= found
+    return frozenset(matched)
+
+
+def _as_list(selectors: Selectors) -> list[Selector]:
+    if selectors is None:
+        return []
+    if isinstance(selectors, Sequence | Set) and not isinstance(selectors, str):
+        return list(selectors)
+    return [selectors]
+
+
+def _matches(argument: str, selector: Selector, layers: Sequence[AnyLayer]) -> bool:
+    if isinstance(selector, str):
         names = [layer.name for layer in layers]
         paths = [layer_path(layers[: end + 1]) for end in range(len(names))]
-        return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in (*names, *paths))
-    if isinstance(pattern, type):
-        return any(isinstance(layer, pattern) for layer in layers)
-    if callable(pattern):
-        return any(pattern(layer) for layer in layers)
+        return any(name == selector or fnmatch.fnmatchcase(name, selector) for name in (*names, *paths))
+    if isinstance(selector, type):
+        return any(isinstance(layer, selector) for layer in layers)
+    if callable(selector):
+        return any(selector(layer) for layer in layers)
     raise errors.ArgumentError(
-        f"{argument} takes globs of layer names, layer classes and functions of a layer. Received: {argument}={pattern!r}."
+        f"{argument} takes globs of layer names, layer classes and functions of a layer. Received: {argument}={selector!r}."
     )

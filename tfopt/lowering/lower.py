@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tfopt.keras_model.ends import input_scaling
+from tfopt.keras_model.input_scaling import find_input_scaling
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.keras_model.walk import walk_layers, walk_operations
 from tfopt.lowering import activations, attention, other_layers, recurrent
@@ -97,7 +97,7 @@ def plan(model, *, skip=()):
 
 def float_inputs(model, specs):
     """The inputs with float32 in place of integers where the model begins by scaling them, as pixels: see `input_scaling`."""
-    scaled = input_scaling(model) is not None and len(specs) == 1
+    scaled = find_input_scaling(model) is not None and len(specs) == 1
     return [dataclasses.replace(spec, dtype="float32") if scaled and "int" in spec.dtype else spec for spec in specs]
 
 

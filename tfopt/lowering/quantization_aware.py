@@ -1,9 +1,8 @@
 """A quantization-aware model on its way into a file: the form that is converted, its float twin, and what training left open."""
 
 from tfopt.errors import DataError
-from tfopt.keras2.model import has_quantizers
-from tfopt.keras2.quantizers import unseen_quantizers
 from tfopt.keras2.strip import strip
+from tfopt.keras2.tfmot_layers import has_quantizers, unseen_quantizers
 from tfopt.quantization import quantize_aware
 from tfopt.quantization.bake import baked
 from tfopt.quantization.report import quantization_report

@@ -1,33 +1,46 @@
-"""Zeros that stay zero: a mask as the constraint of a variable, which the optimizer applies inside its compiled step."""
+"""Zeros that stay zero: a mask is the constraint of a variable, which the optimizer applies inside its compiled step."""
 
-import inspect
-import warnings
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from tfopt import errors
 from tfopt.keras_model.describe import describe
-from tfopt.keras_model.walk import shipped_model
+from tfopt.keras_model.shipped import shipped_model
+from tfopt.pruning.fit_callbacks import FitCallbacks
+from tfopt.pruning.prunable_weights import Target
+
+Logs = dict[str, Any] | None
 
 
 class MaskConstraint(keras.constraints.Constraint):
-    """Keeps a variable at zero where its mask is False, after the constraint that it had before.
+    """Keeps a variable at zero where its mask is False.
 
     Args:
-        mask: bool `keras.Variable` of the constrained variable's shape.
-        inner: None or the constraint that comes first.
-        owner: the callback whose mask it is.
+        mask: bool variable of the shape of the constrained variable.
+        inner: the constraint that the variable had before, which is applied first, or None.
+        owner: the callback that the mask belongs to.
     """
 
-    def __init__(self, mask, inner=None, owner=None):
+    def __init__(
+        self,
+        mask: keras.Variable,
+        inner: Callable[[Any], Any] | None = None,
+        owner: MaskingCallback | None = None,
+    ) -> None:
         self.mask = mask
         self.inner = inner
         self.owner = owner
 
     @staticmethod
-    def without(constraint, unwanted):
-        """What is left of a constraint when the masks go for which `unwanted(MaskConstraint)` is true."""
+    def without(constraint: Callable[[Any], Any] | None, unwanted: Callable[[MaskConstraint], bool]) -> Callable[[Any], Any] | None:
+        """The rest of a constraint without the masks for which `unwanted` returns True."""
         if not isinstance(constraint, MaskConstraint):
             return constraint
         inner = MaskConstraint.without(constraint.inner, unwanted)
@@ -35,28 +48,33 @@ class MaskConstraint(keras.constraints.Constraint):
             return inner
         return constraint if inner is constraint.inner else MaskConstraint(constraint.mask, inner, constraint.owner)
 
-    def __call__(self, w):
-        """The value with its zeros. `where`, as a product would keep NaN, and -0.0 of negative weights."""
+    def __call__(self, w: Any) -> Any:
+        """The value with its zeros. By `where`, because a product would keep NaN, and -0.0 of negative weights."""
         value = w if self.inner is None else self.inner(w)
         return keras.ops.where(self.mask, value, keras.ops.zeros((), dtype=keras.backend.standardize_dtype(value.dtype)))
 
 
 class MaskingCallback(keras.callbacks.Callback):
-    """Holds masks over variables while `fit` runs. Subclasses say which variables, and change the masks.
+    """Holds masks over variables while `fit` runs. Subclasses choose the variables and change the masks.
 
-    It comes first among the callbacks of a run, so that what it adds to `logs` reaches the others, and has the last word at
-    the end, after callbacks that restore weights.
+    It runs first among the callbacks of a run, so that the others see what it adds to `logs`. At the end of training it runs
+    once more after all others, as callbacks may restore weights.
+
+    Attributes:
+        targets: the weights that have masks, once training has begun.
     """
 
-    def __init__(self):
+    targets: list[Target]
+
+    def __init__(self) -> None:
         super().__init__()
         self.targets = []
-        self._masks = []
-        self._masked = []  # of each target, how many zeros its mask has
-        self._callback_list = None
+        self.fit_callbacks = FitCallbacks(None)
+        self._masks: list[keras.Variable] = []
+        self._masked: list[int] = []  # the zeros in the mask of each target
 
-    def set_model(self, model):
-        """Refuses models of Keras 2, whose `fit` asks callbacks for more before it calls any of them."""
+    def set_model(self, model: keras.Model) -> None:
+        """Refuses Keras 2 models, whose `fit` needs methods that this callback does not have."""
         if not isinstance(model, keras.Model):
             raise errors.ArgumentError(
                 f"{type(self).__name__} serves Keras 3 models. Received: {describe(model)} of "
@@ -64,25 +82,27 @@ class MaskingCallback(keras.callbacks.Callback):
             )
         super().set_model(model)
 
-    def on_train_begin(self, logs=None):
-        """Puts the masks, all True yet, on the variables, if there are any yet."""
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Puts masks that are all True on the variables, if there are any variables yet."""
         self.targets, self._masks, self._masked = [], [], []
-        self._callback_list = _callback_list_of(self)
-        self._refuse_swapped_averages()
-        if self._callback_list is not None:
-            others = [callback for callback in self._callback_list.callbacks if callback is not self]
-            self._callback_list.callbacks = [self, *others, _Close(self)]
+        self.fit_callbacks = FitCallbacks(self)
+        if self.fit_callbacks.others(keras.callbacks.SwapEMAWeights):
+            raise errors.PruningError(
+                "weights that are evaluated and saved must have their zeros. Received: SwapEMAWeights, which puts averages of "
+                "weights from before and after pruning into the model. Leave it out: `use_ema=True` of the optimizer works alone."
+            )
+        self.fit_callbacks.enclose(self.close)
         try:
             self.install()
         except errors.TfoptError:
             self.refuse()
             raise
 
-    def install(self):
-        """Puts masks on the variables unless that is done; a subclassed model has none before its first step.
+    def install(self) -> bool:
+        """Puts masks on the variables once; a subclassed model has no variables before its first step.
 
         Returns:
-            bool, whether the masks are there.
+            Whether the masks are on the variables.
         """
         if self.targets or not shipped_model(self.model).built:
             return bool(self.targets)
@@ -92,68 +112,58 @@ class MaskingCallback(keras.callbacks.Callback):
                 shape = tuple(target.variable.shape)
                 self._masks.append(keras.Variable(np.ones(shape, bool), trainable=False, dtype="bool", name="mask"))
         for target, mask in zip(self.targets, self._masks, strict=True):
-            # Masks of a run that was broken off go, those of the other callbacks of this run stay.
+            # Masks of a run that was broken off are removed, masks of the other callbacks of this run stay.
             before = MaskConstraint.without(target.variable.constraint, lambda each: not self.runs_with(each.owner))
             target.variable.constraint = MaskConstraint(mask, before, self)
         self._masked = [0] * len(self.targets)
-        self.model.make_train_function(force=True)  # one traced before knows no constraint
+        self.model.make_train_function(force=True)  # a function that was traced before has no masks
         return True
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Looks whether the zeros are there."""
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Checks that the zeros are there."""
         self.verify()
 
-    def on_train_end(self, logs=None):
-        """Where no list of callbacks was found, this callback is the last one as well."""
-        if self._callback_list is None:
+    def on_train_end(self, logs: Logs = None) -> None:
+        """Closes the run if the list of callbacks was not found; otherwise `close` is called after all callbacks."""
+        if not self.fit_callbacks.known:
             self.close()
 
-    def close(self):
-        """Applies the masks to what stands in the variables now, and gives the variables their own constraints back."""
+    def close(self) -> None:
+        """Applies the masks to the variables as they are now, and gives the variables their own constraints back."""
         for target, mask in zip(self.targets, self._masks, strict=True):
             before = target.variable.constraint
-            target.variable.constraint = MaskConstraint.without(before, lambda each, mask=mask: each.mask is mask)
+            target.variable.constraint = MaskConstraint.without(before, functools.partial(_has_mask, mask))
             if target.variable.constraint is not before:
                 self.apply(target, mask)
         self.model.make_train_function(force=True)
-        if self._callback_list is not None:
-            self._callback_list.callbacks = [
-                callback
-                for callback in self._callback_list.callbacks
-                if not (isinstance(callback, _Close) and callback.owner is self)
-            ]
-            self._callback_list = None
+        self.fit_callbacks.release()
 
-    def refuse(self):
-        """Leaves the model as it was, for this callback and for the others of the run, which will not take place."""
-        for callback in [self, *filter(self.runs_with, self.others(MaskingCallback))]:
+    def refuse(self) -> None:
+        """Leaves the model as it was, also for the other masking callbacks of the run, which does not take place."""
+        for callback in [self, *filter(self.runs_with, self.fit_callbacks.others(MaskingCallback))]:
             MaskingCallback.close(callback)
 
-    def runs_with(self, other):
+    def runs_with(self, other: MaskingCallback | None) -> bool:
         """Whether another callback is at work in the same run."""
-        return other is not self and self._callback_list is not None and other._callback_list is self._callback_list
+        return other is not None and self.fit_callbacks.same_run(other.fit_callbacks)
 
-    def set_masks(self, values):
-        """Gives the masks new values and zeroes what they hide.
-
-        Args:
-            values: list of bool arrays, one for each target.
-        """
+    def set_masks(self, values: Sequence[npt.NDArray[np.bool_]]) -> None:
+        """Gives the masks new values, one for each target, and makes the weights zero where a mask is False."""
         for index, (target, mask, value) in enumerate(zip(self.targets, self._masks, values, strict=True)):
             mask.assign(value)
             self.apply(target, mask)
             self._masked[index] = int(value.size - np.count_nonzero(value))
 
-    def apply(self, target, mask):
-        """Zeroes a variable where its mask is False."""
+    def apply(self, target: Target, mask: keras.Variable) -> None:
+        """Makes a variable zero where its mask is False."""
         target.variable.assign(MaskConstraint(mask)(target.variable.value))
 
-    def zeros(self):
-        """How many zeros each target has, list of ints."""
+    def zeros(self) -> list[int]:
+        """The number of zeros in each target."""
         return [target.size - int(np.count_nonzero(target.variable.numpy())) for target in self.targets]
 
-    def verify(self):
-        """Raises if a variable is not zero where its mask says so."""
+    def verify(self) -> None:
+        """Raises `PruningError` if a variable is not zero where its mask is False."""
         for target, mask, count in zip(self.targets, self._masks, self._masked, strict=True):
             if count and np.any((target.variable.numpy() != 0) > mask.numpy()):
                 self.refuse()
@@ -163,51 +173,10 @@ class MaskingCallback(keras.callbacks.Callback):
                     "weights past it."
                 )
 
-    def others(self, kind):
-        """The other callbacks of this run of a class."""
-        callbacks = self._callback_list.callbacks if self._callback_list is not None else []
-        return [callback for callback in callbacks if callback is not self and isinstance(callback, kind)]
-
-    def replace_others(self, kind, make):
-        """Puts what `make` returns in the place of the other callbacks of a class, for this run."""
-        if self._callback_list is not None:
-            self._callback_list.callbacks = [
-                make(callback) if isinstance(callback, kind) else callback for callback in self._callback_list.callbacks
-            ]
-
-    def _refuse_swapped_averages(self):
-        if self.others(keras.callbacks.SwapEMAWeights):
-            raise errors.PruningError(
-                "weights that are evaluated and saved must have their zeros. Received: SwapEMAWeights, which puts averages of "
-                "weights from before and after pruning into the model. Leave it out: `use_ema=True` of the optimizer works alone."
-            )
-
-    def _find_targets(self):
+    def _find_targets(self) -> list[Target]:
+        """The weights to hold masks over; subclasses implement it."""
         raise NotImplementedError
 
 
-class _Close(keras.callbacks.Callback):
-    """The last callback of a run."""
-
-    def __init__(self, owner):
-        super().__init__()
-        self.owner = owner
-
-    def on_train_end(self, logs=None):
-        self.owner.close()
-
-
-def _callback_list_of(callback):
-    """The `CallbackList` that is calling `callback`, or None: Keras does not hand it to callbacks."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, keras.callbacks.CallbackList) and callback in owner.callbacks:
-            return owner
-        frame = frame.f_back
-    return None
-
-
-def warn(message):
-    """Says something that the user should know, at the line that called `fit`."""
-    warnings.warn(message, UserWarning, stacklevel=2)
+def _has_mask(mask: keras.Variable, constraint: MaskConstraint) -> bool:
+    return constraint.mask is mask

@@ -1,12 +1,17 @@
-"""What to prune: from the magnitudes of weights to masks, in NumPy. A mask is False where a weight is zero.
+"""Patterns and masks: which weights are removed, by their magnitudes, in NumPy. A mask is False where a weight is zero.
 
-A pattern looks at a weight as a matrix (inputs, outputs) and divides it into units that are kept or removed whole; each unit
-has a score, and those of the lowest score go first.
+A pattern looks at a weight as a matrix (inputs, outputs) and divides the matrix into units that are kept or removed whole. Each
+unit has a score, and the units of the lowest score are removed first.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from tfopt import errors
 
@@ -15,27 +20,28 @@ from tfopt import errors
 class Unstructured:
     """Single weights, wherever they lie."""
 
-    unit = 1  # weights that are kept or removed together
+    unit: ClassVar[int] = 1  # weights that are kept or removed together
 
-    def misfit(self, shape):
+    def misfit(self, shape: tuple[int, ...]) -> str | None:
         """Why a matrix of this shape cannot have the pattern, or None."""
-        return
+        return None
 
-    def scores(self, matrix):
-        """Magnitude of every unit, float array (units,)."""
+    def scores(self, matrix: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """The magnitude of every unit, shape (units,)."""
         return np.abs(matrix).ravel()
 
-    def expand(self, kept, shape):
-        """Mask of a matrix, bool array of `shape`, from which units are kept, bool array (units,)."""
+    def expand(self, kept: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+        """The mask of a matrix of `shape`, from which units are kept, shape (units,)."""
         return kept.reshape(shape)
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Blocks of `shape` = (rows, columns) neighbouring weights, rows along the inputs and columns along the outputs.
+    """Blocks of neighboring weights.
 
-    A convolution's kernel counts as a matrix (height x width x channels in, channels out). The score of a block is the mean of
-    its magnitudes. A weight whose sides are no multiples of the block's does not fit.
+    A block has `shape` = (rows, columns), rows along the inputs and columns along the outputs. The kernel of a convolution counts
+    as a matrix (height x width x channels in, channels out). The score of a block is the mean of its magnitudes. A weight does not
+    fit if its sides are not multiples of the sides of the block.
 
     Example: `tfopt.PruningCallback(schedule, pattern=tfopt.Block((4, 1)))`
 
@@ -46,9 +52,9 @@ class Block:
         ArgumentError: `shape` is something else.
     """
 
-    shape: tuple
+    shape: tuple[int, int]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (isinstance(self.shape, tuple | list) and len(self.shape) == 2 and all(map(_is_positive_int, self.shape))):
             raise errors.ArgumentError(
                 f"a block has two sides, ints above 0, as in Block((4, 1)). Received: Block({self.shape!r})."
@@ -56,25 +62,25 @@ class Block:
         object.__setattr__(self, "shape", tuple(map(int, self.shape)))
 
     @property
-    def unit(self):
+    def unit(self) -> int:
         """Weights in a block."""
         return self.shape[0] * self.shape[1]
 
-    def misfit(self, shape):
+    def misfit(self, shape: tuple[int, ...]) -> str | None:
         """Why a matrix of this shape cannot have the pattern, or None."""
         rows, columns = self.shape
         if shape[0] % rows or shape[1] % columns:
             return f"a matrix of {shape[0]} x {shape[1]} does not divide into blocks of {rows} x {columns}"
         return None
 
-    def scores(self, matrix):
-        """Mean magnitude of every block, float array (units,)."""
+    def scores(self, matrix: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """The mean magnitude of every block, shape (units,)."""
         rows, columns = self.shape
         blocks = np.abs(matrix).reshape(matrix.shape[0] // rows, rows, matrix.shape[1] // columns, columns)
         return blocks.mean(axis=(1, 3)).ravel()
 
-    def expand(self, kept, shape):
-        """Mask of a matrix, bool array of `shape`, from which units are kept, bool array (units,)."""
+    def expand(self, kept: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+        """The mask of a matrix of `shape`, from which blocks are kept, shape (units,)."""
         rows, columns = self.shape
         kept = kept.reshape(shape[0] // rows, shape[1] // columns)
         return np.repeat(np.repeat(kept, rows, axis=0), columns, axis=1)
@@ -82,10 +88,10 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class NByM:
-    """At most `n` of every `m` weights that follow each other along the inputs are left, as in 2:4.
+    """At most `n` of every `m` consecutive weights along the inputs are kept, as in 2:4.
 
-    Its sparsity is `1 - n / m` and can be no other in the end. On the way there, the weights that are to go are removed in the
-    order of their magnitudes. A weight whose inputs are no multiple of `m` does not fit.
+    The final sparsity is `1 - n / m`, and no other is possible. On the way there, the weights that are to go are removed in the
+    order of their magnitudes. A weight does not fit if the number of its inputs is not a multiple of `m`.
 
     Example: `tfopt.PruningCallback(tfopt.PolynomialDecay(0.5), pattern=tfopt.NByM(2, 4))`
 
@@ -102,45 +108,51 @@ class NByM:
 
     n: int
     m: int
-    unit = 1  # weights that are kept or removed together
+    unit: ClassVar[int] = 1  # weights that are kept or removed together
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (_is_positive_int(self.n) and _is_positive_int(self.m) and self.n < self.m):
-            raise errors.ArgumentError(f"n of m weights are left: ints, 0 < n < m, as in NByM(2, 4). Received: {self!r}.")
+            raise errors.ArgumentError(f"n of m weights are kept: ints, 0 < n < m, as in NByM(2, 4). Received: {self!r}.")
 
     @property
-    def sparsity(self):
+    def sparsity(self) -> float:
         """The only sparsity that the pattern can end with."""
         return 1 - self.n / self.m
 
-    def misfit(self, shape):
+    def misfit(self, shape: tuple[int, ...]) -> str | None:
         """Why a matrix of this shape cannot have the pattern, or None."""
         if shape[0] % self.m:
             return f"{shape[0]} inputs do not divide into groups of {self.m}"
         return None
 
-    def scores(self, matrix):
-        """Magnitude of every weight that may go, infinite for the `n` largest of each group; float array (units,)."""
+    def scores(self, matrix: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """The magnitude of every weight that may go, infinite for the `n` largest of each group; shape (units,)."""
         groups = np.abs(matrix).reshape(-1, self.m, matrix.shape[1])
         rank = np.argsort(np.argsort(groups, axis=1, kind="stable"), axis=1, kind="stable")
         return np.where(rank < self.m - self.n, groups, np.inf).ravel()
 
-    def expand(self, kept, shape):
-        """Mask of a matrix, bool array of `shape`, from which units are kept, bool array (units,)."""
+    def expand(self, kept: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+        """The mask of a matrix of `shape`, from which weights are kept, shape (units,)."""
         return kept.reshape(shape)
 
 
-def count_zeros(units, sparsity):
-    """How many of `units` go at a sparsity: `units - max(1, round(units (1 - sparsity)))`, half to even as in tfmot."""
+Pattern: TypeAlias = Unstructured | Block | NByM
+
+
+def count_zeros(units: int, sparsity: float) -> int:
+    """How many of `units` are removed at a sparsity: `units - max(1, round(units (1 - sparsity)))`, half to even as in tfmot."""
     return units - max(1, round(units * (1 - sparsity)))
 
 
-def remove_lowest(scores, count):
-    """Which units are kept when the `count` lowest go, bool array; among equals the first go first.
+def remove_lowest(scores: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.bool_]:
+    """Which units are kept when the `count` lowest are removed; of equal scores the first ones are removed first.
 
     Args:
-        scores: float array (units,).
-        count: int in [0, units].
+        scores: shape (units,).
+        count: in [0, units].
+
+    Returns:
+        Array of shape (units,).
     """
     kept = np.ones(len(scores), bool)
     if count:
@@ -154,44 +166,45 @@ def remove_lowest(scores, count):
     return kept
 
 
-def make_masks(matrices, pattern, counts):
+def make_masks(
+    matrices: Sequence[npt.NDArray[np.floating]], pattern: Pattern, counts: Sequence[int] | int
+) -> list[npt.NDArray[np.bool_]]:
     """The masks of several weights.
 
     Args:
-        matrices: list of float arrays (inputs, outputs).
-        pattern: `Unstructured`, `Block` or `NByM`, which fits them all.
-        counts: list of ints, the units to remove from each, or one int, the units to remove from all together, by one
-            threshold.
+        matrices: each of shape (inputs, outputs).
+        pattern: a pattern that fits all matrices.
+        counts: the number of units to remove from each matrix; or one int, the number of units to remove from all matrices
+            together by one threshold.
 
     Returns:
-        list of bool arrays of the matrices' shapes.
+        A mask for each matrix, of its shape.
     """
     scores = [pattern.scores(matrix) for matrix in matrices]
     if isinstance(counts, int):
-        kept = remove_lowest(np.concatenate(scores), counts)
-        kept = np.split(kept, np.cumsum([len(each) for each in scores])[:-1])
+        kept = np.split(remove_lowest(np.concatenate(scores), counts), np.cumsum([len(each) for each in scores])[:-1])
     else:
         kept = [remove_lowest(each, count) for each, count in zip(scores, counts, strict=True)]
     return [pattern.expand(each, matrix.shape) for each, matrix in zip(kept, matrices, strict=True)]
 
 
-def to_matrix(array, inputs):
+def to_matrix(array: npt.NDArray[Any], inputs: tuple[int, ...]) -> npt.NDArray[Any]:
     """A weight as a matrix (inputs, outputs).
 
     Args:
-        array: array of any rank.
-        inputs: tuple of ints, the axes that are summed over; all others are outputs.
+        array: a weight of any rank.
+        inputs: the axes that are summed over; all other axes are outputs.
     """
     order = [*inputs, *(axis for axis in range(array.ndim) if axis not in inputs)]
     rows = int(np.prod([array.shape[axis] for axis in inputs]))
     return array.transpose(order).reshape(rows, -1)
 
 
-def from_matrix(matrix, shape, inputs):
+def from_matrix(matrix: npt.NDArray[Any], shape: tuple[int, ...], inputs: tuple[int, ...]) -> npt.NDArray[Any]:
     """The inverse of `to_matrix`: an array of `shape`."""
     order = [*inputs, *(axis for axis in range(len(shape)) if axis not in inputs)]
     return matrix.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
 
 
-def _is_positive_int(value):
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
+def _is_positive_int(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value > 0)

@@ -1,32 +1,40 @@
-"""What the callback and the one-shot function check alike."""
+"""Check the arguments that pruning with and without training have in common."""
+
+from __future__ import annotations
 
 import collections.abc
 import numbers
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, get_args
 
 from tfopt import errors
 from tfopt.pruning import masks
 
-_UPDATES = 50  # of the masks, between begin and end, by default
+if TYPE_CHECKING:
+    from tfopt.pruning.schedules import Schedule
+
+Scope = Literal["layer", "global"]
+"""Whether each tensor reaches the sparsity, or all tensors together by one threshold."""
 
 
-def as_plan(sparsity):
-    """The sparsity as a dict of layer name -> fraction, or None where it is one number."""
+def as_plan(sparsity: float | Mapping[str, float] | None) -> dict[str, float] | None:
+    """The sparsity as a plan, a dict of layer name -> fraction, or None if it is one number for all layers."""
     return dict(sparsity) if isinstance(sparsity, collections.abc.Mapping) else None
 
 
-def check_options(pattern, scope):
+def check_options(pattern: masks.Pattern, scope: Scope) -> None:
     """Raises unless the pattern and the scope are known ones."""
     if not isinstance(pattern, masks.Unstructured | masks.Block | masks.NByM):
         raise errors.ArgumentError(
             "pattern must be tfopt.Unstructured(), tfopt.Block((rows, columns)) or tfopt.NByM(n, m). "
             f"Received: pattern={pattern!r}."
         )
-    if scope not in ("layer", "global"):
+    if scope not in get_args(Scope):
         raise errors.ArgumentError(f"scope must be 'layer' or 'global'. Received: scope={scope!r}.")
 
 
-def check_schedule(schedule, pattern, scope, frequency):
-    """Raises unless these arguments of a pruning that takes time go together."""
+def check_schedule(schedule: Schedule, pattern: masks.Pattern, scope: Scope, frequency: int | None) -> None:
+    """Raises unless the arguments of pruning during training fit together."""
     check_options(pattern, scope)
     if isinstance(schedule, type) or not callable(getattr(schedule, "resolve", None)):
         raise errors.ArgumentError(
@@ -40,60 +48,15 @@ def check_schedule(schedule, pattern, scope, frequency):
         )
 
 
-def span(step, epoch, epochs, steps, batches=1):
-    """Where a run is that has come to the beginning of an epoch.
-
-    Args:
-        step: int, the optimizer's step.
-        epoch, epochs: int, this epoch and those of the run.
-        steps: None or int, batches of an epoch.
-        batches: int, batches of an optimizer step.
-
-    Returns:
-        (int, the optimizer step at which the run began; None or int, its steps). A run that was interrupted began with epoch 0;
-        with an optimizer that has made no step yet, it begins here.
-    """
-    if steps is None or epochs is None:
-        return step, None
-    if step == 0:
-        return 0, (epochs - epoch) * steps // batches
-    # Below zero where steps were left out, as a loss scale does that grew too large.
-    return max(0, step - epoch * steps // batches), epochs * steps // batches
-
-
-def place(schedule, frequency, start, total):
-    """A schedule in the steps of a run.
-
-    Args:
-        schedule: `ConstantSparsity` or `PolynomialDecay`.
-        frequency: None or int, optimizer steps between two updates.
-        start: int, the optimizer step at which the run began, whether or not it was interrupted since.
-        total: None or int, steps of the run.
-
-    Returns:
-        (the schedule with steps for fractions, int, steps between two updates).
-
-    Raises:
-        PruningError: the schedule ends after the run.
-    """
-    run = schedule.resolve(start, total)
-    if total is not None and run.end > start + total:
-        raise errors.PruningError(
-            f"the schedule must end within the run. Received: end at optimizer step {run.end:,}, and a run of {total:,} "
-            f"steps that ends at step {start + total:,}. Train longer, or give `end` as a fraction (0.75). To spread a schedule "
-            "over several calls of fit, give each its part, the next with `initial_sparsity` where the last ended."
-        )
-    return run, frequency or max(1, (run.end - run.begin) // _UPDATES)
-
-
-def check_final(sparsity, pattern, scope):
+def check_final(sparsity: float | Mapping[str, float], pattern: masks.Pattern, scope: Scope) -> None:
     """Raises unless the pattern and the scope can end with this sparsity."""
-    plan = as_plan(sparsity)
-    if plan and scope == "global":
-        raise errors.ArgumentError("a plan gives each layer its sparsity, so scope must be 'layer'. Received: scope='global'.")
+    if isinstance(sparsity, collections.abc.Mapping) and scope == "global":
+        raise errors.ArgumentError(
+            "scope must be 'layer' with a plan, which gives each layer a sparsity of its own. Received: scope='global'."
+        )
     if isinstance(pattern, masks.NByM):
-        for value in plan.values() if plan else [sparsity]:
+        for value in sparsity.values() if isinstance(sparsity, collections.abc.Mapping) else [sparsity]:
             if abs(value - pattern.sparsity) > 1e-9:
                 raise errors.ArgumentError(
-                    f"{pattern} ends with a sparsity of {pattern.sparsity:g} and no other. Received: {value!r}."
+                    f"{pattern} can only end with a sparsity of {pattern.sparsity:g}. Received: sparsity={value!r}."
                 )

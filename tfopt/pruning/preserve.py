@@ -1,18 +1,26 @@
-"""A callback that keeps the zeros of a pruned model while it is trained on."""
+"""`PreserveSparsity`, a callback that keeps the zeros of a pruned model while it trains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfopt import errors
-from tfopt.keras_model.walk import shipped_model, walk_weights
+from tfopt.keras_model.shipped import shipped_model
+from tfopt.keras_model.weights import walk_weights
 from tfopt.pruning.callback import PruningCallback
-from tfopt.pruning.masking import MaskingCallback
+from tfopt.pruning.masking import Logs, MaskingCallback
 from tfopt.pruning.prunable_weights import Target
+
+if TYPE_CHECKING:
+    from tfopt.keras_model.weights import Weight
 
 
 class PreserveSparsity(MaskingCallback):
     """Keeps the zeros that the weights have when training begins: for fine-tuning, and for quantization after pruning.
 
-    Every weight of rank 2 and more that trains and has zeros, but not only zeros, is held at zero where it is zero.
+    It applies to every weight of rank 2 and more that trains, except weights that are zero as a whole.
 
     Example:
 
@@ -25,7 +33,7 @@ class PreserveSparsity(MaskingCallback):
         PruningError: the zeros do not hold.
     """
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         """Selects the weights and puts masks on them."""
         if not shipped_model(self.model).built:
             raise errors.ArgumentError(
@@ -35,8 +43,8 @@ class PreserveSparsity(MaskingCallback):
         self._begun = self._tried = False
         super().on_train_begin(logs)
 
-    def on_epoch_begin(self, epoch, logs=None):
-        """Takes the masks: only now other callbacks have restored the weights of an interrupted run."""
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Makes the masks. It could not be done before: other callbacks restore the weights of an interrupted run."""
         if not self._begun:
             values = [target.variable.numpy() != 0 for target in self.targets]
             self.set_masks([value | (not value.any()) for value in values])
@@ -48,19 +56,19 @@ class PreserveSparsity(MaskingCallback):
                     "tfopt.PruningCallback or tfopt.prune."
                 )
 
-    def on_train_batch_begin(self, batch, logs=None):
-        """Looks once, after the first step, whether the zeros hold."""
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        """Checks once, after the first step, that the zeros hold."""
         if not self._tried and batch > 0:
             self.verify()
             self._tried = True
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Adds the sparsity to the logs."""
         super().on_epoch_end(epoch, logs)
-        if logs is not None and not self.others(PruningCallback):  # which tell theirs
+        if logs is not None and not self.fit_callbacks.others(PruningCallback):  # which add a sparsity of their own
             logs["sparsity"] = sum(self._masked) / sum(target.size for target in self.targets)
 
-    def _find_targets(self):
+    def _find_targets(self) -> list[Target]:
         weights = [weight for weight in walk_weights(shipped_model(self.model)) if len(weight.variable.shape) >= 2]
         targets = [Target(weight) for weight in weights if weight.variable.trainable]
         filled = [weight.name for weight in weights if getattr(weight.layers[-1], "lora_enabled", False) and _is_sparse(weight)]
@@ -72,6 +80,6 @@ class PreserveSparsity(MaskingCallback):
         return targets
 
 
-def _is_sparse(weight):
+def _is_sparse(weight: Weight) -> bool:
     value = weight.variable.numpy()
     return 0 < np.count_nonzero(value) < value.size

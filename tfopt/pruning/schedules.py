@@ -1,8 +1,13 @@
-"""When to prune: the sparsity that is due at an optimizer step. Pure functions of the step."""
+"""When to prune: the sparsity that is due at an optimizer step. Schedules are pure functions of the step."""
+
+from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import math
 import numbers
+from collections.abc import Mapping
+from typing import TypeAlias
 
 from tfopt import errors
 
@@ -11,7 +16,7 @@ from tfopt import errors
 class ConstantSparsity:
     """The same sparsity from `begin` on.
 
-    `s(t) = 0` for `t < begin`, `sparsity` after.
+    `s(t) = 0` for `t < begin`, `sparsity` from there on.
 
     Example:
 
@@ -29,45 +34,48 @@ class ConstantSparsity:
         ArgumentError: a value is out of its range.
     """
 
-    sparsity: float | collections.abc.Mapping
+    sparsity: float | Mapping[str, float]
     _: dataclasses.KW_ONLY
     begin: float | int = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_sparsity("sparsity", self.sparsity)
         _check_position("begin", self.begin)
 
     @property
-    def final(self):
+    def final(self) -> float | Mapping[str, float]:
         """The sparsity, or the plan, that the schedule ends with."""
         return self.sparsity
 
     @property
-    def end(self):
+    def end(self) -> float | int:
         """Where the sparsity stops changing: `begin`."""
         return self.begin
 
-    def resolve(self, start, steps):
+    def resolve(self, start: int, steps: int | None) -> ConstantSparsity:
         """The schedule with `begin` as an optimizer step.
 
         Args:
-            start: int, optimizer step at which the run begins.
-            steps: int, optimizer steps of the run; None if unknown.
+            start: the optimizer step at which the run begins.
+            steps: optimizer steps of the run; None if unknown.
+
+        Raises:
+            ArgumentError: `begin` is a fraction above 0 and `steps` is None.
         """
         return dataclasses.replace(self, begin=_to_step("begin", self.begin, start, steps))
 
-    def of(self, name):
-        """The schedule of one layer: its own if the sparsity is a plan."""
-        return self if isinstance(self.sparsity, numbers.Real) else dataclasses.replace(self, sparsity=self.sparsity[name])
+    def of(self, name: str) -> ConstantSparsity:
+        """The schedule of one layer; with a plan, it has the layer's own sparsity."""
+        return dataclasses.replace(self, sparsity=_sparsity_of(self.sparsity, name))
 
-    def __call__(self, step):
-        """The sparsity at an optimizer step, a float in [0, 1); `begin` must be a step, see `resolve`."""
-        return self.sparsity if step >= self.begin else 0.0
+    def __call__(self, step: int) -> float:
+        """The sparsity at an optimizer step, in [0, 1); `begin` must be a step, see `resolve`, and the sparsity one number."""
+        return _one_number(self.sparsity) if step >= self.begin else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class PolynomialDecay:
-    """The sparsity rises from `initial_sparsity` to `final_sparsity`, fast at first and ever slower.
+    """The sparsity rises from `initial_sparsity` to `final_sparsity`, fast at first and then ever more slowly.
 
     `s(t) = final + (initial - final) (1 - p)^power`, `p = (t - begin) / (end - begin)` kept in [0, 1]; 0 for `t < begin`.
 
@@ -83,30 +91,28 @@ class PolynomialDecay:
             `prune_sensitivity(...).plan()` makes it.
         initial_sparsity: fraction of zeros at `begin`, in [0, final_sparsity].
         begin, end: where pruning begins and where the final sparsity is reached: fractions of the run in [0, 1] as floats,
-            optimizer steps as ints. What is left of the run after `end` lets the weights recover.
-        power: exponent, above 0; 1 rises evenly.
+            optimizer steps as ints. In the rest of the run, after `end`, the weights recover.
+        power: exponent, above 0; with 1 the sparsity rises evenly.
 
     Raises:
-        ArgumentError: a value is out of its range, or `end` does not lie behind `begin`.
+        ArgumentError: a value is out of its range, or `end` is not after `begin`.
 
     References:
         Zhu and Gupta, To prune, or not to prune, arXiv:1710.01878.
     """
 
-    final_sparsity: float | collections.abc.Mapping
+    final_sparsity: float | Mapping[str, float]
     _: dataclasses.KW_ONLY
     initial_sparsity: float = 0.0
     begin: float | int = 0.0
     end: float | int = 0.75
     power: float = 3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_sparsity("final_sparsity", self.final_sparsity)
         check_sparsity("initial_sparsity", self.initial_sparsity, plan=False)
-        lowest = (
-            min(self.final_sparsity.values()) if isinstance(self.final_sparsity, collections.abc.Mapping) else self.final_sparsity
-        )
-        if self.initial_sparsity > lowest:
+        final = self.final_sparsity
+        if self.initial_sparsity > (min(final.values()) if isinstance(final, collections.abc.Mapping) else final):
             raise errors.ArgumentError(
                 f"initial_sparsity must not exceed final_sparsity. Received: initial_sparsity={self.initial_sparsity!r}, "
                 f"final_sparsity={self.final_sparsity!r}."
@@ -116,48 +122,55 @@ class PolynomialDecay:
         if not isinstance(self.power, numbers.Real) or not self.power > 0:
             raise errors.ArgumentError(f"power must be a number above 0. Received: power={self.power!r}.")
         if type(self.begin) is type(self.end) and self.begin >= self.end:
-            raise errors.ArgumentError(f"end must lie behind begin. Received: begin={self.begin!r}, end={self.end!r}.")
+            raise errors.ArgumentError(f"end must be after begin. Received: begin={self.begin!r}, end={self.end!r}.")
 
     @property
-    def final(self):
+    def final(self) -> float | Mapping[str, float]:
         """The sparsity, or the plan, that the schedule ends with."""
         return self.final_sparsity
 
-    def resolve(self, start, steps):
+    def resolve(self, start: int, steps: int | None) -> PolynomialDecay:
         """The schedule with `begin` and `end` as optimizer steps.
 
         Args:
-            start: int, optimizer step at which the run begins.
-            steps: int, optimizer steps of the run; None if unknown.
+            start: the optimizer step at which the run begins.
+            steps: optimizer steps of the run; None if unknown.
+
+        Raises:
+            ArgumentError: a position is a fraction above 0 and `steps` is None.
         """
         begin, end = (_to_step(name, getattr(self, name), start, steps) for name in ("begin", "end"))
         return dataclasses.replace(self, begin=begin, end=max(end, begin + 1) if isinstance(self.end, float) else end)
 
-    def of(self, name):
-        """The schedule of one layer: its own if the sparsity is a plan."""
-        if isinstance(self.final_sparsity, numbers.Real):
-            return self
-        return dataclasses.replace(self, final_sparsity=self.final_sparsity[name])
+    def of(self, name: str) -> PolynomialDecay:
+        """The schedule of one layer; with a plan, it has the layer's own final sparsity."""
+        return dataclasses.replace(self, final_sparsity=_sparsity_of(self.final_sparsity, name))
 
-    def __call__(self, step):
-        """The sparsity at an optimizer step, a float in [0, 1); `begin` and `end` must be steps, see `resolve`."""
+    def __call__(self, step: int) -> float:
+        """The sparsity at an optimizer step, in [0, 1); positions must be steps, see `resolve`, and the sparsity one number."""
         if step < self.begin:
             return 0.0
         progress = min((step - self.begin) / (self.end - self.begin), 1.0)
-        return self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * (1 - progress) ** self.power
+        final = _one_number(self.final_sparsity)
+        return final + (self.initial_sparsity - final) * (1 - progress) ** self.power
 
 
-def check_sparsity(name, value, plan=True):
-    """Raises unless `value` is a fraction in [0, 1), or a plan of such."""
+Schedule: TypeAlias = ConstantSparsity | PolynomialDecay
+
+
+def check_sparsity(name: str, value: float | Mapping[str, float], plan: bool = True) -> None:
+    """Raises unless `value` is a fraction in [0, 1), or a plan of such fractions if `plan` allows one."""
     if plan and isinstance(value, collections.abc.Mapping) and value:
         for layer, sparsity in value.items():
             check_sparsity(f"{name}[{layer!r}]", sparsity, plan=False)
-    elif isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
-        hint = f" {value:g} % is {value / 100:g}." if isinstance(value, numbers.Real) and 1 < value <= 100 else ""
+        return
+    number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    if not 0 <= number < 1:
+        hint = f" {number:g} % is {number / 100:g}." if 1 < number <= 100 else ""
         raise errors.ArgumentError(f"{name} must be a fraction in [0, 1).{hint} Received: {name}={value!r}.")
 
 
-def _check_position(name, value):
+def _check_position(name: str, value: float | int) -> None:
     """Raises unless `value` is a fraction of the run or an optimizer step."""
     fraction = isinstance(value, float) and 0 <= value <= 1
     step = isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0
@@ -168,7 +181,7 @@ def _check_position(name, value):
         )
 
 
-def _to_step(name, value, start, steps):
+def _to_step(name: str, value: float | int, start: int, steps: int | None) -> int:
     if not isinstance(value, float):
         return int(value)
     if value == 0:
@@ -179,3 +192,15 @@ def _to_step(name, value, start, steps):
             f"steps_per_epoch to fit(), or {name} as an optimizer step (an int)."
         )
     return start + round(value * steps)
+
+
+def _sparsity_of(sparsity: float | Mapping[str, float], name: str) -> float:
+    return sparsity[name] if isinstance(sparsity, collections.abc.Mapping) else sparsity
+
+
+def _one_number(sparsity: float | Mapping[str, float]) -> float:
+    if isinstance(sparsity, collections.abc.Mapping):
+        raise errors.ArgumentError(
+            f"a schedule with a plan has a sparsity for each layer. Received: {dict(sparsity)!r}. Call schedule.of(name)(step)."
+        )
+    return sparsity

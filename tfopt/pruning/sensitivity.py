@@ -1,36 +1,54 @@
-"""`prune_sensitivity()`: what each layer costs in accuracy when it alone is pruned, and a plan from it."""
+"""`prune_sensitivity()`: the accuracy that pruning each layer alone costs, and a plan from it."""
+
+from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import html
 import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from tfopt import errors
 from tfopt.keras_model.copy import copy_model
-from tfopt.keras_model.describe import require_built
+from tfopt.keras_model.requirements import require_built
+from tfopt.progress import progress_bar
 from tfopt.pruning import masks
 from tfopt.pruning.options import check_options
 from tfopt.pruning.prunable_weights import find_targets
+from tfopt.reporting import tables
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+
+    from tfopt.keras_model.select import Selectors
+    from tfopt.keras_model.types import AnyModel
+    from tfopt.pruning.prunable_weights import Target
+
+Metric: TypeAlias = Literal["accuracy"] | Callable[[Any, npt.NDArray[Any]], float]
+"""The name of a metric, or a function (y, predictions) -> float, the higher the better."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sensitivity:
-    """The metric of a model when one layer alone is pruned: `scores` is a dict of layer name -> {sparsity: metric}."""
+    """The metric of a model when one layer alone is pruned; `print` shows a table."""
 
-    baseline: float  # metric of the model as it is
-    scores: dict
-    metric: str
+    baseline: float  # metric of the model without pruning
+    scores: Mapping[str, Mapping[float, float]]  # layer name -> {sparsity: metric}, most sensitive layer first
+    metric: str  # its name
 
-    def plan(self, tolerance=0.01):
-        """The highest sparsity tried of each layer whose metric stays within `tolerance` of the baseline.
+    def plan(self, tolerance: float = 0.01) -> dict[str, float]:
+        """For each layer, the highest sparsity that was tried whose metric is within `tolerance` of the baseline.
 
         Args:
-            tolerance: float, 0 or more, in units of the metric; 0.01 is a point of accuracy.
+            tolerance: 0 or more, in units of the metric; 0.01 is one percentage point of accuracy.
 
         Returns:
-            dict of layer name -> sparsity, for `prune` and for a schedule: `PolynomialDecay(final_sparsity=plan)`. Layers that
-            stand no sparsity that was tried are left out. Each was pruned alone: all together lose more, training wins back.
+            Layer name -> sparsity, for `prune` and for a schedule: `PolynomialDecay(final_sparsity=plan)`. Layers that tolerate
+            no sparsity that was tried are left out. Each layer was pruned alone: all together lose more, and training recovers it.
 
         Raises:
             ArgumentError: `tolerance` is negative, or no layer stays within it.
@@ -49,11 +67,11 @@ class Sensitivity:
             )
         return chosen
 
-    def plot(self, axes=None):
-        """Draws the metric over the sparsity, a line for each layer.
+    def plot(self, axes: matplotlib.axes.Axes | None = None) -> matplotlib.axes.Axes:
+        """Draws the metric over the sparsity, one line for each layer.
 
         Args:
-            axes: None for new ones, or matplotlib axes.
+            axes: the axes to draw on; None for new ones.
 
         Returns:
             The axes.
@@ -69,28 +87,36 @@ class Sensitivity:
         axes.legend()
         return axes
 
-    def __str__(self):
+    def __repr__(self) -> str:
+        return f"Sensitivity({self.metric} {self.baseline:.4f} without pruning, {len(self.scores)} layers)"
+
+    def __str__(self) -> str:
+        return "\n".join([self._title(), *tables.text_table(*self._table())])
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self._title())}</p>{tables.html_table(*self._table())}"
+
+    def _title(self) -> str:
+        return f"{self.metric} with one layer pruned to a sparsity; {self.baseline:.4f} without pruning"
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
         sparsities = list(next(iter(self.scores.values())))
-        rows = [("layer", *(f"{sparsity:.0%}" for sparsity in sparsities))]
-        for layer, scores in self.scores.items():
-            rows.append((layer, *(f"{scores[sparsity]:.4f}" for sparsity in sparsities)))
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([f"{self.metric}, {self.baseline:.4f} as it is", *lines])
+        rows = [[layer, *(f"{scores[sparsity]:.4f}" for sparsity in sparsities)] for layer, scores in self.scores.items()]
+        return ["layer", *(f"{100 * sparsity:g} %" for sparsity in sparsities)], rows
 
 
 def prune_sensitivity(
-    model,
-    data,
+    model: AnyModel,
+    data: tuple[Any, npt.ArrayLike],
     *,
-    metric,
-    sparsities=(0.25, 0.5, 0.75, 0.9),
-    pattern=masks.Unstructured(),
-    include=None,
-    exclude=None,
-    progress=None,
-):
-    """Prunes one layer at a time and measures: which layers stand how much.
+    metric: Metric,
+    sparsities: Sequence[float] = (0.25, 0.5, 0.75, 0.9),
+    pattern: masks.Pattern = masks.Unstructured(),
+    include: Selectors = None,
+    exclude: Selectors = None,
+    verbose: bool = True,
+) -> Sensitivity:
+    """Prunes one layer at a time and measures how sensitive the model is to it.
 
     Example:
 
@@ -104,17 +130,17 @@ def prune_sensitivity(
 
     Args:
         model: a built Keras 3 or Keras 2 model; it stays as it is.
-        data: (x, y) with arrays, as for `model.predict`; a few hundred samples do.
+        data: (x, y); x as for `model.predict`. A few hundred samples are enough.
         metric: "accuracy" (argmax, or above 0.5 for one output), or a function (y, predictions) -> float, the higher the better.
-        sparsities: fractions to try, in (0, 1).
-        pattern, include, exclude: as for `PruningCallback`; with `NByM` its own sparsity is the only one.
-        progress: None for a progress bar on a terminal, False for none, or a function of (done, total).
+        sparsities: fractions to try, in (0, 1). With `NByM` only the sparsity of the pattern is tried.
+        pattern, include, exclude: as for `PruningCallback`.
+        verbose: whether a progress bar is drawn on a terminal or in a notebook.
 
     Returns:
-        A `Sensitivity`; `str()` of it is a table, worst layer first.
+        The metric of each layer and sparsity, most sensitive layer first.
 
     Raises:
-        ArgumentError, DataError: a wrong argument or data that do not fit.
+        ArgumentError, DataError: a wrong argument, or data that do not fit.
     """
     check_options(pattern, "layer")
     if isinstance(pattern, masks.NByM):
@@ -127,43 +153,61 @@ def prune_sensitivity(
     require_built(model)
     copy = copy_model(model)
     targets, _ = find_targets(copy, pattern, include, exclude)
-    layers = {}
+    layers: dict[str, list[Target]] = {}
     for target in targets:
         layers.setdefault(target.layer_name, []).append(target)
     baseline = measure(copy)
-    scores = {}
-    with _bar(progress, len(layers) * len(sparsities)) as advance:
-        for name, own in layers.items():
-            scores[name] = {}
+    scores: dict[str, dict[float, float]] = {}
+    with progress_bar(verbose) as report:
+        for done, (name, own) in enumerate(layers.items()):
             before = [target.variable.numpy() for target in own]
-            matrices = [target.matrix() for target in own]
-            for sparsity in sparsities:
-                counts = [masks.count_zeros(target.size // pattern.unit, sparsity) for target in own]
-                made = masks.make_masks(matrices, pattern, counts)
-                for target, value, mask in zip(own, before, made, strict=True):
-                    target.variable.assign(np.where(target.unmatrix(mask), value, np.zeros((), value.dtype)))
+            scores[name] = {}
+            for sparsity, values in _pruned_values(own, pattern, sparsities):
+                tried = done * len(sparsities) + len(scores[name])
+                report({"stage": f"prune {name}", "done": tried, "total": len(layers) * len(sparsities)})
+                _assign(own, values)
                 scores[name][sparsity] = measure(copy)
-                advance()
-            for target, value in zip(own, before, strict=True):
-                target.variable.assign(value)
+            _assign(own, before)
     worst_first = dict(sorted(scores.items(), key=lambda item: sum(item[1].values())))
     return Sensitivity(baseline, worst_first, metric if isinstance(metric, str) else getattr(metric, "__name__", "metric"))
 
 
-def _measure_of(metric, data):
+def _pruned_values(
+    targets: Sequence[Target], pattern: masks.Pattern, sparsities: Sequence[float]
+) -> collections.abc.Iterator[tuple[float, list[npt.NDArray[Any]]]]:
+    """Yields each sparsity and the values of the targets at it."""
+    before = [target.variable.numpy() for target in targets]
+    matrices = [target.matrix() for target in targets]
+    for sparsity in sparsities:
+        counts = [masks.count_zeros(target.size // pattern.unit, sparsity) for target in targets]
+        made = masks.make_masks(matrices, pattern, counts)
+        yield (
+            sparsity,
+            [
+                np.where(target.unmatrix(mask), value, np.zeros((), value.dtype))
+                for target, value, mask in zip(targets, before, made, strict=True)
+            ],
+        )
+
+
+def _assign(targets: Sequence[Target], values: Sequence[npt.NDArray[Any]]) -> None:
+    for target, value in zip(targets, values, strict=True):
+        target.variable.assign(value)
+
+
+def _measure_of(metric: Metric, data: tuple[Any, npt.ArrayLike]) -> Callable[[AnyModel], float]:
     if not (isinstance(data, tuple | list) and len(data) == 2):
         raise errors.DataError(f"data must be a pair (x, y) of arrays. Received: {type(data).__name__}.")
     x, y = data
-    if metric == "accuracy":
-        metric = _accuracy
-    if not callable(metric):
+    function = _accuracy if metric == "accuracy" else metric
+    if not callable(function):
         raise errors.ArgumentError(
             "metric must be 'accuracy' or a function (y, predictions) -> float, the higher the better. "
             f"Received: metric={metric!r}."
         )
 
-    def measure(model):
-        score = float(metric(y, model.predict(x, verbose=0)))
+    def measure(model: AnyModel) -> float:
+        score = float(function(y, model.predict(x, verbose=0)))
         if np.isnan(score):
             raise errors.DataError("the metric must be a number on these data. Received: NaN.")
         return score
@@ -171,41 +215,11 @@ def _measure_of(metric, data):
     return measure
 
 
-def _accuracy(y, predictions):
-    y, predictions = np.asarray(y), np.asarray(predictions)
+def _accuracy(labels: npt.ArrayLike, predictions: npt.NDArray[Any]) -> float:
+    y, predictions = np.asarray(labels), np.asarray(predictions)
     if len(y) != len(predictions) or not len(y):
-        raise errors.DataError(f"y must have a label for each of the {len(predictions)} predictions. Received: {len(y)}.")
+        raise errors.DataError(f"y must have a label for each of the {len(predictions)} predictions. Received: {len(y)} labels.")
     if predictions.shape[-1] == 1:
-        return np.mean((predictions.reshape(-1) > 0.5) == (y.reshape(-1) > 0.5))
-    labels = y.argmax(axis=-1) if y.shape == predictions.shape else y.reshape(predictions.shape[:-1])
-    return np.mean(predictions.argmax(axis=-1) == labels)
-
-
-class _bar:
-    """A progress bar on a terminal, or calls of the user's own function."""
-
-    def __init__(self, progress, total):
-        self._own, self._total, self._done, self._bar = progress, total, 0, None
-
-    def __enter__(self):
-        import sys
-
-        if self._own is None and sys.stderr.isatty():
-            import rich.console
-            import rich.progress
-
-            self._bar = rich.progress.Progress(console=rich.console.Console(stderr=True), transient=True)
-            self._task = self._bar.add_task("pruning layer by layer", total=self._total)
-            self._bar.start()
-        return self._advance
-
-    def _advance(self):
-        self._done += 1
-        if callable(self._own):
-            self._own(self._done, self._total)
-        elif self._bar is not None:
-            self._bar.update(self._task, advance=1)
-
-    def __exit__(self, *error):
-        if self._bar is not None:
-            self._bar.stop()
+        return float(np.mean((predictions.reshape(-1) > 0.5) == (y.reshape(-1) > 0.5)))
+    classes = y.argmax(axis=-1) if y.shape == predictions.shape else y.reshape(predictions.shape[:-1])
+    return float(np.mean(predictions.argmax(axis=-1) == classes))

@@ -1,14 +1,22 @@
 """`sparsity_report()`: how many zeros a model has, and what they are worth."""
 
+from __future__ import annotations
+
 import dataclasses
 import gzip
+import html
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfopt.keras_model.describe import require_built
-from tfopt.keras_model.walk import walk_weights
+from tfopt.keras_model.requirements import require_built
+from tfopt.keras_model.weights import walk_weights
 from tfopt.pruning import masks
 from tfopt.pruning.prunable_weights import Target
+from tfopt.reporting import tables, units
+
+if TYPE_CHECKING:
+    from tfopt.keras_model.types import AnyModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,55 +25,74 @@ class WeightSparsity:
 
     name: str
     layer_class: str
-    shape: tuple
+    shape: tuple[int, ...]
     parameters: int
     zeros: int
     zero_outputs: int  # output channels that are zero as a whole
 
     @property
-    def sparsity(self):
+    def sparsity(self) -> float:
         """Fraction of zeros, in [0, 1]."""
         return self.zeros / self.parameters if self.parameters else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class SparsityReport:
-    """The zeros of a model: `weights` of rank 2 and more, each a `WeightSparsity`, and sizes in bytes."""
+    """The zeros of a model; `print` shows a table."""
 
-    weights: tuple
-    parameters: int  # all of the model, biases and statistics too
-    int8_bytes: int  # of the weights listed, one byte each, with one scale for each output
+    weights: tuple[WeightSparsity, ...]  # of rank 2 and more
+    parameters: int  # of the whole model, with biases and statistics
+    int8_bytes: int  # size of `weights` as int8, one byte each, with one scale for each output
     int8_gzip_bytes: int  # the same in gzip
 
     @property
-    def sparsity(self):
-        """Fraction of zeros in all weights listed, in [0, 1]."""
+    def sparsity(self) -> float:
+        """Fraction of zeros in `weights`, in [0, 1]."""
         total = sum(weight.parameters for weight in self.weights)
         return sum(weight.zeros for weight in self.weights) / total if total else 0.0
 
-    def __str__(self):
-        rows = [("weight", "class", "shape", "parameters", "zeros")]
-        for weight in self.weights:
-            shape = " x ".join(map(str, weight.shape))
-            rows.append((weight.name, weight.layer_class, shape, f"{weight.parameters:,}", f"{weight.sparsity:.2%}"))
-        rows.append(("all", "", "", f"{sum(weight.parameters for weight in self.weights):,}", f"{self.sparsity:.2%}"))
-        widths = [max(len(row[column]) for row in rows) for column in range(5)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        outputs = sum(weight.zero_outputs for weight in self.weights)
-        return "\n".join(
-            [
-                *lines,
-                f"as int8 {self.int8_bytes:,} B, in gzip {self.int8_gzip_bytes:,} B",
-                "Zeros make a file smaller in gzip (a download, an update), not on disk or in memory: every zero is stored.",
-                "The CPU runtime multiplies by zeros like by other weights: none of these zeros makes it faster.",
-                f"{outputs:,} output channels are zero as a whole."
-                + (" Only a model without them would be smaller and faster." if outputs else ""),
-            ]
+    def __repr__(self) -> str:
+        return (
+            f"SparsityReport({units.percent(self.sparsity)} zeros in {units.plural(len(self.weights), 'weight')}, "
+            f"int8 {units.byte_count(self.int8_bytes)}, in gzip {units.byte_count(self.int8_gzip_bytes)})"
         )
 
+    def __str__(self) -> str:
+        return "\n".join([*tables.text_table(*self._table()), *self._remarks()])
 
-def sparsity_report(model):
-    """Counts the zeros in the weights of a model and says what they bring.
+    def _repr_html_(self) -> str:
+        return tables.html_table(*self._table()) + "".join(f"<p>{html.escape(line)}</p>" for line in self._remarks())
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        rows = [
+            [
+                weight.name,
+                weight.layer_class,
+                " x ".join(map(str, weight.shape)),
+                f"{weight.parameters:,}",
+                units.percent(weight.sparsity),
+            ]
+            for weight in self.weights
+        ]
+        total = sum(weight.parameters for weight in self.weights)
+        return ["weight", "class", "shape", "parameters", "zeros"], [
+            *rows,
+            ["all", "", "", f"{total:,}", units.percent(self.sparsity)],
+        ]
+
+    def _remarks(self) -> list[str]:
+        outputs = sum(weight.zero_outputs for weight in self.weights)
+        return [
+            f"as int8 {units.byte_count(self.int8_bytes)}, in gzip {units.byte_count(self.int8_gzip_bytes)}",
+            "Zeros make a file smaller in gzip (a download, an update), not on disk or in memory, where every zero is stored.",
+            "The CPU runtime multiplies by zeros as by other weights: none of these zeros makes it faster.",
+            f"{units.plural(outputs, 'output channel')} {'is' if outputs == 1 else 'are'} zero as a whole."
+            + (" A model without them would be smaller and faster." if outputs else ""),
+        ]
+
+
+def sparsity_report(model: AnyModel) -> SparsityReport:
+    """Counts the zeros in the weights of a model and says what they are worth.
 
     Example: `print(tfopt.sparsity_report(model))`
 
@@ -73,7 +100,10 @@ def sparsity_report(model):
         model: a built Keras 3 or Keras 2 model.
 
     Returns:
-        A `SparsityReport`; `str()` of it is a table.
+        The zeros of each weight of rank 2 and more, and the sizes of all these weights.
+
+    Raises:
+        ArgumentError: `model` is not a built Keras model.
     """
     require_built(model)
     rows, stored = [], []

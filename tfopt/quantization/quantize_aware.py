@@ -7,8 +7,9 @@ import keras
 
 from tfopt.errors import ArgumentError
 from tfopt.keras_model.copy import copy_model
-from tfopt.keras_model.describe import describe, require_built
+from tfopt.keras_model.describe import describe
 from tfopt.keras_model.functional_graph import Graph, is_functional
+from tfopt.keras_model.requirements import require_built
 from tfopt.keras_model.select import left_out_layers
 from tfopt.keras_model.walk import walk_layers
 from tfopt.quantization import weights

@@ -2,8 +2,10 @@
 
 import dataclasses
 
-from tfopt.keras_model.describe import require_built
-from tfopt.keras_model.walk import layer_path, sublayers, walk_weights
+from tfopt.keras_model.describe import layer_path
+from tfopt.keras_model.requirements import require_built
+from tfopt.keras_model.walk import sublayers
+from tfopt.keras_model.weights import walk_weights
 from tfopt.quantization import weights
 from tfopt.quantization.bake import quantization_layers
 from tfopt.quantization.fake_quantize import FakeQuantize

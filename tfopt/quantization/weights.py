@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tfopt.keras_model.walk import walk_weights
+from tfopt.keras_model.weights import walk_weights
 
 # (layer class, own name of the weight) -> axes along which scales differ, counted from the end: the output channels.
 _AXES = {

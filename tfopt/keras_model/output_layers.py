@@ -1,13 +1,23 @@
-"""The ends of a model: the scaling that it begins with and the layers that make its outputs."""
+"""Find the layers that make the outputs of a model."""
 
-from tfopt.keras_model.walk import walk_layers, walk_weights
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from tfopt.keras_model.weights import walk_weights
+
+if TYPE_CHECKING:
+    import keras
+
+    from tfopt.keras_model.types import AnyLayer, AnyModel, AnyTensor
 
 
-def output_layers(model):
-    """The layers with weights of rank 2 or more that make `model`'s outputs: from each output back to the first one.
+def find_output_layers(model: AnyModel) -> list[AnyLayer]:
+    """The layers that make the outputs of a model: going back from each output, the first layer with weights of rank 2 or more.
 
     Args:
-        model: a Keras 3 or Keras 2 model that is built. Of a subclassed one, whose graph is not known, the last layer counts.
+        model: a built model. The graph of a subclassed model is not known, so its last layer with such weights is returned.
     """
     outputs = _flat(getattr(model, "outputs", None) or [])
     if not outputs:
@@ -21,11 +31,11 @@ def output_layers(model):
             inputs = _tensors_of(operation, "input")
             operation = producers.get(id(inputs[0])) if inputs else None
         if operation is not None:
-            found += output_layers(operation) if getattr(operation, "outputs", None) else [operation]
+            found += find_output_layers(operation) if getattr(operation, "outputs", None) else [operation]
     return found
 
 
-def _operations(model):
+def _operations(model: AnyModel) -> Iterable[AnyLayer | keras.Operation]:
     import keras
 
     if isinstance(model, keras.Sequential):
@@ -33,32 +43,14 @@ def _operations(model):
     return getattr(model, "operations", None) or model.layers
 
 
-def _tensors_of(operation, side):
+def _tensors_of(operation: AnyLayer | keras.Operation, side: str) -> list[AnyTensor]:
     try:
         return _flat(getattr(operation, side))
     except (AttributeError, ValueError, RuntimeError):  # called several times, or never
         return []
 
 
-def _flat(value):
+def _flat(value: Any) -> list[AnyTensor]:
     if isinstance(value, dict):
         return [each for inner in value.values() for each in _flat(inner)]
     return [each for inner in value for each in _flat(inner)] if isinstance(value, list | tuple) else [value]
-
-
-def input_scaling(model):
-    """The scaling layer that the model begins with, if any.
-
-    Args:
-        model: a Keras 3 or Keras 2 model.
-
-    Returns:
-        The first `Rescaling` or `Normalization` layer, where only input layers come before it, else None.
-    """
-    for layer in walk_layers(model):
-        kind = type(layer).__name__
-        if kind in ("Rescaling", "Normalization"):
-            return layer
-        if kind not in ("InputLayer", "Functional", "Sequential"):
-            return None
-    return None
