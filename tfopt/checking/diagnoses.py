@@ -5,6 +5,7 @@ import numpy as np
 from tfopt.checking.layer_facts import Cause
 from tfopt.data import representative
 from tfopt.keras_model.describe import describe
+from tfopt.tflite.operations import FIXED_SCALE, SAME_SCALE
 
 # Scaling mistakes are factors of 127.5, 255 or a standard deviation; two samples of the same data differ by less than this.
 _SCALING_FACTOR = 8.0
@@ -38,15 +39,8 @@ _TAIL_LEVELS = 3.0
 _TAIL_SHARE = 0.1
 
 
-# The file's format prescribes the output ranges of these ops.
-_FIXED_RANGE = ("SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION")
-
-
-# These pass their input's scale on, so that what is wrong with their output was wrong before.
-_PASSING = (
-    "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "STRIDED_SLICE", "SLICE", "SPLIT", "GATHER", "PAD", "PADV2", "TILE",
-    "MAX_POOL_2D", "CONCATENATION", "PACK", "RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR", "BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND",
-)  # fmt: skip
+# Operations that do not choose the range of their output: the format does, or a range that was wrong before is passed on.
+_RANGE_IS_GIVEN = FIXED_SCALE | SAME_SCALE
 
 
 _TAILED = ("silu", "swish", "gelu", "hard_silu", "hard_swish", "mish")
@@ -115,7 +109,7 @@ def _calibration_wide(facts):
             continue
         low, high = numbers.float_range
         used = (high - low) / (numbers.int8_range[1] - numbers.int8_range[0])
-        if 0 < used < _FEW_LEVELS and facts.writer(numbers.index) not in (*_FIXED_RANGE, *_PASSING):
+        if 0 < used < _FEW_LEVELS and facts.writer(numbers.index) not in _RANGE_IS_GIVEN:
             ranges = f"the file holds {_text(numbers.int8_range)}, the given data need {_text(numbers.float_range)}"
             yield -place, numbers.name, f"only {100 * used:.1f} % of its range is used: {ranges}"
 
@@ -131,7 +125,7 @@ def _sharing_scales(graph):
 
 def _outlier_channel(facts):
     for numbers in facts.numbers:
-        if numbers.int8_range is None or facts.writer(numbers.index) in (*_FIXED_RANGE, *_PASSING):
+        if numbers.int8_range is None or facts.writer(numbers.index) in _RANGE_IS_GIVEN:
             continue
         if numbers.outlier_ratio and numbers.outlier_ratio >= _RATIO:
             levels = 256 / numbers.outlier_ratio
@@ -204,7 +198,7 @@ def _float_island(facts):
         what = (
             f"{', '.join(dict.fromkeys(names))} in float within an integer model, with {conversions} conversions from and to int8"
         )
-        yield sum(name not in _PASSING for name in names), layer, what
+        yield sum(name not in SAME_SCALE for name in names), layer, what
 
 
 # kind -> (detector, remedy)

@@ -7,6 +7,7 @@ import numpy as np
 from tfopt.checking import diagnoses, layer_match, layer_numbers
 from tfopt.checking.layer_facts import gather
 from tfopt.lowering.layer_calls import trace_layer_calls
+from tfopt.tflite.layer_names import LayerNames
 
 # How many samples the layers are matched and compared on: enough for ranges, and few as every tensor is read.
 MATCHED, COMPARED = 4, 64
@@ -29,7 +30,7 @@ def examine(interpreter, model, specs, pairs, batches, structure):
     graph = interpreter.graph
     calls, traced = trace_layer_calls(model, specs)
     shapes = [tuple(output.shape) for output in traced.function.outputs]
-    mention = layer_match.Mentions(graph, {call.name for call in calls})
+    mention = LayerNames({call.name for call in calls}, (tensor.name for tensor in graph.tensors)).mentioned
     matched = _match(interpreter, calls, shapes, traced, pairs, batches)
 
     inputs = _inputs(interpreter)

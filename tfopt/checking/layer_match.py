@@ -4,6 +4,8 @@ import collections
 
 import numpy as np
 
+from tfopt.tflite.layer_names import LayerNames
+
 # Where no name tells, only a tensor that is the layer's output beyond doubt counts.
 _NAMELESS_COSINE = 0.95
 _CLOSE_ERROR = 0.05
@@ -30,7 +32,7 @@ def candidates(graph, calls, shapes):
     computing = [op for op in graph.operators if op.name != "DEQUANTIZE" and not weights.issuperset(op.inputs)]
     written = [graph.tensors[index] for op in computing for index in op.outputs]
     tensors = [tensor for tensor in written if tensor.dtype == "float32" or (tensor.dtype in _INTEGERS and len(tensor.scale) == 1)]
-    mention = Mentions(graph, {call.name for call in calls})
+    mention = LayerNames({call.name for call in calls}, (tensor.name for tensor in graph.tensors)).mentioned
     # The integers behind a float output are nameless: the output carries the name.
     alias = {op.inputs[0]: graph.tensors[op.outputs[0]].name for op in graph.operators if op.name == "DEQUANTIZE"}
     named = {tensor.index: mention(tensor.name) or mention(alias.get(tensor.index, "")) for tensor in tensors}
@@ -44,38 +46,6 @@ def candidates(graph, calls, shapes):
         nameless = [index for index in fitting if not named[index] or call.name not in mentioned]
         pairs |= dict.fromkeys(((place, index) for index in nameless), False)
     return pairs
-
-
-class Mentions:
-    """The layers that a tensor's name mentions, the one that most likely wrote it first.
-
-    Keras appends the same `_1`, `_2`, ... to every layer's scope when a model is traced again, so that `conv2d_1` may be the
-    scope of `conv2d` or of `conv2d_1`: the ending under which the most layers of the model are found is right.
-
-    Args:
-        graph: `flatbuffer.Graph`.
-        layer_names: names of the model's layers.
-    """
-
-    def __init__(self, graph, layer_names):
-        self._names = set(layer_names)
-        words = {word for tensor in graph.tensors for word in tensor.name.replace(";", "/").split("/")}
-        found = collections.Counter(
-            {ending: sum(name + ending in words for name in self._names) for ending in ("_1", "_2", "_3", "")}
-        )
-        self._ending = found.most_common(1)[0][0]
-
-    def __call__(self, tensor_name):
-        names = {}
-        for part in tensor_name.split(";"):
-            for word in reversed(part.split("/")):
-                stripped = word.removesuffix(self._ending)
-                # What does not end so: the second call of a shared layer, or an output that carries the layer's own name.
-                for candidate in (stripped, word, word.rpartition("_")[0]):
-                    if candidate in self._names:
-                        names[candidate] = None
-                        break
-        return list(names)
 
 
 class Matching:

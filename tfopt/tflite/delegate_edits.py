@@ -1,20 +1,29 @@
-"""Edits of a TFLite file: int8 ops that the CPU delegate refuses, or has slow kernels for, become others that it is fast at.
+"""Edits of a TFLite file that replace int8 operations which the CPU delegate refuses, or has slow kernels for.
 
 Each edit is one small function in `EDITS`; it takes an `Editor` and returns how many places it changed.
 """
 
-import numpy as np
+from __future__ import annotations
 
-from tfopt.tflite.editor import is_constant, text
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from tfopt.tflite.editor import Editor, is_constant, text
+
+if TYPE_CHECKING:
+    from ai_edge_litert import schema_py_generated as schema
 
 _INT32, _INT8 = 2, 9  # TensorType of the schema
-_MOST_TAPS = 25  # of the delegate's depthwise kernels that go over the window once
+_MOST_TAPS = 25  # values of a window that the delegate's depthwise kernels read in one pass
 _BLOCKS = range(8, 17)  # channels that its matrix products take at a time
-_LEAST_PLACES = 32  # where a window is used, for its time to be worth the room
+_LEAST_PLACES = 32  # of the output, for which the time that a wide window saves is worth the larger file
 
 
-def fused_relu(editor):
-    """A RELU of its own becomes a product with exactly 1 and a fused RELU, which the CPU delegate takes."""
+def fused_relu(editor: Editor) -> int:
+    """Replaces a RELU of its own by a product with exactly 1 and a fused RELU, which the CPU delegate takes."""
     count = 0
     for place, operator in enumerate(editor.graph.operators):
         if editor.name(operator) not in ("RELU", "RELU6") or editor.tensor(operator.inputs[0]).type != _INT8:
@@ -32,13 +41,14 @@ def fused_relu(editor):
     return count
 
 
-def average_pool(editor):
-    """An average becomes a depthwise convolution with equal weights, which the CPU delegate takes.
+def average_pool(editor: Editor) -> int:
+    """Replaces an average over a window by a depthwise convolution with equal weights, which the CPU delegate takes.
 
-    With padding the windows at the border hold fewer values: `average = convolution * window / values`, if int8 has these ratios
-    without an error, as for windows of 2 x 2 and 3 x 3.
+    With padding the windows at the border hold fewer values: `average = convolution * window / values`, if int8 can hold these
+    ratios exactly, as for windows of 2 x 2 and 3 x 3.
     """
-    operators, count = [], 0
+    operators: list[schema.OperatorT] = []
+    count = 0
     for operator in editor.graph.operators:
         added = list(_convolution(editor, operator)) if editor.name(operator) == "AVERAGE_POOL_2D" else []
         operators += added or [operator]
@@ -47,11 +57,13 @@ def average_pool(editor):
     return count
 
 
-def _convolution(editor, operator):
+def _convolution(editor: Editor, operator: schema.OperatorT) -> Iterator[schema.OperatorT]:
+    """The operations in place of an average; none if it is left as it is."""
     source, result = editor.tensor(operator.inputs[0]), editor.tensor(operator.outputs[0])
     options, channels = operator.builtinOptions, int(source.shape[3])
     area, strides = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
-    if source.type != _INT8 or not editor.affine(operator.inputs[0]) or area == tuple(source.shape[1:3]):
+    affine = editor.affine(operator.inputs[0])
+    if source.type != _INT8 or not affine or area == tuple(source.shape[1:3]):
         return
     ratios = _ratios(area, strides, source.shape[1:3], result.shape[1:3], options.padding == editor.schema.Padding.VALID)
     if ratios is None:
@@ -61,7 +73,7 @@ def _convolution(editor, operator):
     scale = 1 / (127 * area[0] * area[1])
     editor.tensor(weights).quantization = editor.quantization([scale] * channels, [0] * channels, axis=3)
     bias = editor.add_tensor(f"{name}/bias", (channels,), _INT32, data=np.zeros(channels, np.int32))
-    scales = [editor.affine(operator.inputs[0])[0] * scale] * channels
+    scales = [affine[0] * scale] * channels
     editor.tensor(bias).quantization = editor.quantization(scales, [0] * channels)
     if len(ratios):
         output = editor.add_tensor(f"{name}/sum", result.shape, _INT8, like=result)
@@ -76,8 +88,10 @@ def _convolution(editor, operator):
         yield editor.operator("MUL", [output, border], operator.outputs, version=2)
 
 
-def _ratios(area, strides, sizes, outputs, is_valid):
-    """window / values in it, array (1, rows, columns, 1); empty without padding, None if not multiples of 1/4 up to 31."""
+def _ratios(
+    area: tuple[int, int], strides: tuple[int, int], sizes: Sequence[int], outputs: Sequence[int], is_valid: bool
+) -> npt.NDArray[np.float64] | None:
+    """window / values in it, (1, rows, columns, 1); empty without padding, None if not multiples of 1/4 below 32."""
     if is_valid:
         return np.zeros(0)
     along = []
@@ -89,9 +103,10 @@ def _ratios(area, strides, sizes, outputs, is_valid):
     return ratios if exact else None
 
 
-def hard_swish(editor):
-    """HARD_SWISH becomes `(x / 6) * relu6(x + 3)`, which the CPU delegate takes (arXiv:1905.02244)."""
-    operators, count = [], 0
+def hard_swish(editor: Editor) -> int:
+    """Replaces HARD_SWISH by `(x / 6) * relu6(x + 3)`, which the CPU delegate takes (arXiv:1905.02244)."""
+    operators: list[schema.OperatorT] = []
+    count = 0
     for operator in editor.graph.operators:
         source = editor.tensor(operator.inputs[0])
         affine = editor.affine(operator.inputs[0])
@@ -117,11 +132,11 @@ def hard_swish(editor):
     return count
 
 
-def depthwise_blocks(editor):
-    """A depthwise convolution over a wide window becomes one over blocks of 8 to 16 channels, with zeros between.
+def depthwise_blocks(editor: Editor) -> int:
+    """Replaces a depthwise convolution over a wide window by one over blocks of 8 to 16 channels, with zeros between channels.
 
-    The delegate goes over windows of more than 25 values in several passes, slower than in float; a convolution in groups is a
-    matrix product to it, in which 7 of 8 factors are 0. The integers that come out are the same; the weights take 8 times as much
+    The delegate reads windows of more than 25 values in several passes and is slower than in float; it computes a convolution in
+    groups as a matrix product, in which 7 of 8 factors are 0. The output integers are the same. The weights take 8 times as much
     room, or up to 16 times where the number of channels is no multiple of 8.
     """
     count = 0
@@ -151,8 +166,8 @@ def depthwise_blocks(editor):
     return count
 
 
-def _depthwise_weights(editor, operator):
-    """int8 array (channels, height, width), None if each channel is not convolved by itself, once."""
+def _depthwise_weights(editor: Editor, operator: schema.OperatorT) -> npt.NDArray[np.int8] | None:
+    """(channels, height, width); None if the operation does not convolve each channel by itself, once."""
     name = editor.name(operator)
     if name not in ("CONV_2D", "DEPTHWISE_CONV_2D") or editor.tensor(operator.inputs[0]).type != _INT8:
         return None
@@ -166,7 +181,7 @@ def _depthwise_weights(editor, operator):
     return array[0].transpose(2, 0, 1) if shape[3] == channels else None
 
 
-EDITS = {
+EDITS: dict[str, Callable[[Editor], int]] = {
     "fused_relu": fused_relu,
     "average_pool": average_pool,
     "hard_swish": hard_swish,

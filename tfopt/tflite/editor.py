@@ -1,10 +1,19 @@
-"""Change the operators and tensors of a TFLite file."""
+"""Change the operations and tensors of a TFLite file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tfopt.tflite import flatbuffer
 
-# Operators that can be made -> their table of options in the schema.
+if TYPE_CHECKING:
+    from ai_edge_litert import schema_py_generated as schema
+
+# Operations that can be made -> their table of options in the schema.
 _OPTIONS = {
     "ADD": "AddOptions",
     "CONV_2D": "Conv2DOptions",
@@ -18,47 +27,74 @@ _OPTIONS = {
 
 
 class Editor:
-    """A TFLite file's first subgraph, with what is needed to change it.
+    """The first subgraph of a TFLite file, and all that is needed to change it.
+
+    Args:
+        content: the bytes of the file.
 
     Attributes:
-        model, graph: the schema's `ModelT` and `SubGraphT`.
+        schema: the module of the generated Python of the schema.
+        model, graph: the file and its first subgraph as the schema has them.
     """
 
-    def __init__(self, content):
+    model: schema.ModelT
+    graph: schema.SubGraphT
+
+    def __init__(self, content: bytes) -> None:
         from ai_edge_litert import schema_py_generated as schema
 
-        self.schema = schema
+        self.schema: Any = schema
         self.model = flatbuffer.unpack(content)
         self.graph = self.model.subgraphs[0]
 
-    def name(self, operator):
-        """The schema's name of an operator."""
+    def name(self, operator: schema.OperatorT) -> str:
+        """The schema's name of an operation, such as "CONV_2D"."""
         return flatbuffer.op_name(self.model, operator)
 
-    def tensor(self, index):
+    def tensor(self, index: int) -> schema.TensorT:
+        """A tensor of the subgraph."""
         return self.graph.tensors[index]
 
-    def affine(self, index):
+    def affine(self, index: int) -> tuple[float, int] | None:
         """(scale, zero point) of a tensor that has one of each, else None."""
         quantization = self.tensor(index).quantization
         if quantization is None or quantization.scale is None or len(quantization.scale) != 1:
             return None
         return float(quantization.scale[0]), int(quantization.zeroPoint[0])
 
-    def add_tensor(self, name, shape, kind, like=None, data=None):
-        """Adds a tensor with the quantization of `like`, constant if `data` (array) is given, and returns its index."""
+    def add_tensor(
+        self,
+        name: str,
+        shape: Iterable[int],
+        kind: int,
+        like: schema.TensorT | None = None,
+        data: npt.NDArray[Any] | None = None,
+    ) -> int:
+        """Adds a tensor of the type `kind` (`TensorType` of the schema) with the quantization of `like`; returns its index.
+
+        With `data`, an array of that shape and type, the tensor is a constant.
+        """
         return flatbuffer.add_tensor(self.model, name, shape, data, kind=kind, like=like)
 
-    def quantization(self, scales, zero_points, axis=0):
-        """An affine quantization, for a tensor that has none."""
+    def quantization(self, scales: npt.ArrayLike, zero_points: npt.ArrayLike, axis: int = 0) -> schema.QuantizationParametersT:
+        """An affine quantization, with one scale and zero point in all or one of each for each channel along `axis`."""
         quantization = self.schema.QuantizationParametersT()
         quantization.scale = np.array(scales, np.float32)
         quantization.zeroPoint = np.array(zero_points, np.int64)
         quantization.quantizedDimension = axis
         return quantization
 
-    def operator(self, name, inputs, outputs, *, version=1, **options):
-        """A new operator; `options` are fields of its options table, if it has one."""
+    def operator(
+        self, name: str, inputs: Sequence[int], outputs: Sequence[int], *, version: int = 1, **options: Any
+    ) -> schema.OperatorT:
+        """Makes an operation on tensors that are given by their indices.
+
+        Args:
+            name: of the schema, a key of `_OPTIONS`.
+            inputs, outputs: indices of tensors.
+            version: of the kernel that is needed.
+            options: fields of the options table of the operation.
+        """
         code = self.schema.OperatorCodeT()
         code.builtinCode = code.deprecatedBuiltinCode = getattr(self.schema.BuiltinOperator, name)
         code.version = version
@@ -80,12 +116,12 @@ class Editor:
         return operator
 
 
-def is_constant(editor, tensor):
+def is_constant(editor: Editor, tensor: schema.TensorT) -> bool:
     """Whether the file holds the values of a tensor."""
     data = editor.model.buffers[tensor.buffer].data
     return data is not None and len(data) > 0
 
 
-def text(name):
-    """A name as the schema has it, as str."""
+def text(name: str | bytes | None) -> str:
+    """The name of a tensor as text; the generated Python reads bytes."""
     return name.decode(errors="replace") if isinstance(name, bytes) else str(name or "")

@@ -1,34 +1,43 @@
-"""Edits of a TFLite file after the converter: what it got wrong, and those of `delegate_edits`.
+"""Edits of a TFLite file after the converter: repairs of its mistakes, and the edits of `delegate_edits`.
 
 Each edit is one small function in `EDITS`; it takes an `Editor` and returns how many places it changed.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfopt.tflite import delegate_edits, flatbuffer
 from tfopt.tflite.editor import Editor, is_constant, text
+from tfopt.tflite.operations import ANY_SCALE, SAME_SCALE
 
-# Ops that copy integers: their inputs and output must have one scale.
-_COPYING = {
-    "CONCATENATION", "EXPAND_DIMS", "GATHER", "PACK", "RESHAPE", "REVERSE_V2", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TILE",
-    "TRANSPOSE", "UNPACK",
-}  # fmt: skip
-_ANY_SCALE = {"ADD", "MUL", "SUB"}  # ops that take inputs and an output of scales that have nothing to do with each other
-_INTEGERS = {9: np.int8, 7: np.int16}  # TensorType of the schema -> dtype
+if TYPE_CHECKING:
+    from ai_edge_litert import schema_py_generated as schema
+
+_INTEGERS = {9: np.dtype(np.int8), 7: np.dtype(np.int16)}  # TensorType of the schema -> dtype
 _INT32, _BOOL, _INT8 = 2, 6, 9
 _HIDDEN = 4  # intermediate of UNIDIRECTIONAL_SEQUENCE_LSTM whose scale is that of the output
 _STATES = (18, 19)  # inputs of UNIDIRECTIONAL_SEQUENCE_LSTM that outlive a run: output state and cell state
 
 
-def apply_edits(content, *, skip=()):
+def apply_edits(content: bytes, *, skip: Collection[str] = ()) -> tuple[bytes, dict[str, int]]:
     """Runs all edits on a file.
+
+    Example:
+
+    ```python
+    content, counts = apply_edits(content, skip=("hard_swish",))     # counts: {"average_pool": 2}
+    ```
 
     Args:
         content: bytes of a `.tflite` file.
-        skip: names of `EDITS` that are left out.
+        skip: names of `EDITS` that are left out, or ("all",).
 
     Returns:
-        (bytes, dict of edit -> int, how many places it changed); the bytes are the same ones if nothing changed.
+        (bytes, dict of edit -> number of places that it changed); the same bytes if nothing changed.
     """
     editor = Editor(content)
     counts = {name: edit(editor) for name, edit in EDITS.items() if name not in skip and "all" not in skip}
@@ -36,10 +45,11 @@ def apply_edits(content, *, skip=()):
     return (flatbuffer.pack(editor.model) if counts else content), counts
 
 
-def no_detour(editor):
-    """Integers stay such where the converter makes floats of them and integers again: between trained and calibrated ranges.
+def no_detour(editor: Editor) -> int:
+    """Removes conversions of integers to floats and back, which the converter leaves between trained and calibrated ranges.
 
-    An op that takes any scale gets the trained one. Another gets the calibrated one by a QUANTIZE from integers to integers.
+    An operation that takes any scale reads the tensor with the trained one. Before any other, a QUANTIZE from integers to integers
+    brings the tensor to the calibrated scale.
     """
     operators = editor.graph.operators
     made = {operator.outputs[0]: operator.inputs[0] for operator in operators if editor.name(operator) == "DEQUANTIZE"}
@@ -52,7 +62,7 @@ def no_detour(editor):
     if not integers:
         return 0
     for operator in operators:
-        if editor.name(operator) in _ANY_SCALE:
+        if editor.name(operator) in ANY_SCALE:
             operator.inputs = np.array([integers.get(index, index) for index in operator.inputs], np.int32)
     operators = [
         editor.operator("QUANTIZE", [integers[operator.outputs[0]]], operator.outputs, version=2)
@@ -69,11 +79,11 @@ def no_detour(editor):
     return len(integers)
 
 
-def reset_state(editor):
-    """A fused LSTM starts every run from zero, as the Keras layer does; by itself it goes on from the run before.
+def reset_state(editor: Editor) -> int:
+    """Makes a fused LSTM start every run from zero, as the Keras layer does; by itself it continues from the run before.
 
-    The state is a variable that the runtime keeps. It is written first in each run, by an op that depends on the input, as one of
-    constants alone would run only once: `select(x < x, 0, 0)`.
+    The state is a variable that the runtime keeps. Each run writes it first, by an operation that depends on the input:
+    `select(x < x, 0, 0)`. The runtime would run an operation on constants alone only once.
     """
     operators, count = [], 0
     for operator in editor.graph.operators:
@@ -85,7 +95,7 @@ def reset_state(editor):
     return count
 
 
-def _write_zeros(editor, lstm):
+def _write_zeros(editor: Editor, lstm: schema.OperatorT) -> Iterator[schema.OperatorT]:
     sequence = editor.tensor(lstm.inputs[0])
     prefix = f"{text(editor.tensor(lstm.outputs[0]).name)}/state"
     one = editor.add_tensor(f"{prefix}/value", (1, 1), sequence.type, like=sequence)
@@ -99,13 +109,13 @@ def _write_zeros(editor, lstm):
     for index in _STATES:
         state = editor.tensor(lstm.inputs[index])
         affine = editor.affine(lstm.inputs[index])
-        zeros = np.full(tuple(state.shape), affine[1] if affine else 0, _INTEGERS.get(state.type, np.float32))
+        zeros = np.full(tuple(state.shape), affine[1] if affine else 0, _INTEGERS.get(state.type, np.dtype(np.float32)))
         constant = editor.add_tensor(f"{prefix}/zeros", state.shape, state.type, like=state, data=zeros)
         yield editor.operator("SELECT_V2", [never, constant, constant], [lstm.inputs[index]])
 
 
-def cell_range(editor):
-    """The cell state of a fused int8 LSTM gets a range of at least 1: below 1/2 the kernel's tanh goes wrong."""
+def cell_range(editor: Editor) -> int:
+    """Gives the cell state of a fused int8 LSTM a range of at least 1: below 1/2 the kernel's tanh is wrong."""
     count = 0
     for operator in editor.graph.operators:
         if editor.name(operator) == "UNIDIRECTIONAL_SEQUENCE_LSTM":
@@ -116,12 +126,12 @@ def cell_range(editor):
     return count
 
 
-def requantize(editor):
-    """Integers that are copied keep their scale: where the converter leaves two, as behind a fused LSTM, a QUANTIZE is added."""
+def requantize(editor: Editor) -> int:
+    """Adds a QUANTIZE where the converter leaves two scales to an operation that must have one, as after a fused LSTM."""
     operators, count = [], 0
     for operator in editor.graph.operators:
         if editor.name(operator) == "UNIDIRECTIONAL_SEQUENCE_LSTM" and editor.affine(operator.outputs[0]):
-            # The op computes its output in the scale of an intermediate and copies it into its state as it is.
+            # The kernel computes its output in the scale of an intermediate and copies the integers into its state.
             hidden, state, output = operator.intermediates[_HIDDEN], operator.inputs[_STATES[0]], operator.outputs[0]
             if len({editor.affine(index) for index in (hidden, state, output)}) > 1:
                 editor.tensor(state).quantization = editor.tensor(hidden).quantization
@@ -131,7 +141,7 @@ def requantize(editor):
                 operators += [operator, editor.operator("QUANTIZE", [own], [output], version=2)]
                 count += 1
                 continue
-        if editor.name(operator) in _COPYING:
+        if editor.name(operator) in SAME_SCALE:
             wanted = editor.affine(operator.outputs[0])
             output = editor.tensor(operator.outputs[0])
             for place, index in enumerate(operator.inputs):
@@ -149,12 +159,13 @@ def requantize(editor):
     return count
 
 
-def four_bit_weights(editor):
-    """Weights that lie on 15 levels, as training with 4 bits leaves them, become these levels: int8 has 127 / 7 steps for each.
+def four_bit_weights(editor: Editor) -> int:
+    """Stores weights that lie on 15 levels, as training with 4 bits leaves them, as the numbers of these levels, -7 to 7.
 
-    The bias, in steps of the weights' scale, goes with them. Nothing is lost, and the file packs better.
+    int8 has 127 / 7 steps for each level. The bias, which counts in steps of the weights' scale, changes with it. Nothing is lost,
+    and the file packs better.
     """
-    count, done = 0, set()
+    count, done = 0, set[int]()
     for operator in editor.graph.operators:
         if editor.name(operator) not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
             continue
@@ -179,7 +190,7 @@ def four_bit_weights(editor):
     return count
 
 
-EDITS = {
+EDITS: dict[str, Callable[[Editor], int]] = {
     "no_detour": no_detour,
     "four_bit_weights": four_bit_weights,
     "cell_range": cell_range,

@@ -68,10 +68,7 @@ def parse(content: bytes) -> Graph:
     Raises:
         LoadError: the bytes are no TFLite file.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
     model = root(content)
-    types = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
     subgraph = model.Subgraphs(0)
     inputs, outputs = _indices(subgraph.InputsAsNumpy()), _indices(subgraph.OutputsAsNumpy())
     tensors = []
@@ -88,14 +85,11 @@ def parse(content: bytes) -> Graph:
             zero_point = tuple(int(value) for value in quantization.ZeroPointAsNumpy())
         shape = tuple(int(size) for size in tensor.ShapeAsNumpy()) if tensor.ShapeLength() else ()
         name = (tensor.Name() or b"").decode(errors="replace")
-        tensors.append(Tensor(index, name, shape, types.get(tensor.Type(), "?"), role, scale, zero_point))
+        tensors.append(Tensor(index, name, shape, type_names().get(tensor.Type(), "?"), role, scale, zero_point))
     operators = []
     for index in range(subgraph.OperatorsLength()):
         operator = subgraph.Operators(index)
-        code = model.OperatorCodes(operator.OpcodeIndex())
-        name = _builtin_names().get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
-        if name == "CUSTOM":
-            name = (code.CustomCode() or b"CUSTOM").decode(errors="replace")
+        name = code_name(model.OperatorCodes(operator.OpcodeIndex()))
         operators.append(Operator(name, _indices(operator.InputsAsNumpy()), _indices(operator.OutputsAsNumpy())))
     return Graph(tuple(tensors), tuple(operators), inputs, outputs, model.SubgraphsLength())
 
@@ -174,10 +168,24 @@ def add_tensor(
     return len(model.subgraphs[0].tensors) - 1
 
 
+def code_name(code: schema.OperatorCode) -> str:
+    """The schema's name of an operation of a file that is only read; that of its own for a custom one, "?" for an unknown one."""
+    name = _builtin_names().get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
+    return (code.CustomCode() or b"CUSTOM").decode(errors="replace") if name == "CUSTOM" else name
+
+
 def op_name(model: schema.ModelT, operator: schema.OperatorT) -> str:
     """The schema's name of an operation of a model, such as "CONV_2D"; "?" if the schema does not know it."""
     code = model.operatorCodes[operator.opcodeIndex]
     return _builtin_names().get(max(code.builtinCode, code.deprecatedBuiltinCode), "?")
+
+
+@functools.cache
+def type_names() -> dict[int, str]:
+    """`TensorType` of the schema -> dtype in lower case: {0: "float32", 9: "int8", ...}."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
 
 
 @functools.cache

@@ -1,38 +1,40 @@
-"""Whether a TFLite file can be handed to the runtime, whose C++ believes what a file says of its tensors and dies where it lies."""
+"""Whether a TFLite file contradicts itself: the C++ of the runtime trusts the file, and a contradiction ends the process."""
+
+from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from tfopt.errors import LoadError
 from tfopt.tflite import flatbuffer
+from tfopt.tflite.operations import SAME_TYPE
+
+if TYPE_CHECKING:
+    from ai_edge_litert import schema_py_generated as schema
 
 # Bytes of an element; types that are not here have no fixed size.
 _SIZES = {
     "float32": 4, "float16": 2, "int32": 4, "uint8": 1, "int64": 8, "bool": 1, "int16": 2, "complex64": 8, "int8": 1, "float64": 8,
     "complex128": 16, "uint64": 8, "uint32": 4, "uint16": 2, "bfloat16": 2,
 }  # fmt: skip
-# ADD, AVERAGE_POOL_2D, CONCATENATION, CONV_2D, DEPTHWISE_CONV_2D, MAX_POOL_2D, MUL, RELU, RELU6, RESHAPE, MEAN, SUB, TRANSPOSE
-_SAME_KIND = (0, 1, 2, 3, 4, 17, 18, 19, 21, 22, 40, 41, 39)
 _LARGEST = 1 << 31  # bytes of one tensor
-# What the options of an op must be at least, by the name of their accessor.
+# Options of operations that must be at least 1, by the name of their accessor.
 _AT_LEAST_ONE = (
-    "StrideH",
-    "StrideW",
-    "StrideD",
-    "DilationHFactor",
-    "DilationWFactor",
-    "DilationDFactor",
-    "FilterHeight",
-    "FilterWidth",
-)
+    "StrideH", "StrideW", "StrideD", "DilationHFactor", "DilationWFactor", "DilationDFactor", "FilterHeight", "FilterWidth",
+)  # fmt: skip
 
 
-def require_sound(content, name):
-    """Raises where a file contradicts itself: indices without a target, sizes that are not those of the data, steps of zero.
+def require_sound(content: bytes, name: str) -> None:
+    """Raises where a file contradicts itself: indices without a target, sizes other than those of the data, strides of zero.
 
     Args:
         content: bytes of a `.tflite` file.
-        name: str, the file's name for messages.
+        name: the file's name for messages.
 
     Raises:
         LoadError: the file is damaged.
@@ -45,11 +47,8 @@ def require_sound(content, name):
         raise LoadError(f"A complete TFLite file is required. Received: {name}, with {wrong}. Convert the model again.")
 
 
-def _first_contradiction(content):
-    from ai_edge_litert import schema_py_generated as schema
-
+def _first_contradiction(content: bytes) -> str | None:
     model = flatbuffer.root(content)
-    types = {value: kind.lower() for kind, value in vars(schema.TensorType).items() if isinstance(value, int)}
     if not model.SubgraphsLength():
         return "no subgraph"
     if not model.BuffersLength():
@@ -58,24 +57,26 @@ def _first_contradiction(content):
     for number in range(model.SubgraphsLength()):
         graph = model.Subgraphs(number)
         for index in range(graph.TensorsLength()):
-            wrong = _wrong_tensor(graph.Tensors(index), types, sizes)
+            wrong = _wrong_tensor(graph.Tensors(index), sizes)
             if wrong:
                 return f"tensor {index} that has {wrong}"
-        wrong = _wrong_order(model, graph, sizes, schema)
+        wrong = _wrong_order(model, graph, sizes)
         if wrong:
             return wrong
     return None
 
 
-def _length(content, buffer):
+def _length(content: bytes, buffer: schema.Buffer) -> int:
+    """The bytes of a buffer, which lies in the file's table or, for large files, after it."""
     size = buffer.DataLength()
     if size > len(content) or buffer.Offset() > len(content) or buffer.Offset() + buffer.Size() > len(content):
         raise ValueError("a buffer reaches beyond the file")
     return size or (buffer.Size() if buffer.Offset() > 1 else 0)
 
 
-def _wrong_tensor(tensor, types, sizes):
-    kind = types.get(tensor.Type())
+def _wrong_tensor(tensor: schema.Tensor, sizes: Sequence[int]) -> str | None:
+    """The first contradiction of a tensor, given the bytes of each buffer of the file."""
+    kind = flatbuffer.type_names().get(tensor.Type())
     if kind is None:
         return f"the unknown type {tensor.Type()}"
     if not 0 <= tensor.Buffer() < len(sizes):
@@ -102,12 +103,12 @@ def _wrong_tensor(tensor, types, sizes):
     return None
 
 
-def _wrong_order(model, graph, sizes, schema):
-    """Every op must find its tensors: in the file, among the inputs, or computed before."""
+def _wrong_order(model: schema.Model, graph: schema.SubGraph, sizes: Sequence[int]) -> str | None:
+    """The first operation that does not find its tensors in the file, among the inputs, or computed before."""
     count = graph.TensorsLength()
     inputs, outputs = _indices(graph.InputsAsNumpy()), _indices(graph.OutputsAsNumpy())
     if not all(0 <= index < count for index in [*inputs, *outputs]):
-        return f"inputs or outputs that are none of its {count} tensors"
+        return f"inputs or outputs that are not among its {count} tensors"
     ready = set(inputs)
     for index in range(count):
         tensor = graph.Tensors(index)
@@ -126,7 +127,7 @@ def _wrong_order(model, graph, sizes, schema):
             return f"op {position}, which writes where it must not"
         if any(sizes[graph.Tensors(index).Buffer()] for index in writes):
             return f"op {position}, which overwrites weights"
-        wrong = _wrong_options(operator, schema) or _wrong_kinds(model, graph, operator, reads, writes)
+        wrong = _wrong_options(operator) or _wrong_types(model, graph, operator, reads, writes)
         if wrong:
             return f"op {position} with {wrong}"
         ready.update(writes)
@@ -135,10 +136,11 @@ def _wrong_order(model, graph, sizes, schema):
     return None
 
 
-def _wrong_kinds(model, graph, operator, reads, writes):
-    """Ops that neither convert nor choose give what they take."""
-    code = model.OperatorCodes(operator.OpcodeIndex())
-    if max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) not in _SAME_KIND or not reads or not writes:
+def _wrong_types(
+    model: schema.Model, graph: schema.SubGraph, operator: schema.Operator, reads: Sequence[int], writes: Sequence[int]
+) -> str | None:
+    """An output whose type is not that of the input, of an operation that does not change types."""
+    if flatbuffer.code_name(model.OperatorCodes(operator.OpcodeIndex())) not in SAME_TYPE or not reads or not writes:
         return None
     first, last = (graph.Tensors(index) for index in (reads[0], writes[0]))
     if first.Type() != last.Type():
@@ -146,7 +148,10 @@ def _wrong_kinds(model, graph, operator, reads, writes):
     return None
 
 
-def _wrong_options(operator, schema):
+def _wrong_options(operator: schema.Operator) -> str | None:
+    """An option of an operation that must be at least 1 and is not."""
+    from ai_edge_litert import schema_py_generated as schema
+
     names = {value: name for name, value in vars(schema.BuiltinOptions).items() if isinstance(value, int)}
     name, table = names.get(operator.BuiltinOptionsType()), operator.BuiltinOptions()
     if name is None:
@@ -162,5 +167,5 @@ def _wrong_options(operator, schema):
     return None
 
 
-def _indices(values):
+def _indices(values: npt.NDArray[np.int32] | int) -> list[int]:
     return [] if isinstance(values, int) else [int(value) for value in values]

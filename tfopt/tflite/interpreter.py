@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
-import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,11 +14,10 @@ import numpy.typing as npt
 
 from tfopt import isolation
 from tfopt.errors import ArgumentError, ConversionError, DataError, LoadError
-from tfopt.progress import Progress
-from tfopt.request import Request
 from tfopt.tflite import flatbuffer, integrity
 from tfopt.tflite.affine import dequantize, quantize
 from tfopt.tflite.file import Source, file_name, read_bytes
+from tfopt.tflite.probe import require_survivable
 from tfopt.tflite.signature import in_signature_order, plain_names
 
 Inputs = npt.ArrayLike | Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike]
@@ -74,7 +71,7 @@ class Interpreter:
         content = read_bytes(model)
         integrity.require_sound(content, file_name(model))
         if probe and not isinstance(model, (bytes, bytearray, memoryview)) and not isolation.is_child():
-            _require_survivable(pathlib.Path(model), keep_all)
+            require_survivable(model, keep_all=keep_all)
         options = {}
         if keep_all:
             plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -90,8 +87,8 @@ class Interpreter:
                 self._interpreter.allocate_tensors()
             except (RuntimeError, ValueError) as error:
                 raise ConversionError(
-                    f"The TFLite runtime must have every operation of the file. Received: {file_name(model)} ({error}; {chatter()}). "
-                    "Convert the model with builtin operations only."
+                    f"The TFLite runtime must have every operation of the file. Received: {file_name(model)} ({error}; "
+                    f"{chatter()}). Convert the model with builtin operations only."
                 ) from error
         self.graph = flatbuffer.parse(content)
         self._inputs = self._interpreter.get_input_details()
@@ -189,40 +186,6 @@ class Interpreter:
             self._interpreter.set_tensor(detail["index"], quantize(array, detail))
         self._interpreter.invoke()
         return [dequantize(self._interpreter.get_tensor(detail["index"]), detail) for detail in self._outputs]
-
-
-@dataclasses.dataclass(frozen=True)
-class OpenRequest(Request):
-    """The path of a file that is opened in a child process, and whether its interpreter keeps all tensors."""
-
-    path: str
-    keep_all: bool
-
-
-def open_file(request: str, progress: Progress) -> None:
-    """Builds an interpreter of a file and nothing else, in a child process, which may die of it.
-
-    Args:
-        request: an `OpenRequest` as JSON.
-        progress: called once with {"stage": ...}.
-    """
-    progress({"stage": "allocate tensors"})
-    asked = OpenRequest.from_json(request)
-    Interpreter(asked.path, keep_all=asked.keep_all)
-
-
-def _require_survivable(path: pathlib.Path, keep_all: bool) -> None:
-    # The kernels abort the process where the tensors of an operation contradict each other, and `integrity` does not know all kernels.
-    request = OpenRequest(str(path.resolve()), keep_all)
-    try:
-        isolation.run("tfopt.tflite.interpreter:open_file", request, timeout=300.0)
-    except ConversionError as error:
-        if "died" not in str(error):
-            raise
-        raise LoadError(
-            f"A TFLite file that does not end the process that opens it is required. Received: {path}. {error} "
-            "Convert the model again."
-        ) from error
 
 
 def _random(generator: np.random.Generator, detail: Mapping[str, Any]) -> npt.NDArray[Any]:

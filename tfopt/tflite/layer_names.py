@@ -10,8 +10,8 @@ class LayerNames:
     """Finds Keras layers in the names that TensorFlow's converter gives to tensors.
 
     Such a name is made of scopes, as "model_1/conv2d_1/Relu;model_1/norm_1/add", one path for each operation that was fused. Keras
-    appends the same `_1`, `_2`, ... to the scope of every layer when a model is traced again, so that `conv2d_1` may be the scope of
-    the layer `conv2d` or of `conv2d_1`: the ending under which most layers of the model are found is the right one.
+    appends the same `_1`, `_2`, ... to the scope of every layer when a model is traced again. The scope `conv2d_1` may then be that
+    of the layer `conv2d` or of the layer `conv2d_1`: the ending under which most layers of the model are found is the right one.
 
     Example:
 
