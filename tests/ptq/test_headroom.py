@@ -49,7 +49,7 @@ def test_the_scale_of_a_fused_lstm_is_left():
     traced = trace_model(model, specs_of(model), lower.plan(model))
     exported = export.to_tflite(traced, export.Variant("int8"), samples=draw(specs_of(model), 40, seed=0))
     assert "requantize" not in exported.edits
-    assert exported.notes[0].startswith("2 of 2 ranges")  # of the input and the Dense layer
+    assert exported.notes[0].startswith("2 of 2 activation ranges were widened")  # of the input and the Dense layer
 
 
 def _large():
@@ -83,6 +83,6 @@ def test_the_report_tells():
     model, data = small_models.perceptron()
     samples = small_models.rows(data, 0, 20)
     result = tfopt.convert(model, representative_data=samples, runs=1)
-    assert any("ranges were widened" in note and "show few values" in note for note in result.notes)
+    assert any("activation ranges were widened" in note and "few distinct values" in note for note in result.notes)
     result = tfopt.convert(model, representative_data=samples, runs=1, skip_lowering=SKIP)
     assert not any("widened" in note for note in result.notes)

@@ -48,7 +48,7 @@ def test_hard_case_gains_on_unseen_data():
     assert tfopt.Interpreter(best).input_names == ["image"] and tfopt.Interpreter(best).output_names == ["score"]
     (note,) = notes
     assert re.match(
-        r"ptq best: .*channels equalized.* multiplications added.*: [\d.]+ dB against [\d.]+ dB of default on 20 held-out samples",
+        r"ptq best: .*channels equalized.* multiplications added.*: [\d.]+ dB against [\d.]+ dB of the default on 20 held-out samples",
         note,
     )
 
@@ -85,7 +85,7 @@ def test_too_few_samples():
     model, data = small_models.perceptron()
     default, best, notes = both(model, small_models.rows(data, 0, 7))
     assert best == default
-    assert notes[0] == "ptq best: 7 samples are too few to choose by, at least 8 are needed: default kept"
+    assert notes[0] == "ptq best: 7 samples are too few to choose by (at least 8 are needed): default kept"
 
 
 def test_eight_samples_will_do():

@@ -95,7 +95,7 @@ def to_tflite(
         content, notes = _converted(converter(samples), batches, widen)
     except Exception as error:  # MLIR diagnostics arrive as several undocumented types
         raise ConversionError(_explain(str(error), variant.quantization)) from error
-    if variant.ptq == "best":
+    if variant.ptq == "best" and samples is not None:
 
         def in_default(calibrated: bytes, batches: Batches) -> bytes:
             return widen(calibrated, batches)[0] if widen else calibrated

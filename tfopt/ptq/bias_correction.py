@@ -1,23 +1,29 @@
-"""Move biases by what rounding the weights shifts each channel's mean (Nagel et al., arXiv:1906.04721, sec. 4.2)."""
+"""Correct biases for rounded weights, which shift the mean of each channel (Nagel et al., arXiv:1906.04721, sec. 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from tfopt.ptq import channel_groups, equalize
+from tfopt.ptq.observe import Activation
 from tfopt.tflite import flatbuffer
 
 
-def correct(content, activations):
+def correct(content: bytes, activations: Mapping[int, Activation]) -> tuple[bytes, int]:
     """Corrects the biases of a float file for the weights that it will have in int8.
 
     A layer `W x + b` computes with `W' = round(W / d) d`, so that its outputs shift by `(W' - W) E[x]` on average. The means E[x]
-    of the input channels are measured; borders, where padding takes part, count like all else.
+    of the input channels are measured; places at a border, where padding takes part, count like all others.
 
     Args:
-        content: bytes of a float file.
-        activations: dict of tensor index -> `activations.Activation`.
+        content: a float file.
+        activations: what `observe.observe` found in it.
 
     Returns:
-        (bytes of a file with corrected biases, number of layers that were corrected).
+        (a file with corrected biases, number of layers that were corrected).
     """
     model, count = flatbuffer.unpack(content), 0
     tensors = model.subgraphs[0].tensors
@@ -37,8 +43,8 @@ def correct(content, activations):
     return (flatbuffer.pack(model), count) if count else (content, 0)
 
 
-def round_weights(weights, axis):
-    """What int8 makes of weights: `round(w / d) d` with `d = max |w| / 127` for each channel along `axis`."""
+def round_weights(weights: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
+    """Weights as int8 holds them: `round(w / d) d`, with `d = max |w| / 127` for each channel along `axis`."""
     others = tuple(set(range(weights.ndim)) - {axis % weights.ndim})
     step = np.abs(weights).max(axis=others, keepdims=True) / 127
     step = np.where(step > 0, step, 1)

@@ -1,22 +1,29 @@
 """Room in the ranges of small models, where calibration sees so few values of a tensor that other data go beyond them."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from tfopt.ptq import observe, ranges
-from tfopt.ptq.recipes import RANGES, SAME_SCALE, WIDENED, choose_ranges
+from tfopt.ptq.observe import Batches
+from tfopt.ptq.range_choice import RANGES, WIDENED, Range, choose_ranges
 from tfopt.tflite import flatbuffer
+from tfopt.tflite.operations import SAME_SCALE
 
-NAME = "wider_ranges"  # in `skip_lowering`
-_LARGEST = 2**18  # values of all tensors in a run: watching more takes long, and of most tensors many are seen then
-_OBSTACLES = {"If", "StatelessIf", "StatelessWhile", "While"}  # what they compute inside is not to be seen
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from ai_edge_litert import schema_py_generated as schema
+
+NAME = "wider_ranges"
+"""The name of this step in `skip_lowering`."""
+
+_LARGEST = 2**18  # values of all tensors in a run: more take long to watch, and then calibration sees many values of most tensors
+_OBSTACLES = {"If", "StatelessIf", "StatelessWhile", "While"}  # their inner tensors cannot be read
 
 
-def fits(function):
-    """Whether a traced function is so small that its tensors can be watched, and was not trained with ranges of its own.
-
-    Args:
-        function: `tf.types.experimental.ConcreteFunction`.
-    """
+def fits(function: tf.types.experimental.ConcreteFunction) -> bool:
+    """Whether a traced function is so small that its tensors can be watched, and was not trained with ranges of its own."""
     operations = function.graph.get_operations()
     if any(operation.type in _OBSTACLES or operation.type.startswith("FakeQuant") for operation in operations):
         return False
@@ -25,17 +32,17 @@ def fits(function):
     return sum(sizes) <= _LARGEST
 
 
-def widen(calibrated, batches):
-    """Moves the ends of ranges outwards by what the tail of the values lets expect: see `ranges.extended`.
+def widen(calibrated: bytes, batches: Batches) -> tuple[bytes, tuple[str, ...]]:
+    """Moves the ends of ranges outwards, as far as the tail of the values lets expect further ones: see `ranges.extended`.
 
     Args:
-        calibrated: bytes, as `quantizer.calibrate` makes them.
-        batches: list of lists of arrays, as `activations.as_batches` makes them, of the same samples.
+        calibrated: the float file that `quantizer.calibrate` makes.
+        batches: the samples that it was calibrated with, as `observe.as_batches` cuts them.
 
     Returns:
-        (bytes, tuple of str that says what was done); the bytes are the same ones if nothing changed.
+        (the file with wider ranges, notes of what was done); the same bytes and no note if nothing changed.
     """
-    tensors, kept = flatbuffer.unpack(calibrated).subgraphs[0].tensors, _behind_lstm(flatbuffer.parse(calibrated))
+    tensors, kept = flatbuffer.unpack(calibrated).subgraphs[0].tensors, _after_lstm(flatbuffer.parse(calibrated))
     seen = observe.find_ends(calibrated, batches)
     seen = {index: each for index, each in seen.items() if index not in kept and _has_range(tensors[index])}
     extended = RANGES[WIDENED]
@@ -43,13 +50,17 @@ def widen(calibrated, batches):
     wider = [width - 1 for width in widths if width > 1]
     if not wider:
         return calibrated, ()
-    told = f"{len(wider)} of {len(widths)} ranges were widened, by up to {max(wider):.0%}: the representative data show few values"
+    verb = "was" if len(wider) == 1 else "were"
+    told = (
+        f"{len(wider)} of {len(widths)} activation ranges {verb} widened (by up to {100 * max(wider):.0f} %) because the "
+        "representative data contain few distinct values"
+    )
     return choose_ranges(calibrated, seen, extended), (told,)
 
 
-def _behind_lstm(graph):
-    """Indices of tensors with the scale of a fused LSTM's output: it lies below 1, and the op has the same range a second time."""
-    found = set()
+def _after_lstm(graph: flatbuffer.Graph) -> set[int]:
+    """Indices of tensors with the scale of a fused LSTM's output: it lies below 1, and the LSTM itself holds the same range too."""
+    found: set[int] = set()
     for operator in graph.operators:
         copies = operator.name in SAME_SCALE and found & set(operator.inputs)
         if copies or operator.name == "UNIDIRECTIONAL_SEQUENCE_LSTM":
@@ -57,15 +68,15 @@ def _behind_lstm(graph):
     return found
 
 
-def _computes(operation):
+def _computes(operation: tf.Operation) -> bool:
     """Whether an operation is more than an input, a constant or the value of a variable."""
     return len(operation.inputs) > 0 and operation.type != "ReadVariableOp"
 
 
-def _has_range(tensor):
+def _has_range(tensor: schema.TensorT) -> bool:
     found = tensor.quantization
     return found is not None and found.min is not None and len(found.min) == 1
 
 
-def _width(ends):
+def _width(ends: Range) -> float:
     return max(ends[1] - ends[0], 1e-30)

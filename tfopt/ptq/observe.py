@@ -1,11 +1,22 @@
-"""What a float TFLite file computes inside: the range of each tensor and channel, and histograms, over some samples."""
+"""Watch the tensors inside a float TFLite file over some samples: the range of each tensor and channel, and histograms."""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tfopt.ptq import ranges
 from tfopt.tflite import flatbuffer
+
+Batch = list[npt.NDArray[Any]]
+"""One array (batch size, ...) for each input, in the file's order."""
+
+Batches = Sequence[Batch]
+"""Samples, cut into batches of the size that the file is made for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,12 +24,12 @@ class Ends:
     """How far one tensor reaches.
 
     Attributes:
-        lowest, highest: float32 (batches,), the smallest and largest value in each batch.
-        count: int, values of all batches.
+        lowest, highest: (batches,), the smallest and the largest value in each batch.
+        count: number of values in all batches.
     """
 
-    lowest: np.ndarray
-    highest: np.ndarray
+    lowest: npt.NDArray[np.float32]
+    highest: npt.NDArray[np.float32]
     count: int
 
 
@@ -27,52 +38,50 @@ class Activation(Ends):
     """One tensor over all samples; a channel is an element of the last axis.
 
     Attributes:
-        low, high, mean: float32 (channels,), the smallest and largest value and the mean of each channel.
-        histogram: `ranges.Histogram` of all values.
+        low, high, mean: (channels,), the smallest and the largest value and the mean of each channel.
+        histogram: of all values.
     """
 
-    low: np.ndarray
-    high: np.ndarray
-    mean: np.ndarray
+    low: npt.NDArray[np.float32]
+    high: npt.NDArray[np.float32]
+    mean: npt.NDArray[np.float32]
     histogram: ranges.Histogram
 
     @property
-    def span(self):
-        """float32 (channels,), the largest magnitude in each channel."""
+    def span(self) -> npt.NDArray[np.float32]:
+        """(channels,), the largest magnitude in each channel."""
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
 
-def each_batch(arrays, size):
-    """Yields lists of arrays (size, ...), cut from arrays (n, ...); the last is filled up with the first samples."""
+def each_batch(arrays: Sequence[npt.NDArray[Any]], size: int) -> Iterator[Batch]:
+    """Yields batches of `size` samples, cut from arrays (n, ...); the last batch is filled up with the first samples."""
     count = len(arrays[0])
     for start in range(0, count, size):
         rows = np.arange(start, start + size) % count
         yield [array[rows] for array in arrays]
 
 
-def as_batches(arrays, size):
+def as_batches(arrays: Sequence[npt.NDArray[Any]], size: int) -> list[Batch]:
     """All of `each_batch` at once, for `observe`, which needs them twice.
 
     Args:
-        arrays: list of arrays, one for each input in the file's order.
-        size: int, samples in a batch.
-
-    Returns:
-        list of lists of arrays (size, ...).
+        arrays: (n, ...), one for each input in the file's order.
+        size: samples in a batch.
     """
     return list(each_batch(arrays, size))
 
 
-def find_ends(content, batches):
-    """Runs a float file and looks how far every float tensor reaches; quicker than `observe`.
+def find_ends(content: bytes, batches: Batches) -> dict[int, Ends]:
+    """Runs a float file and finds how far every float tensor reaches; quicker than `observe`.
 
     Args:
         content, batches: as for `observe`.
 
     Returns:
-        dict of tensor index -> `Ends`, without tensors that hold NaN or infinity.
+        Tensor index -> `Ends`, without tensors that hold NaN or infinity.
     """
-    found, counts = {}, {}
+    found: dict[int, list[tuple[np.float32, np.float32]]] = {}
+    counts: dict[int, int] = {}
     for tensors in _run(content, batches):
         for index, values in tensors:
             found.setdefault(index, []).append((values.min(), values.max()))
@@ -80,17 +89,28 @@ def find_ends(content, batches):
     return {index: Ends(*np.transpose(ends), counts[index]) for index, ends in found.items() if np.isfinite(ends).all()}
 
 
-def observe(content, batches):
+def observe(content: bytes, batches: Batches) -> dict[int, Activation]:
     """Runs a float file and watches every float tensor that is computed.
 
+    Example:
+
+    ```python
+    seen = observe(calibrated, as_batches([images], size=1))
+    seen[index].span                                         # the largest magnitude in each channel
+    ```
+
     Args:
-        content: bytes of a TFLite file, whose inputs are not quantized.
-        batches: list of lists of arrays, as `as_batches` makes them.
+        content: a TFLite file whose inputs are not quantized.
+        batches: the samples.
 
     Returns:
-        dict of tensor index -> `Activation`, without tensors that hold NaN or infinity.
+        Tensor index -> `Activation`, without tensors that hold NaN or infinity.
     """
-    lows, highs, sums, ends, counts = {}, {}, {}, {}, {}
+    lows: dict[int, npt.NDArray[np.float32]] = {}
+    highs: dict[int, npt.NDArray[np.float32]] = {}
+    sums: dict[int, npt.NDArray[np.float64]] = {}
+    ends: dict[int, list[tuple[np.float32, np.float32]]] = {}
+    counts: dict[int, int] = {}
     for tensors in _run(content, batches):
         for index, values in tensors:
             rows = values.reshape(-1, values.shape[-1])
@@ -113,7 +133,8 @@ def observe(content, batches):
     }
 
 
-def _run(content, batches):
+def _run(content: bytes, batches: Batches) -> Iterator[list[tuple[int, npt.NDArray[np.float32]]]]:
+    """Yields (index, values) of the inputs and of every float tensor that is computed, for each batch."""
     from ai_edge_litert import interpreter as litert
 
     # The delegate would hide the inner tensors, and without `preserve` they would share memory.

@@ -1,19 +1,33 @@
-"""The two halves of TensorFlow's int8 quantization, apart: collect ranges, then quantize; between them the model can be edited."""
+"""The two halves of TensorFlow's int8 quantization: collect ranges, then quantize. Between them the model can be edited."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from tfopt.errors import ConversionError
 from tfopt.tflite.signature import in_order
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def calibrate(converter):
+
+def calibrate(converter: tf.lite.TFLiteConverter) -> bytes:
     """Converts to a float file that holds the range of each tensor.
 
+    Example:
+
+    ```python
+    calibrated = calibrate(converter)
+    content = quantize(calibrated, tf.int8, tf.int8)      # as converter.convert() does both
+    ```
+
     Args:
-        converter: `tf.lite.TFLiteConverter`, ready for int8 with representative data.
+        converter: ready for int8, with representative data.
 
     Returns:
-        bytes of a float32 TFLite file with `min` and `max` in the quantization of its tensors.
+        A float32 TFLite file with `min` and `max` in the quantization of its tensors.
     """
-    # No public name asks for this half alone (TensorFlow 2.21); tests/conversion/test_quantizer.py notices when it goes.
+    # No public name asks for this half alone (TensorFlow 2.21); tests/ptq/test_quantizer.py notices when it goes.
     converter._experimental_calibrate_only = True
     try:
         return in_order(bytes(converter.convert()))
@@ -21,15 +35,15 @@ def calibrate(converter):
         converter._experimental_calibrate_only = False
 
 
-def quantize(calibrated, input_dtype, output_dtype):
+def quantize(calibrated: bytes, input_dtype: tf.DType, output_dtype: tf.DType) -> bytes:
     """Quantizes a float file by the ranges that it holds, as `TFLiteConverter` does itself.
 
     Args:
-        calibrated: bytes, as `calibrate` makes them.
-        input_dtype, output_dtype: `tf.DType` of the inputs and outputs: `tf.int8`, `tf.uint8` or `tf.float32`.
+        calibrated: the float file that `calibrate` makes.
+        input_dtype, output_dtype: of the inputs and outputs: `tf.int8`, `tf.uint8` or `tf.float32`.
 
     Returns:
-        bytes of an int8 TFLite file.
+        An int8 TFLite file.
 
     Raises:
         ConversionError: the quantizer refuses the file.
@@ -41,4 +55,4 @@ def quantize(calibrated, input_dtype, output_dtype):
         return in_order(bytes(mlir_quantize(calibrated, input_data_type=input_dtype, output_data_type=output_dtype)))
     except Exception as error:  # MLIR diagnostics arrive as several undocumented types
         text = " ".join(str(error).split())
-        raise ConversionError(f"The ranges must be such that the quantizer takes them. Received: {text[:300]}.") from error
+        raise ConversionError(f"The quantizer must be able to use the ranges. Received: {text[:300]}.") from error

@@ -1,30 +1,31 @@
 """Make int8 files by recipes: which channels are equalized, where the ranges come from, whether biases are corrected."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import numpy as np
+from tfopt.ptq import bias_correction, equalize, observe, quantizer
+from tfopt.ptq.observe import Activation, Batches
+from tfopt.ptq.range_choice import RANGES, Range, choose_ranges
 
-from tfopt.ptq import bias_correction, equalize, observe, quantizer, ranges
-from tfopt.tflite import flatbuffer
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-RANGES = {  # function from an `Activation` to (low, high)
-    "widened min-max": lambda seen: ranges.extended(seen.lowest, seen.highest, seen.count),
-    "least squared error": lambda seen: ranges.minimal_error(seen.histogram),
-    "percentile 99.99": lambda seen: ranges.percentile(seen.histogram, 0.9999),
-    "percentile 99.9": lambda seen: ranges.percentile(seen.histogram, 0.999),
-}
-WIDENED, *_ = RANGES
-EQUALIZED = {"their ranges": False, "their ranges and the weights that read them": True}  # how -> whether balanced
-# What these ops give out has the scale of what they take in.
-SAME_SCALE = {
-    "AVERAGE_POOL_2D", "CONCATENATION", "EXPAND_DIMS", "GATHER", "MAX_POOL_2D", "PACK", "PAD", "RESHAPE", "RESIZE_BILINEAR",
-    "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE", "UNPACK",
-}  # fmt: skip
+EQUALIZED = {"their ranges": False, "their ranges and the weights that read them": True}
+"""How channels are equalized -> whether against the weights that read them: `balance` of `equalize.equalize`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How an int8 file is made: `equalized` is a key of `EQUALIZED` or "", `ranges` a key of `RANGES`."""
+    """How an int8 file is made.
+
+    Attributes:
+        equalized: a key of `EQUALIZED`, or "" where channels are left as they are.
+        ranges: a key of `RANGES`.
+        corrected: whether biases are corrected.
+    """
 
     equalized: str
     ranges: str
@@ -32,42 +33,53 @@ class Recipe:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Float:
+class _FloatFile:
     """A float file to be quantized.
 
     Attributes:
-        content: bytes.
-        seen: what `activations.observe` found in it.
-        known: dict of tensor index -> (low, high), where the range is settled.
-        changed: int, channels with a new scale.
+        content: the file.
+        seen: tensor index -> what `observe.observe` found in it.
+        known: tensor index -> range that is settled already.
+        changed: number of channels with a new scale.
     """
 
     content: bytes
-    seen: dict
-    known: dict
+    seen: Mapping[int, Activation]
+    known: Mapping[int, Range]
     changed: int
 
 
 class Workshop:
     """Makes int8 files by recipes, from the ranges and means of some samples.
 
+    Example:
+
+    ```python
+    workshop = Workshop(calibrated, batches, (tf.int8, tf.int8))
+    content = workshop.make(Recipe("their ranges", "percentile 99.9"))
+    ```
+
     Args:
-        calibrated: bytes, as `quantizer.calibrate` makes them.
-        batches: list of lists of arrays, one for each input in the file's order.
-        dtypes: (input, output), as for `quantizer.quantize`.
+        calibrated: the float file that `quantizer.calibrate` makes.
+        batches: the samples.
+        dtypes: of the (inputs, outputs) of the int8 files, as for `quantizer.quantize`.
     """
 
-    def __init__(self, calibrated, batches, dtypes):
+    def __init__(self, calibrated: bytes, batches: Batches, dtypes: tuple[tf.DType, tf.DType]) -> None:
         self._batches = batches
         self._dtypes, self._corrected = dtypes, 0
-        self._sources = {"": _Float(calibrated, observe.observe(calibrated, self._batches), {}, 0)}
+        self._sources = {"": _FloatFile(calibrated, observe.observe(calibrated, self._batches), {}, 0)}
 
-    def gains(self, equalized):
-        """Whether this way to equalize changes anything."""
+    def gains(self, equalized: str) -> bool:
+        """Whether a way to equalize, a key of `EQUALIZED`, changes anything."""
         return self._source(equalized).changed > 0
 
-    def make(self, recipe):
-        """The int8 file that a recipe leads to."""
+    def make(self, recipe: Recipe) -> bytes:
+        """The int8 file of a recipe.
+
+        Raises:
+            ConversionError: the quantizer refuses the ranges.
+        """
         source = self._source(recipe.equalized)
         if recipe.corrected:
             content, self._corrected = bias_correction.correct(source.content, source.seen)
@@ -75,8 +87,8 @@ class Workshop:
         content = choose_ranges(source.content, source.seen, RANGES[recipe.ranges], source.known)
         return quantizer.quantize(content, *self._dtypes)
 
-    def tell(self, recipe):
-        """What a recipe did, in words."""
+    def tell(self, recipe: Recipe) -> str:
+        """The steps of a recipe that was made, in words."""
         steps = [f"{recipe.ranges} ranges"]
         if recipe.equalized:
             source = self._source(recipe.equalized)
@@ -86,41 +98,10 @@ class Workshop:
             steps.append(f"{self._corrected} biases corrected")
         return ", ".join(steps)
 
-    def _source(self, equalized):
+    def _source(self, equalized: str) -> _FloatFile:
         if equalized not in self._sources:
             plain = self._sources[""]
             content, changed, known = equalize.equalize(plain.content, plain.seen, balance=EQUALIZED[equalized])
             seen = observe.observe(content, self._batches) if changed else plain.seen
-            self._sources[equalized] = _Float(content, seen, known, changed)
+            self._sources[equalized] = _FloatFile(content, seen, known, changed)
         return self._sources[equalized]
-
-
-def choose_ranges(content, seen, choose, known=None):
-    """The float file with the range of each tensor as `choose` takes it from what was seen of the tensor.
-
-    Args:
-        content: bytes, as `quantizer.calibrate` makes them.
-        seen: dict of tensor index -> `Activation`, or what `choose` needs of it.
-        choose: one of `RANGES`.
-        known: None or dict of tensor index -> (low, high), where the range is settled.
-
-    Returns:
-        bytes. Tensors that must have the same scale have one range.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = flatbuffer.unpack(content)
-    subgraph = model.subgraphs[0]
-    chosen = {index: choose(activation) for index, activation in seen.items()} | (known or {})
-    for operators in (subgraph.operators, reversed(subgraph.operators)):
-        for operator in operators:
-            if flatbuffer.op_name(model, operator) in SAME_SCALE:
-                linked = [int(index) for index in (*operator.inputs, *operator.outputs) if int(index) in chosen]
-                if linked:
-                    lows, highs = zip(*(chosen[index] for index in linked), strict=True)
-                    chosen.update(dict.fromkeys(linked, (min(lows), max(highs))))
-    for index, (low, high) in chosen.items():
-        tensor = subgraph.tensors[index]
-        tensor.quantization = tensor.quantization or schema.QuantizationParametersT()
-        tensor.quantization.min, tensor.quantization.max = np.array([low], np.float32), np.array([high], np.float32)
-    return flatbuffer.pack(model)

@@ -1,43 +1,66 @@
 """`ptq="best"`: try several ways to quantize without training, and keep the one that is measured to be the best."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tfopt.errors import ConversionError
+from tfopt.progress import Progress, ignore
 from tfopt.ptq import observe, quantizer
-from tfopt.ptq.recipes import EQUALIZED, RANGES, Recipe, Workshop
+from tfopt.ptq.observe import Batch, Batches
+from tfopt.ptq.range_choice import RANGES
+from tfopt.ptq.recipes import EQUALIZED, Recipe, Workshop
 from tfopt.tflite import flatbuffer, op_audit
 from tfopt.tflite.interpreter import Interpreter
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Samples = Mapping[str, npt.NDArray[Any]]
+"""Arrays (n, ...) by input name."""
 
 MODES = ("default", "best")
 MIN_SAMPLES = 8
 MIN_GAIN = 0.5  # dB; less is chance
-_EXACT = 150.0  # dB, in the stead of infinity
+_EXACT = 150.0  # dB, instead of infinity
 
 
-def best(default, converter, names, samples, *, in_default, progress=None):
+def best(
+    default: bytes,
+    converter: Callable[[Samples], tf.lite.TFLiteConverter],
+    names: Sequence[str],
+    samples: Samples,
+    *,
+    in_default: Callable[[bytes, Batches], bytes],
+    progress: Progress = ignore,
+) -> tuple[bytes, tuple[str, ...]]:
     """Looks for a better int8 file than the default one.
 
-    A quarter of the samples is held out. On the others ranges are taken, channels equalized, biases corrected, and the SQNR of
-    each candidate is measured against the float file. The winner has to beat the default way, which saw the same samples, on those
-    held out. Then it is made once more from all samples, as the default file is, and has to beat that too: no output may lose.
+    A quarter of the samples is held out. The others give the ranges, equalize channels and correct biases, and the SQNR of each
+    candidate is measured on them against the float file. The winner must beat the default way, which saw the same samples, on the
+    samples held out. Then it is made once more from all samples, as the default file is, and must beat that file too. No output may
+    lose.
 
     Args:
-        default: bytes of the int8 file that the converter makes from all samples.
-        converter: function from samples to a `tf.lite.TFLiteConverter` that calibrates with them.
-        names: list of str, the inputs in the file's order.
-        samples: dict of input name -> array (n, ...).
-        in_default: function from (calibrated file, batches) to the calibrated file whose ranges the default way takes.
-        progress: None or a function that is called with {"stage", "done", "total"}.
+        default: the int8 file that the converter makes from all samples.
+        converter: a function from samples to a converter that calibrates with them.
+        names: the inputs in the file's order.
+        samples: to calibrate and to measure with.
+        in_default: a function from a calibrated file and its samples to the file with the ranges that the default way chooses.
+        progress: called with {"stage", "done"} before each candidate.
 
     Returns:
-        (bytes of an int8 file, tuple of str: what was done, and what it brought).
+        (an int8 file, notes: what was done, and what it brought).
     """
     count = len(samples[names[0]])
     if count < MIN_SAMPLES:
-        return default, (f"ptq best: {count} samples are too few to choose by, at least {MIN_SAMPLES} are needed: default kept",)
+        return default, (f"ptq best: {count} samples are too few to choose by (at least {MIN_SAMPLES} are needed): default kept",)
     order, held = np.random.default_rng(0).permutation(count), count // 4
     parts = {"search": order[held:], "held": order[:held], "all": order}
     parts = {part: {name: samples[name][rows] for name in names} for part, rows in parts.items()}
@@ -52,11 +75,11 @@ def best(default, converter, names, samples, *, in_default, progress=None):
     rival = quantizer.quantize(in_default(calibrated, judge.batches["search"]), *dtypes)
     recipe, content, tried = _search(workshop, judge, rival, progress)
     if recipe is None:
-        return default, (f"ptq best: none of {tried} candidates was better than default: default kept",)
+        return default, (f"ptq best: none of {tried} candidates was better than the default: default kept",)
     before, after = judge.measure(rival, "held"), judge.measure(content, "held")
     told = (
-        f"ptq best: {workshop.tell(recipe)}: {_mean(after):.1f} dB against {_mean(before):.1f} dB of default on {held} held-out "
-        f"samples, the best of {tried} candidates"
+        f"ptq best: {workshop.tell(recipe)}: {_mean(after):.1f} dB against {_mean(before):.1f} dB of the default on {held} "
+        f"held-out samples, the best of {tried} candidates"
     )
     if not is_better(after, before):
         return default, (f"{told}: default kept",)
@@ -64,32 +87,36 @@ def best(default, converter, names, samples, *, in_default, progress=None):
     if not judge.accepts(content) or not all(
         is_better(judge.measure(content, part), judge.measure(default, part)) for part in ("held", "all")
     ):
-        return default, (f"{told}, but no better than default with the ranges of all samples: default kept",)
+        return default, (f"{told}, but no better than the default with the ranges of all samples: default kept",)
     return content, (f"{told}; then made again from all {count} samples",)
 
 
-def is_better(score, than):
-    """Whether the mean of the outputs' SQNR gains, and none of them loses."""
+def is_better(score: Sequence[float], than: Sequence[float]) -> bool:
+    """Whether the mean SQNR of the outputs gains at least `MIN_GAIN`, and none of them loses.
+
+    Args:
+        score, than: dB of each output.
+    """
     return _mean(score) >= _mean(than) + MIN_GAIN and all(one >= other for one, other in zip(score, than, strict=True))
 
 
-def _search(workshop, judge, rival, progress):
-    """Tries recipes, each step building on the best before.
+def _search(workshop: Workshop, judge: _Judge, rival: bytes, progress: Progress) -> tuple[Recipe | None, bytes, int]:
+    """Tries recipes; each step starts from the best recipe before.
 
     Returns:
-        (recipe or None if none is better than the rival, its bytes, number of recipes).
+        (recipe, or None if none is better than the rival; its file; number of recipes).
     """
     goal = judge.measure(rival, "search")
-    scores, contents = {}, {}
+    scores: dict[Recipe, float] = {}
+    contents: dict[Recipe, bytes] = {}
 
-    def attempt(recipes):
+    def attempt(recipes: Iterable[Recipe]) -> Recipe:
         for recipe in recipes:
-            if progress:
-                progress({"stage": "search the best quantization", "done": len(scores) + 1})
+            progress({"stage": "search the best quantization", "done": len(scores) + 1})
             contents[recipe] = content = workshop.make(recipe)
             score = judge.measure(content, "search") if judge.accepts(content) else None
             scores[recipe] = _mean(score) if score and is_better(score, goal) else -math.inf
-        return max(scores, key=scores.get)
+        return max(scores, key=lambda recipe: scores[recipe])
 
     first, second, *others = RANGES
     equalized = ["", *filter(workshop.gains, EQUALIZED)]
@@ -102,31 +129,36 @@ def _search(workshop, judge, rival, progress):
 class _Judge:
     """Measures int8 files against the float file, on parts of the samples.
 
+    Args:
+        reference: the float file.
+        default: the default int8 file.
+        parts: name of a part -> arrays (n, ...), one for each input in the file's order.
+
     Attributes:
-        batches: dict of part -> list of lists of arrays.
+        batches: name of a part -> its samples.
     """
 
-    def __init__(self, reference, default, parts):
+    def __init__(self, reference: bytes, default: bytes, parts: Mapping[str, Sequence[npt.NDArray[Any]]]) -> None:
         run = Interpreter(reference)
         self.batches = {part: observe.as_batches(arrays, run.batch_size) for part, arrays in parts.items()}
         self._wanted = {part: _outputs(run, batches) for part, batches in self.batches.items()}
         self._structure = op_audit.examine(Interpreter(default), quantization="int8")
 
-    def accepts(self, content):
-        """Whether a file has no more float ops and delegate partitions than the default, and the kernels take it."""
+    def accepts(self, content: bytes) -> bool:
+        """Whether the kernels take a file, and it has no more float operations and delegate partitions than the default."""
         try:
             found = op_audit.examine(Interpreter(content), quantization="int8")
         except ConversionError:  # some combinations of scales are beyond them
             return False
         return len(found.float_ops) <= len(self._structure.float_ops) and found.partitions <= self._structure.partitions
 
-    def measure(self, content, part):
+    def measure(self, content: bytes, part: str) -> list[float]:
         """SQNR in dB of each output of a file on a part of the samples."""
         outputs = _outputs(Interpreter(content), self.batches[part])
         return [_sqnr(wanted, output) for wanted, output in zip(self._wanted[part], outputs, strict=True)]
 
 
-def _obstacle(calibrated):
+def _obstacle(calibrated: bytes) -> str | None:
     """Why a float file cannot be worked on, or None."""
     graph = flatbuffer.parse(calibrated)
     if graph.subgraphs > 1:
@@ -136,13 +168,14 @@ def _obstacle(calibrated):
     return None
 
 
-def _outputs(run, batches):
-    """All that a file gives out, as one array for each output."""
+def _outputs(run: Interpreter, batches: Sequence[Batch]) -> list[npt.NDArray[Any]]:
+    """The outputs of a file over all batches, (batches, batch size, ...), one array for each output."""
     collected = [run.run(tuple(batch)) for batch in batches]
     return [np.stack(values) for values in zip(*collected, strict=True)]
 
 
-def _sqnr(wanted, output):
+def _sqnr(wanted: npt.NDArray[Any], output: npt.NDArray[Any]) -> float:
+    """Signal to quantization noise of one output, in dB, between -150 and 150."""
     wanted, output = wanted.astype(np.float64), output.astype(np.float64)
     noise, signal = float(((wanted - output) ** 2).sum()), float((wanted**2).sum())
     if noise == 0:
@@ -150,5 +183,5 @@ def _sqnr(wanted, output):
     return min(10 * math.log10(signal / noise), _EXACT) if signal > 0 and math.isfinite(noise) else -_EXACT
 
 
-def _mean(score):
+def _mean(score: Sequence[float]) -> float:
     return sum(score) / len(score)
