@@ -73,12 +73,12 @@ def largest_difference(model, *, batch_size=1, data=None, specs=None, lowering=N
     return worst, lowering
 
 
-def to_int8(model, *, specs=None, data=None, skip=(), batch_size=1, samples=256, **options):
+def to_int8(model, *, specs=None, data=None, skip=(), batch_size=1, samples=256, **variant):
     """The int8 file of the rewritten model, made in this process."""
     specs = specs or specs_of(model, batch_size)
     traced = trace_model(model, specs, lower.plan(model, skip=skip))
     data = data or draw(specs, samples, seed=2)
-    return export.to_tflite(traced, export.Variant("int8"), samples=data, skip_lowering=skip, **options).content
+    return export.to_tflite(traced, export.Variant("int8", **variant), samples=data, skip_lowering=skip).content
 
 
 def measure(model, content, *, specs=None, data=None, batch_size=1):

@@ -14,7 +14,9 @@ from tfopt.tflite import flatbuffer
 
 def prepare(builder, samples=30, batch_size=1):
     model, data = builder()
-    converter = export._converter(small_models.trace(model, batch_size), "int8", "int8", small_models.rows(data, 0, samples))
+    converter = export._converter(
+        small_models.trace(model, batch_size), export.Variant("int8"), small_models.rows(data, 0, samples)
+    )
     calibrated = quantizer.calibrate(converter)
     (array,) = data.values()
     batches = [[array[start : start + batch_size]] for start in range(0, samples, batch_size)]

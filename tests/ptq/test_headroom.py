@@ -73,7 +73,7 @@ def test_the_file_of_tensorflow_where_it_is_left_out():
     model, data = small_models.perceptron()
     traced, samples = small_models.trace(model), small_models.rows(data, 0, 20)
     skipped = export.to_tflite(traced, export.Variant("int8"), samples=samples, skip_lowering=SKIP)
-    own = export._converter(traced, "int8", "int8", samples).convert()
+    own = export._converter(traced, export.Variant("int8"), samples).convert()
     unseen = next(iter(data.values()))
     np.testing.assert_array_equal(tfopt.Interpreter(skipped.content).run(unseen), tfopt.Interpreter(own).run(unseen))
     assert skipped.notes == ()

@@ -43,7 +43,7 @@ def correct(content: bytes, activations: Mapping[int, Activation]) -> tuple[byte
     return (flatbuffer.pack(model), count) if count else (content, 0)
 
 
-def round_weights(weights: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
+def round_weights(weights: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.floating]:
     """Weights as int8 holds them: `round(w / d) d`, with `d = max |w| / 127` for each channel along `axis`."""
     others = tuple(set(range(weights.ndim)) - {axis % weights.ndim})
     step = np.abs(weights).max(axis=others, keepdims=True) / 127

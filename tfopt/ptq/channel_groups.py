@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Not `operations.SAME_SCALE`, which is about whole int8 tensors. Here each channel must stay in its place, which TRANSPOSE and
-# GATHER do not grant, and the function must be homogeneous, as RELU is. A missing operation costs gains; a wrong one changes outputs.
+# GATHER do not grant, and the function must be homogeneous, as RELU is. A missing operation costs gains, a wrong one outputs.
 _POOLS = ("AVERAGE_POOL_2D", "MAX_POOL_2D")
 _HOMOGENEOUS = ("RELU", "LEAKY_RELU", "ABS", "NEG", "PRELU", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
 _REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")

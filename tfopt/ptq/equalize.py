@@ -114,8 +114,8 @@ def _balance(model: schema.ModelT, found: channel_groups.Channels, scales: npt.N
     for operator in model.subgraphs[0].operators:
         name = flatbuffer.op_name(model, operator)
         groups = found.groups.get(int(operator.inputs[0])) if name in ("CONV_2D", "FULLY_CONNECTED") else None
-        weights = None if groups is None else flatbuffer.read_constant(model, _tensor(model, operator.inputs[1]))
-        if weights is None:
+        weights = flatbuffer.read_constant(model, _tensor(model, operator.inputs[1])) if groups is not None else None
+        if groups is None or weights is None:
             continue
         magnitude = np.maximum(_input_magnitude(weights, len(groups)), 1e-30)
         borne = magnitude / magnitude[np.argmin(rooms[groups])]  # by how much they exceed those of the widest channel
@@ -149,7 +149,8 @@ def _rescale(model: schema.ModelT, operator: schema.OperatorT, scale_of: Mapping
     replace_constant(model, operator, 1, scaled)
     if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
         bias = flatbuffer.read_constant(model, _tensor(model, operator.inputs[2]))
-        replace_constant(model, operator, 2, bias * scale_of[output])
+        if bias is not None:  # a computed one needs true values, and `group` gave it the scale 1
+            replace_constant(model, operator, 2, bias * scale_of[output])
 
 
 def replace_constant(model: schema.ModelT, operator: schema.OperatorT, place: int, values: npt.NDArray[np.floating]) -> None:

@@ -80,13 +80,16 @@ def find_ends(content: bytes, batches: Batches) -> dict[int, Ends]:
     Returns:
         Tensor index -> `Ends`, without tensors that hold NaN or infinity.
     """
-    found: dict[int, list[tuple[np.float32, np.float32]]] = {}
+    lowest: dict[int, list[np.float32]] = {}
+    highest: dict[int, list[np.float32]] = {}
     counts: dict[int, int] = {}
     for tensors in _run(content, batches):
         for index, values in tensors:
-            found.setdefault(index, []).append((values.min(), values.max()))
+            lowest.setdefault(index, []).append(values.min())
+            highest.setdefault(index, []).append(values.max())
             counts[index] = counts.get(index, 0) + values.size
-    return {index: Ends(*np.transpose(ends), counts[index]) for index, ends in found.items() if np.isfinite(ends).all()}
+    found = {index: Ends(np.array(lowest[index]), np.array(highest[index]), count) for index, count in counts.items()}
+    return {index: ends for index, ends in found.items() if np.isfinite([ends.lowest, ends.highest]).all()}
 
 
 def observe(content: bytes, batches: Batches) -> dict[int, Activation]:
@@ -109,7 +112,8 @@ def observe(content: bytes, batches: Batches) -> dict[int, Activation]:
     lows: dict[int, npt.NDArray[np.float32]] = {}
     highs: dict[int, npt.NDArray[np.float32]] = {}
     sums: dict[int, npt.NDArray[np.float64]] = {}
-    ends: dict[int, list[tuple[np.float32, np.float32]]] = {}
+    lowest: dict[int, list[np.float32]] = {}
+    highest: dict[int, list[np.float32]] = {}
     counts: dict[int, int] = {}
     for tensors in _run(content, batches):
         for index, values in tensors:
@@ -118,7 +122,8 @@ def observe(content: bytes, batches: Batches) -> dict[int, Activation]:
             lows[index] = np.minimum(lows[index], low) if index in lows else low
             highs[index] = np.maximum(highs[index], high) if index in highs else high
             sums[index] = sums[index] + total if index in sums else total
-            ends.setdefault(index, []).append((low.min(), high.max()))
+            lowest.setdefault(index, []).append(low.min())
+            highest.setdefault(index, []).append(high.max())
             counts[index] = counts.get(index, 0) + values.size
     finite = [index for index in lows if np.isfinite(lows[index]).all() and np.isfinite(highs[index]).all()]
     found = {index: ranges.Histogram(lows[index].min(), highs[index].max()) for index in finite}
@@ -126,9 +131,16 @@ def observe(content: bytes, batches: Batches) -> dict[int, Activation]:
         for index, values in tensors:
             if index in found:
                 found[index].add(values.ravel())
-    means = {index: (sums[index] / len(batches)).astype(np.float32) for index in found}
     return {
-        index: Activation(*np.transpose(ends[index]), counts[index], lows[index], highs[index], means[index], histogram)
+        index: Activation(
+            lowest=np.array(lowest[index]),
+            highest=np.array(highest[index]),
+            count=counts[index],
+            low=lows[index],
+            high=highs[index],
+            mean=(sums[index] / len(batches)).astype(np.float32),
+            histogram=histogram,
+        )
         for index, histogram in found.items()
     }
 

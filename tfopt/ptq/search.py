@@ -62,8 +62,8 @@ def best(
     if count < MIN_SAMPLES:
         return default, (f"ptq best: {count} samples are too few to choose by (at least {MIN_SAMPLES} are needed): default kept",)
     order, held = np.random.default_rng(0).permutation(count), count // 4
-    parts = {"search": order[held:], "held": order[:held], "all": order}
-    parts = {part: {name: samples[name][rows] for name in names} for part, rows in parts.items()}
+    rows = {"search": order[held:], "held": order[:held], "all": order}
+    parts = {part: {name: samples[name][chosen] for name in names} for part, chosen in rows.items()}
     search_converter = converter(parts["search"])
     dtypes = search_converter.inference_input_type, search_converter.inference_output_type
     calibrated = quantizer.calibrate(search_converter)

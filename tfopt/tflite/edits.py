@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from tfopt.tflite import delegate_edits, flatbuffer
 from tfopt.tflite.editor import Editor, is_constant, text
@@ -17,7 +18,7 @@ from tfopt.tflite.operations import ANY_SCALE, SAME_SCALE
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema
 
-_INTEGERS = {9: np.dtype(np.int8), 7: np.dtype(np.int16)}  # TensorType of the schema -> dtype
+_INTEGERS: dict[int, npt.DTypeLike] = {9: np.int8, 7: np.int16}  # TensorType of the schema -> dtype
 _INT32, _BOOL, _INT8 = 2, 6, 9
 _HIDDEN = 4  # intermediate of UNIDIRECTIONAL_SEQUENCE_LSTM whose scale is that of the output
 _STATES = (18, 19)  # inputs of UNIDIRECTIONAL_SEQUENCE_LSTM that outlive a run: output state and cell state
@@ -85,7 +86,8 @@ def reset_state(editor: Editor) -> int:
     The state is a variable that the runtime keeps. Each run writes it first, by an operation that depends on the input:
     `select(x < x, 0, 0)`. The runtime would run an operation on constants alone only once.
     """
-    operators, count = [], 0
+    operators: list[schema.OperatorT] = []
+    count = 0
     for operator in editor.graph.operators:
         if editor.name(operator) == "UNIDIRECTIONAL_SEQUENCE_LSTM":
             count += 1
@@ -109,7 +111,7 @@ def _write_zeros(editor: Editor, lstm: schema.OperatorT) -> Iterator[schema.Oper
     for index in _STATES:
         state = editor.tensor(lstm.inputs[index])
         affine = editor.affine(lstm.inputs[index])
-        zeros = np.full(tuple(state.shape), affine[1] if affine else 0, _INTEGERS.get(state.type, np.dtype(np.float32)))
+        zeros = np.full(tuple(state.shape), affine[1] if affine else 0, _INTEGERS.get(state.type, np.float32))
         constant = editor.add_tensor(f"{prefix}/zeros", state.shape, state.type, like=state, data=zeros)
         yield editor.operator("SELECT_V2", [never, constant, constant], [lstm.inputs[index]])
 

@@ -106,6 +106,8 @@ def pack(model: schema.ModelT) -> bytes:
     import flatbuffers
 
     class AlignedBuilder(flatbuffers.Builder):
+        head: int
+
         # Kernels read weights in 16-byte lanes: the schema asks for that alignment, the generated Python ignores it.
         def CreateNumpyVector(self, values: npt.NDArray[Any]) -> int:
             if values.dtype.itemsize != 1:

@@ -36,7 +36,7 @@ class LayerNames:
 
     def mentioned(self, tensor_name: str) -> list[str]:
         """The layers that a tensor's name mentions, the one that most likely wrote the tensor first."""
-        names = {}
+        names: dict[str, None] = {}  # a set in order
         for path in tensor_name.split(";"):
             for word in reversed(path.split("/")):
                 stripped = word.removesuffix(self._ending)
