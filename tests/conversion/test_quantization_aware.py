@@ -66,7 +66,7 @@ def test_refuses_what_training_did_not_prepare(history_and_model, model):
             tfopt.convert(qat, representative_data=X, **options)
     with pytest.raises(tfopt.ArgumentError, match="float_model"):
         tfopt.convert(model, representative_data=X, float_model=model)
-    with pytest.raises(tfopt.DataError, match="none for x_quantize, .*representative_data"):
+    with pytest.raises(tfopt.DataError, match="no range for x_quantize, .*representative_data"):
         tfopt.convert(tfopt.quantize_aware(model), validation_data=(X, Y))
 
 

@@ -1,24 +1,34 @@
 """Attention with a mask as operations whose ranges int8 can hold."""
 
+from __future__ import annotations
+
 import functools
 import inspect
 import math
+from typing import TYPE_CHECKING, Any
 
-REST = 1e-6  # of the attention of a query, what all masked keys together may get
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfopt.keras_model.types import AnyLayer
+
+REST = 1e-6  # part of a query's attention that all masked keys together may get
 
 
-def attention(layer):
-    """The rule: Keras sets masked scores to -1e38, and that is then the range of all scores.
+def attention(layer: AnyLayer) -> dict[str, Any] | None:
+    """The rule: scores stay in a range that int8 can hold, where Keras sets masked scores to -1e38.
 
-    Here scores of a query are counted from as far below its largest one as matters to the softmax, masked ones and those below
-    being 0: `softmax(mask relu(s - max(s) + d))`, `d = log(keys / REST)`. The largest is that of the keys that are not masked.
+    The scores of a query are counted from a level so far below its largest one that the softmax does not notice; scores below the
+    level and masked scores are 0: `softmax(mask relu(s - max(s) + d))`, `d = log(keys / REST)`. The largest score is that of the
+    keys that are not masked.
     """
-    # Keras documents `_compute_attention` as what one overrides (3.15); Keras 2 has it with the same arguments.
+    # Keras documents `_compute_attention` as the method to override (3.15); Keras 2 has it with the same arguments.
     if type(layer).__name__ != "MultiHeadAttention" or type(layer).__module__.partition(".")[0] not in ("keras", "tf_keras"):
         return None
-    own, met = functools.partial(type(layer)._compute_attention, layer), []
+    own = functools.partial(type(layer)._compute_attention, layer)
+    met: list[AnyLayer] = []
 
-    def compute(*args, **kwargs):
+    def compute(*args: Any, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
         given = inspect.signature(own).bind(*args, **kwargs).arguments
         query, key, mask = given["query"], given["key"], given.get("attention_mask")
         is_causal = given.get("use_causal_mask", False)
@@ -30,7 +40,7 @@ def attention(layer):
     return {"_compute_attention": compute, "met": met}
 
 
-def _mask(query, key, given, is_causal):
+def _mask(query: tf.Tensor, key: tf.Tensor, given: tf.Tensor | None, is_causal: bool) -> tf.Tensor:
     """A bool tensor that broadcasts to (batch, heads, queries, keys)."""
     import tensorflow as tf
 
@@ -45,8 +55,8 @@ def _mask(query, key, given, is_causal):
     return mask
 
 
-def _attend(query, key, value, mask):
-    """(what is attended to, scores), from tensors (batch, queries or keys, heads, channels)."""
+def _attend(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(weighted values, scores), from tensors (batch, queries or keys, heads, channels)."""
     import tensorflow as tf
 
     scale, depth = 1 / math.sqrt(query.shape[-1]), math.log(key.shape[1] / REST)

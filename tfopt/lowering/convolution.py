@@ -1,14 +1,24 @@
 """Upsampling, 3-D convolution and 3-D pooling computed from 2-D operations with int8 kernels."""
 
+from __future__ import annotations
 
-def upsampling(layer):
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfopt.keras_model.types import AnyLayer
+
+
+def upsampling(layer: AnyLayer) -> dict[str, Any] | None:
     """The rule: repetition as RESIZE_NEAREST_NEIGHBOR instead of RESHAPE and TILE."""
     rank = {"UpSampling1D": 1, "UpSampling2D": 2, "UpSampling3D": 3}.get(type(layer).__name__)
     if rank is None or getattr(layer, "interpolation", "nearest") != "nearest" or not is_channels_last(layer):
         return None
     sizes = (layer.size,) if isinstance(layer.size, int) else tuple(layer.size)
 
-    def call(inputs):
+    def call(inputs: tf.Tensor) -> tf.Tensor:
         import tensorflow as tf
 
         batch, *space, channels = inputs.shape
@@ -24,7 +34,7 @@ def upsampling(layer):
     return {"call": call}
 
 
-def three_dimensions(layer):
+def three_dimensions(layer: AnyLayer) -> dict[str, Any] | None:
     """The rule: `Conv3D` as one 2-D convolution of stacked slices, pooling as 2-D pooling; neither has an int8 kernel in 3-D."""
     if not is_channels_last(layer):
         return None
@@ -36,7 +46,7 @@ def three_dimensions(layer):
     return None
 
 
-def _convolve(layer, inputs):
+def _convolve(layer: AnyLayer, inputs: tf.Tensor) -> tf.Tensor:
     import tensorflow as tf
 
     (size, *area), (stride, *strides), (dilation, *dilations) = layer.kernel_size, layer.strides, layer.dilation_rate
@@ -57,7 +67,7 @@ def _convolve(layer, inputs):
     return outputs if layer.activation is None else layer.activation(outputs)
 
 
-def _pool(layer, inputs, kind):
+def _pool(layer: AnyLayer, inputs: tf.Tensor, kind: Literal["MAX", "AVG"]) -> tf.Tensor:
     import tensorflow as tf
 
     (size, *area), (stride, *strides), padding = layer.pool_size, layer.strides, layer.padding.upper()
@@ -70,13 +80,14 @@ def _pool(layer, inputs, kind):
     return tf.reshape(flat, (batch, -1, height, width, channels))
 
 
-def _resize(images, size):
+def _resize(images: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
     import tensorflow as tf
 
     return tf.image.resize(images, size, method="nearest")
 
 
-def is_channels_last(layer):
+def is_channels_last(layer: AnyLayer) -> bool:
+    """Whether the last axis of a layer's input holds the channels."""
     if type(layer).__name__ == "GroupNormalization":
         return layer.axis == -1
     return getattr(layer, "data_format", None) in (None, "channels_last")

@@ -1,11 +1,21 @@
-"""The float side of `check --layers`: one traced function that returns the output of every layer call of a Keras model."""
+"""One traced function that returns the output of every layer call of a Keras model: the float side of `check --layers`."""
+
+from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
+from tfopt.data.signature import TensorSpec
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.keras_model.walk import walk_layers
-from tfopt.lowering.trace import trace_model
+from tfopt.lowering.trace import Traced, trace_model
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfopt.keras_model.types import AnyLayer, AnyModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,8 +23,8 @@ class LayerCall:
     """One call of a layer that is no model itself.
 
     Attributes:
-        name, class_name: str, of the layer.
-        number: int, 1 for its first call; a shared layer has more.
+        name, class_name: of the layer.
+        number: 1 for the layer's first call; a shared layer has more.
     """
 
     name: str
@@ -22,18 +32,25 @@ class LayerCall:
     number: int
 
 
-def trace_layer_calls(model, specs):
-    """Traces a model so that it returns what each of its layer calls returns.
+def trace_layer_calls(model: AnyModel, specs: Sequence[TensorSpec]) -> tuple[list[LayerCall], Traced]:
+    """Traces a model so that it returns the output of each of its layer calls.
 
-    Left out: calls inside loops (the cell of an RNN), which have no single output; layers that return several tensors, or
-    others than float ones; and layers that return their very input (Dropout).
+    Left out: calls inside loops (the cell of an RNN), which have no single output; layers that return several tensors, or tensors
+    of integers; and layers that return their very input (Dropout).
+
+    Example:
+
+    ```python
+    calls, traced = trace_layer_calls(model, specs)
+    outputs = dict(zip(calls, traced({"image": images[:1]}), strict=True))
+    ```
 
     Args:
-        model: a Keras 3 or Keras 2 model.
-        specs: list of `signature.TensorSpec` without open sizes.
+        model: of either Keras generation.
+        specs: its inputs, without open sizes.
 
     Returns:
-        (list of `LayerCall` in the order of computation, `export.Traced` that returns their outputs in that order).
+        (calls in the order of computation, function that returns their outputs in this order).
 
     Raises:
         ConversionError: the model does not run on such inputs.
@@ -46,24 +63,26 @@ def trace_layer_calls(model, specs):
 class _Watched:
     """Stands for the model while it is traced; returns the recorded outputs."""
 
-    def __init__(self, model):
+    def __init__(self, model: AnyModel) -> None:
         self._model = model
-        self.calls = []
+        self.calls: list[LayerCall] = []
 
-    def __getattr__(self, name):
-        # What `export.trace` packs the inputs by. Its outputs would be those of the model.
+    def __getattr__(self, name: str) -> Any:
+        # `trace_model` packs the inputs by these. Outputs must not be found, as they would be those of the model.
         if name in ("inputs", "input"):
             return getattr(self._model, name)
         raise AttributeError(name)
 
-    def __call__(self, inputs, training):
+    def __call__(self, inputs: Any, training: bool) -> list[tf.Tensor]:
         import tensorflow as tf
 
         graph = tf.nest.flatten(inputs)[0].graph
-        self.calls, outputs, counts = [], [], collections.Counter()
+        outputs: list[tf.Tensor] = []
+        counts: collections.Counter[int] = collections.Counter()
+        self.calls = []
 
-        def watch(layer):
-            def call(*arguments, **options):
+        def watch(layer: AnyLayer) -> Callable[..., Any]:
+            def call(*arguments: Any, **options: Any) -> Any:
                 result = type(layer).call(layer, *arguments, **options)
                 if _is_plain(result, graph) and not any(result is each for each in tf.nest.flatten((arguments, options))):
                     counts[id(layer)] += 1
@@ -73,14 +92,15 @@ class _Watched:
 
             return call
 
-        # A layer whose `call` is an attribute of its own (Keras 2 makes such of bare TensorFlow functions) cannot be replaced.
+        # A `call` that is an attribute, as in the layers that Keras 2 makes of bare TensorFlow functions, cannot be replaced.
         layers = [layer for layer in walk_layers(self._model) if not hasattr(layer, "layers") and "call" not in vars(layer)]
         with replaced_attributes({layer: {"call": watch(layer)} for layer in layers}):
             self._model(inputs, training=training)
         return outputs
 
 
-def _is_plain(result, graph):
+def _is_plain(result: Any, graph: tf.Graph) -> bool:
+    """Whether a result is one float tensor of known shape, computed in `graph` itself."""
     import tensorflow as tf
 
     # A tensor made inside a loop or a branch belongs to the graph of that body.

@@ -1,66 +1,85 @@
-"""Rewrite, while a model is traced, what TFLite cannot keep in int8: the same float outputs from other operations."""
+"""Rewrite layers that TFLite cannot keep in int8, while a model is traced: the same float outputs from other operations."""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
+from tfopt.data.signature import TensorSpec
 from tfopt.keras_model.input_scaling import find_input_scaling
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.keras_model.walk import walk_layers, walk_operations
-from tfopt.lowering import activations, attention, other_layers, recurrent
+from tfopt.lowering import input_layers, recurrent
+from tfopt.lowering.activations import activation
+from tfopt.lowering.attention import attention
 from tfopt.lowering.convolution import three_dimensions, upsampling
+from tfopt.lowering.merging import merging
 from tfopt.lowering.normalization import normalization
+from tfopt.lowering.time_distributed import time_distributed
 
-# Rule -> function from a layer to {attribute: replacement}, or None where the rule has nothing to do. "keeps" and "met" among the
-# attributes are for `Lowering`.
-RULES = {
+if TYPE_CHECKING:
+    import keras
+
+    from tfopt.keras_model.types import AnyLayer, AnyModel
+
+RULES: dict[str, Callable[[AnyLayer | keras.Operation], dict[str, Any] | None]] = {
     "normalization": normalization,
-    "activation": activations.activation,
-    "attention": attention.attention,
+    "activation": activation,
+    "attention": attention,
     "recurrent": recurrent.recurrent,
     "lstm_cell": recurrent.lstm_cell,
     "gru_cell": recurrent.gru_cell,
-    "merging": other_layers.merging,
+    "merging": merging,
     "upsampling": upsampling,
     "three_dimensions": three_dimensions,
-    "time_distributed": other_layers.time_distributed,
-    "embedding": other_layers.embedding,
-    "masking": other_layers.masking,
-    "input_scaling": other_layers.input_scaling,
+    "time_distributed": time_distributed,
+    "embedding": input_layers.embedding,
+    "masking": input_layers.masking,
+    "input_scaling": input_layers.input_scaling,
 }
+"""Name -> function from a layer to {attribute: replacement}, or to None where the rule leaves the layer as it is.
+
+Two keys are no attributes, but information for `Lowering`: "keeps" and "met".
+"""
+
 ALL = "all"
+"""In place of a name: every rule."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Lowering:
-    """What is going to be rewritten in a model.
+    """How a model is going to be rewritten.
 
     Attributes:
-        replacements: dict of layer -> dict of attribute -> value, for `surgery.replaced`.
-        planned: dict of rule -> list of (name of a layer that it rewrites, None or a list that is empty until it does).
-        keeps: list of layers that the rewritten model computes with and that it does not own.
-        keeps_functions: bool, whether the converter must see functions whole, as a fused LSTM is known by its function.
+        replacements: layer -> attribute -> value, for `patch.replaced_attributes`.
+        planned: rule -> list of (name of a layer, list that is empty until the rule rewrites it or None if it does so in any case).
+        keeps: layers that the rewritten model computes with, but does not own.
     """
 
-    replacements: dict
-    planned: dict
-    keeps: list
+    replacements: dict[AnyLayer | keras.Operation, dict[str, Any]]
+    planned: dict[str, list[tuple[str, list[AnyLayer] | None]]]
+    keeps: list[Any]
 
     @property
-    def touched(self):
-        """dict of rule -> tuple of names of the layers that it rewrites; of some it shows only when the model is traced."""
+    def touched(self) -> dict[str, tuple[str, ...]]:
+        """Rule -> names of the layers that it rewrites. Some rules decide when the model is traced."""
         found = {name: tuple(layer for layer, met in pairs if met is None or met) for name, pairs in self.planned.items()}
         return {name: names for name, names in found.items() if names}
 
     @property
-    def keeps_functions(self):
+    def keeps_functions(self) -> bool:
+        """Whether the converter must see functions whole: it recognizes a fused LSTM by its function."""
         return bool(self.keeps)
 
-    def active(self):
+    def active(self) -> AbstractContextManager[None]:
         """A context in which the model computes in its rewritten form."""
         return replaced_attributes(self.replacements)
 
 
-def plan(model, *, skip=()):
-    """Finds what to rewrite.
+def plan(model: AnyModel, *, skip: Collection[str] = ()) -> Lowering:
+    """Finds the layers to rewrite.
 
     Example:
 
@@ -71,16 +90,13 @@ def plan(model, *, skip=()):
     ```
 
     Args:
-        model: a Keras 3 or Keras 2 model.
-        skip: names of rules that are not to be used, or ("all",).
-
-    Returns:
-        A `Lowering`.
+        model: of either Keras generation.
+        skip: names of `RULES` that are left out, or ("all",).
 
     Raises:
-        ArgumentError: a layer cannot be expressed at all, as a stateful one.
+        ArgumentError: a layer cannot be expressed at all, such as a stateful one.
     """
-    replacements, planned, keeps = {}, {}, []
+    lowering = Lowering({}, {}, [])
     layers = [*walk_layers(model), *walk_operations(model)]
     for name, rule in RULES.items():
         if name in skip or ALL in skip:
@@ -89,15 +105,14 @@ def plan(model, *, skip=()):
             found = rule(layer)
             if found:
                 found = dict(found)
-                keeps += found.pop("keeps", ())
-                planned.setdefault(name, []).append((layer.name, found.pop("met", None)))
-                replacements.setdefault(layer, {}).update(found)
-    return Lowering(replacements, planned, keeps)
+                lowering.keeps.extend(found.pop("keeps", ()))
+                lowering.planned.setdefault(name, []).append((layer.name, found.pop("met", None)))
+                lowering.replacements.setdefault(layer, {}).update(found)
+    return lowering
 
 
-def float_inputs(model, specs):
-    """The inputs with float32 in place of integers where the model begins by scaling them, as pixels: see `input_scaling`."""
-    scaled = find_input_scaling(model) is not None and len(specs) == 1
+from tfopt.data.signature import TensorSpec
+from tfopt.keras_model.input_scaling import find_input_scaling
     return [dataclasses.replace(spec, dtype="float32") if scaled and "int" in spec.dtype else spec for spec in specs]
 
 

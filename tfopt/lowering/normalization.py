@@ -1,17 +1,27 @@
 """Normalizations computed without NEG, which has no int8 kernel."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
 from tfopt.lowering.convolution import is_channels_last
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def normalization(layer):
+    from tfopt.keras_model.types import AnyLayer
+
+
+def normalization(layer: AnyLayer) -> dict[str, Any] | None:
     """The rule: Keras computes `-mean * inv` (NEG) or SQUARE, which have no int8 kernel; a product of differences has."""
     rule = _NORMALIZATIONS.get(type(layer).__name__)
     return {"call": rule(layer)} if rule and is_channels_last(layer) else None
 
 
-def _layer_normalization(layer):
+def _layer_normalization(layer: AnyLayer) -> Callable[..., tf.Tensor]:
     # (x - mean) / sqrt(var + epsilon) * gamma + beta, arXiv:1607.06450
-    def call(inputs, **_):
+    def call(inputs: tf.Tensor, **_: Any) -> tf.Tensor:
         import tensorflow as tf
 
         axes = _axes(layer.axis, inputs)
@@ -22,9 +32,9 @@ def _layer_normalization(layer):
     return call
 
 
-def _group_normalization(layer):
+def _group_normalization(layer: AnyLayer) -> Callable[..., tf.Tensor]:
     # arXiv:1803.08494
-    def call(inputs, **_):
+    def call(inputs: tf.Tensor, **_: Any) -> tf.Tensor:
         import tensorflow as tf
 
         *rest, channels = inputs.shape
@@ -39,9 +49,9 @@ def _group_normalization(layer):
     return call
 
 
-def _unit_normalization(layer):
+def _unit_normalization(layer: AnyLayer) -> Callable[..., tf.Tensor]:
     # x / sqrt(max(sum x^2, 1e-12))
-    def call(inputs):
+    def call(inputs: tf.Tensor) -> tf.Tensor:
         import tensorflow as tf
 
         total = tf.reduce_sum(inputs * inputs, _axes(layer.axis, inputs), keepdims=True)
@@ -50,9 +60,9 @@ def _unit_normalization(layer):
     return call
 
 
-def _rms_normalization(layer):
+def _rms_normalization(layer: AnyLayer) -> Callable[..., tf.Tensor]:
     # x / sqrt(mean x^2 + epsilon) * scale, arXiv:1910.07467
-    def call(inputs):
+    def call(inputs: tf.Tensor) -> tf.Tensor:
         import tensorflow as tf
 
         axes = _axes(layer.axis, inputs)
@@ -62,7 +72,7 @@ def _rms_normalization(layer):
     return call
 
 
-_NORMALIZATIONS = {
+_NORMALIZATIONS: dict[str, Callable[[AnyLayer], Callable[..., tf.Tensor]]] = {
     "LayerNormalization": _layer_normalization,
     "GroupNormalization": _group_normalization,
     "UnitNormalization": _unit_normalization,
@@ -70,16 +80,19 @@ _NORMALIZATIONS = {
 }
 
 
-def _axes(axis, inputs):
-    axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
+def _axes(axis: int | Sequence[int], inputs: tf.Tensor) -> list[int]:
+    """Axes as numbers from 0."""
+    axes = [axis] if isinstance(axis, int) else list(axis)
     return [each % len(inputs.shape) for each in axes]
 
 
-def _broadcast(inputs, axes):
+def _broadcast(inputs: tf.Tensor, axes: Collection[int]) -> list[int]:
+    """The shape in which weights along `axes` broadcast to `inputs`."""
     return [size if axis in axes else 1 for axis, size in enumerate(inputs.shape)]
 
 
-def _affine(layer, values, inputs, axes):
+def _affine(layer: AnyLayer, values: tf.Tensor, inputs: tf.Tensor, axes: Collection[int]) -> tf.Tensor:
+    """`values` times the layer's scale plus its offset, where it has them."""
     import tensorflow as tf
 
     shape = _broadcast(inputs, axes)

@@ -1,4 +1,9 @@
-"""A quantization-aware model on its way into a file: the form that is converted, its float twin, and what training left open."""
+"""A quantization-aware model on its way into a file: the form that is converted, its float twin, and its missing ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
 from tfopt.errors import DataError
 from tfopt.keras2.strip import strip
@@ -8,28 +13,32 @@ from tfopt.quantization.bake import baked
 from tfopt.quantization.report import quantization_report
 from tfopt.tflite import op_audit
 
+if TYPE_CHECKING:
+    from tfopt.keras_model.types import AnyModel
+    from tfopt.tflite.interpreter import Interpreter
 
-def is_quantization_aware(model):
-    """Whether a model of either generation rounds as it trains."""
+
+def is_quantization_aware(model: AnyModel) -> bool:
+    """Whether a model of either Keras generation rounds as it trains."""
     return has_quantizers(model) or quantize_aware.is_quantization_aware(model)
 
 
-def served(model, has_data):
-    """The model that is converted in place of a quantization-aware one, with the same outputs.
+def served(model: AnyModel, has_data: bool) -> AnyModel:
+    """The model that is converted instead of a quantization-aware one, with the same outputs.
 
     Args:
-        model: one of either generation.
-        has_data: bool, whether there are representative data.
+        model: quantization-aware, of either Keras generation.
+        has_data: whether there are representative data.
 
     Raises:
-        DataError: there are ranges that training did not reach, and no data that could tell them.
+        DataError: ranges are missing that training did not reach, and no data can provide them.
     """
     if has_quantizers(model):
         unseen = unseen_quantizers(model)
-        if unseen:  # there its fake quantization would cut what data show
+        if unseen:  # data would not help: the model's fake quantization would cut values off there
             raise DataError(
-                f"training must have told all ranges. Received: none for {', '.join(unseen)}. Train the model with fit, or convert "
-                "tfopt.legacy.strip(model) with representative data."
+                f"Training must have reached all ranges. Received: no range for {', '.join(unseen)}. Train the model with fit, or "
+                "convert tfopt.legacy.strip(model) with representative data."
             )
         return model
     unseen = quantization_report(model).unseen
@@ -38,16 +47,16 @@ def served(model, has_data):
     return baked(model)
 
 
-def float_twin(model):
-    """The plain model whose float32 file a quantization-aware one is timed against."""
+def float_twin(model: AnyModel) -> AnyModel:
+    """The plain model of a quantization-aware one; its float32 file is the one to compare speed and size with."""
     return strip(model) if has_quantizers(model) else quantize_aware.strip_quantization(model)
 
 
-def require_covered(interpreter, layer_names):
-    """Raises `DataError` if a file that was made without representative data has ops without a range.
+def require_covered(interpreter: Interpreter, layer_names: Collection[str]) -> None:
+    """Raises `DataError` if a file that was made without representative data has operations without a range.
 
     Args:
-        interpreter: `Interpreter` of the file.
+        interpreter: of the file.
         layer_names: names of the model's layers.
     """
     ops = op_audit.examine(interpreter, layer_names, "int8").float_ops
@@ -55,8 +64,8 @@ def require_covered(interpreter, layer_names):
         raise DataError(_uncovered(dict.fromkeys(f"{op.op} of {op.layer!r}" if op.layer else op.tensor for op in ops)))
 
 
-def _uncovered(names):
+def _uncovered(names: Iterable[str]) -> str:
     return (
-        f"training must have told all ranges, or representative data must fill them in. Received: none for {', '.join(names)}. "
-        "Give data with --calibrate DATA (Python: representative_data=x_train)."
+        f"Training must have reached all ranges, or representative data must provide them. Received: no range for "
+        f"{', '.join(names)}. Give data with --calibrate DATA (Python: representative_data=x_train)."
     )

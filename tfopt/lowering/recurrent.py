@@ -1,28 +1,42 @@
-"""Recurrent layers without loops: an LSTM as TFLite's fused operation where that is right, the others step by step.
+"""Recurrent layers without loops: an LSTM as TFLite's fused operation where both compute the same, the others step by step.
 
-A loop of Keras becomes a while loop, which kills the int8 converter (TensorFlow 2.21).
+The loop of Keras becomes a while loop, which kills the int8 converter (TensorFlow 2.21).
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tfopt.errors import ArgumentError
 from tfopt.keras2.recurrent import fused_lstm
 from tfopt.keras_model.describe import describe
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfopt.keras_model.types import AnyLayer
+
 _CLASSES = {"LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "CuDNNLSTM", "CuDNNGRU"}
 
 
-def recurrent(layer):
-    """The rule: any recurrent layer; those in `Bidirectional` are found on their own."""
+def recurrent(layer: AnyLayer) -> dict[str, Any] | None:
+    """The rule: any recurrent layer. It sees the two layers in `Bidirectional` as well.
+
+    Raises:
+        ArgumentError: the layer is stateful.
+    """
     if type(layer).__name__ not in _CLASSES and not _is_recurrent(layer):
         return None
     if getattr(layer, "stateful", False):
         raise ArgumentError(
             f"A TFLite file keeps no state between runs. Received: {describe(layer)} with stateful=True. Build the model "
-            "with stateful=False and copy the weights, or give the state as inputs and take it as outputs (return_state=True)."
+            "with stateful=False and copy the weights, or pass the state as inputs and return it as outputs (return_state=True)."
         )
     fused = _fused(layer)
 
-    def call(sequences, initial_state=None, mask=None, **_):
-        if isinstance(sequences, (list, tuple)):  # Keras 2 hands the state over in this way
+    def call(sequences: Any, initial_state: Any = None, mask: tf.Tensor | None = None, **_: Any) -> Any:
+        if isinstance(sequences, (list, tuple)):  # Keras 2 passes the state in this way
             sequences, *initial_state = sequences
         if fused and mask is None and not initial_state:
             return fused(_reversed(sequences) if layer.go_backwards else sequences)
@@ -31,18 +45,18 @@ def recurrent(layer):
     return {"call": call, "keeps": [fused] if fused else []}
 
 
-def _is_recurrent(layer):
+def _is_recurrent(layer: AnyLayer) -> bool:
     """A subclass of a recurrent layer that computes as its parent does."""
     own = {"call"} & {name for kind in type(layer).__mro__ if not _is_keras(kind) for name in vars(kind)}
     return not own and any(kind.__name__ in _CLASSES for kind in type(layer).__mro__)
 
 
-def _is_keras(kind):
+def _is_keras(kind: type) -> bool:
     return kind.__module__.partition(".")[0] in ("keras", "tf_keras", "builtins")
 
 
-def _fused(layer):
-    """A Keras 2 LSTM with the same weights, which the converter knows how to fuse; None where it would compute otherwise."""
+def _fused(layer: AnyLayer) -> Callable[[tf.Tensor], tf.Tensor] | None:
+    """A Keras 2 LSTM with the same weights, which the converter can fuse; None where the fused operation computes otherwise."""
     same = (
         type(layer).__name__ == "LSTM"
         and getattr(layer.activation, "__name__", "") == "tanh"
@@ -53,14 +67,15 @@ def _fused(layer):
     return fused_lstm(layer.get_weights(), layer.return_sequences, layer.name) if same else None
 
 
-def _unrolled(layer, sequences, initial_state, mask):
+def _unrolled(layer: AnyLayer, sequences: tf.Tensor, initial_state: Sequence[tf.Tensor] | None, mask: tf.Tensor | None) -> Any:
     import tensorflow as tf
 
     steps = tf.unstack(sequences, axis=1)
-    masks = [None] * len(steps) if mask is None else tf.unstack(mask, axis=1)
+    masks: list[tf.Tensor | None] = [None] * len(steps) if mask is None else tf.unstack(mask, axis=1)
     if layer.go_backwards:
         steps, masks = steps[::-1], masks[::-1]
-    state, outputs = list(initial_state or _zeros(layer, sequences)), []
+    state = list(initial_state or _zeros(layer, sequences))
+    outputs: list[tf.Tensor] = []
     for step, keep in zip(steps, masks, strict=True):
         output, new = layer.cell(step, state)
         new = list(new) if tf.nest.is_nested(new) else [new]
@@ -73,14 +88,14 @@ def _unrolled(layer, sequences, initial_state, mask):
     return [result, *state] if layer.return_state else result
 
 
-def _zeros(layer, sequences):
+def _zeros(layer: AnyLayer, sequences: tf.Tensor) -> Sequence[tf.Tensor]:
     import tensorflow as tf
 
     zeros = layer.get_initial_state(sequences if type(layer).__module__.startswith("tf_keras") else sequences.shape[0])
     return zeros if tf.nest.is_nested(zeros) else [zeros]
 
 
-def gru_cell(layer):
+def gru_cell(layer: AnyLayer) -> dict[str, Any] | None:
     """The rule: a GRU's step, gate by gate, as the converter leaves the first step's SPLIT of a constant in float.
 
     `z, r = sigmoid(x W + h U + b)`, `n = tanh(x W + r (h U + b))`, `h' = z h + (1 - z) n` (arXiv:1406.1078; with
@@ -89,10 +104,10 @@ def gru_cell(layer):
     if type(layer).__name__ != "GRUCell":
         return None
 
-    def call(inputs, states, **_):
+    def call(inputs: tf.Tensor, states: Any, **_: Any) -> tuple[tf.Tensor, Any]:
         import tensorflow as tf
 
-        def gates(weights):
+        def gates(weights: tf.Tensor) -> list[tf.Tensor]:
             return tf.split(tf.convert_to_tensor(weights), 3, axis=-1)
 
         state = states[0] if tf.nest.is_nested(states) else states
@@ -112,12 +127,12 @@ def gru_cell(layer):
     return {"call": call}
 
 
-def lstm_cell(layer):
-    """The rule: the same for an LSTM's step where it is not fused, as behind a mask: `c' = f c + i g`, `h' = o act(c')`."""
+def lstm_cell(layer: AnyLayer) -> dict[str, Any] | None:
+    """The rule: the same for an LSTM's step where it is not fused, as after a mask: `c' = f c + i g`, `h' = o act(c')`."""
     if type(layer).__name__ != "LSTMCell":
         return None
 
-    def call(inputs, states, **_):
+    def call(inputs: tf.Tensor, states: Sequence[tf.Tensor], **_: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
         import tensorflow as tf
 
         hidden, carry = states
@@ -132,13 +147,14 @@ def lstm_cell(layer):
     return {"call": call}
 
 
-def _where(keep, now, before):
+def _where(keep: tf.Tensor, now: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
+    """`now` for the samples to keep, (batch,), else `before`."""
     import tensorflow as tf
 
     return tf.where(tf.reshape(keep, (-1, *[1] * (len(now.shape) - 1))), now, before)
 
 
-def _reversed(sequences):
+def _reversed(sequences: tf.Tensor) -> tf.Tensor:
     import tensorflow as tf
 
     return tf.reverse(sequences, axis=[1])

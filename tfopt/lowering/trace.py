@@ -1,13 +1,24 @@
 """A model as one TensorFlow function of fixed shapes."""
 
+from __future__ import annotations
+
 import dataclasses
 import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tfopt.data import signature
+from tfopt.data.signature import TensorSpec
 from tfopt.errors import ConversionError, TfoptError
 from tfopt.lowering import lower
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfopt.keras_model.types import AnyModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,51 +26,55 @@ class Traced:
     """A model as one TensorFlow function of fixed shapes.
 
     Attributes:
-        function: `tf.types.experimental.ConcreteFunction`: the inputs in, a list of the outputs out, both in the model's order.
-        module: the `tf.Module` that holds its variables; the function dies without it.
-        inputs: list of `signature.TensorSpec`.
-        output_names: list of str in the model's order.
-        keeps_functions: bool, whether the converter must see functions whole: see `lower.Lowering`.
+        function: takes the inputs and returns a list of the outputs, both in the model's order.
+        module: holds the variables of the function, which cannot run without it.
+        inputs: in the model's order, of fixed sizes.
+        output_names: in the model's order.
+        keeps_functions: whether the converter must see functions whole: see `lower.Lowering`.
     """
 
-    function: object
-    module: object
-    inputs: list
-    output_names: list
+    function: tf.types.experimental.ConcreteFunction
+    module: tf.Module
+    inputs: list[TensorSpec]
+    output_names: list[str]
     keeps_functions: bool = False
 
-    def __call__(self, arrays):
-        """Runs the function on one batch ({name: array}) and returns the outputs as a list of arrays."""
+    def __call__(self, arrays: Mapping[str, npt.ArrayLike]) -> list[npt.NDArray[Any]]:
+        """Runs the function on one batch, arrays by input name, and returns one array for each output."""
         import tensorflow as tf
 
         outputs = self.function(*(tf.constant(np.asarray(arrays[spec.name]).astype(spec.dtype)) for spec in self.inputs))
         return [output.numpy() for output in outputs]
 
 
-def trace_model(model, inputs, lowering=lower.NOTHING):
-    """Traces `model` for inference.
+def trace_model(model: AnyModel, inputs: Sequence[TensorSpec], lowering: lower.Lowering = lower.NOTHING) -> Traced:
+    """Traces a model for inference.
+
+    Example:
+
+    ```python
+    traced = trace_model(model, signature.fix_sizes(signature.input_specs(model), 1), lower.plan(model))
+    (scores,) = traced({"image": images[:1]})
+    ```
 
     Args:
-        model: a Keras 3 or Keras 2 model.
-        inputs: list of `signature.TensorSpec` without open sizes.
-        lowering: `lower.Lowering`, how its layers are rewritten.
-
-    Returns:
-        A `Traced`.
+        model: of either Keras generation.
+        inputs: without open sizes.
+        lowering: how its layers are rewritten.
 
     Raises:
         ConversionError: the model does not run on such inputs.
     """
     import tensorflow as tf
 
-    names = []
+    names: list[str] = []
 
     class Served(tf.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.serve = tf.function(self._serve, input_signature=signatures, autograph=False)
 
-        def _serve(self, *tensors):
+        def _serve(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
             with lowering.active():  # here, as TensorFlow traces again when it saves
                 outputs = tf.nest.flatten(model(_pack(model, inputs, list(tensors)), training=False))
             names[:] = signature.output_names(model) or [f"output_{index}" for index in range(len(outputs))]
@@ -73,23 +88,19 @@ def trace_model(model, inputs, lowering=lower.NOTHING):
         function = module.serve.get_concrete_function()
     except TfoptError:
         raise
-    except Exception as error:  # whatever the model's own code raises
+    except Exception as error:  # the model's own code may raise anything
         text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
         raise ConversionError(
             f"The model must run on the inputs {', '.join(map(str, inputs))}. Received: {type(error).__name__}: {text[:600]}. "
             "Call it on such an input to see where it fails."
         ) from error
-    module.held = list(function.variables)  # a module saves what hangs on it, and Keras 3 variables do not by themselves
+    module.held = list(function.variables)  # a module saves its attributes; Keras 3 variables are no attributes of it
     module.layers = lowering.keeps
     return Traced(function, module, list(inputs), list(names), lowering.keeps_functions)
 
 
-def float_ids(traced):
-    """Names of float inputs that the model takes as integers, as ids of old Keras 2 files: int8 could not tell them apart.
-
-    Args:
-        traced: a `Traced`.
-    """
+def float_ids(traced: Traced) -> list[str]:
+    """Names of float inputs that the model takes as integers, as ids of old Keras 2 files: int8 could not tell them apart."""
     return [
         spec.name
         for spec, tensor in zip(traced.inputs, traced.function.inputs, strict=False)
@@ -99,7 +110,8 @@ def float_ids(traced):
     ]
 
 
-def _pack(model, inputs, tensors):
+def _pack(model: AnyModel, inputs: Sequence[TensorSpec], tensors: list[tf.Tensor]) -> Any:
+    """Tensors in the structure in which the model takes its inputs."""
     import tensorflow as tf
 
     if not signature.named_tensors(model, "inputs"):
