@@ -111,8 +111,14 @@ def plan(model: AnyModel, *, skip: Collection[str] = ()) -> Lowering:
     return lowering
 
 
-from tfopt.data.signature import TensorSpec
-from tfopt.keras_model.input_scaling import find_input_scaling
+def float_inputs(model: AnyModel, specs: Sequence[TensorSpec]) -> list[TensorSpec]:
+    """The inputs with float32 instead of integers where the model begins by scaling them, as pixels: see `find_input_scaling`.
+
+    Args:
+        model: of either Keras generation.
+        specs: its inputs.
+    """
+    scaled = find_input_scaling(model) is not None and len(specs) == 1
     return [dataclasses.replace(spec, dtype="float32") if scaled and "int" in spec.dtype else spec for spec in specs]
 
 
