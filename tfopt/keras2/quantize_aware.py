@@ -50,11 +50,18 @@ def quantize_aware(model: tf_keras.Model, *, include: Selectors = None, exclude:
     - A SeparableConv2D becomes a DepthwiseConv2D and a Conv2D with names of their own.
     - `tfopt.convert` also needs representative data if a Dense comes before a BatchNormalization.
 
-    A saved model is read again in tfmot's scope:
+    To read a saved model again, save it as `.h5` and load it in the scope of tfmot, which cannot read its `.keras` files:
 
     ```python
-    READ_AGAIN
+    import tensorflow_model_optimization as tfmot
+
+    with tfmot.quantization.keras.quantize_scope():
+        qat = tf_keras.models.load_model("qat.h5")
     ```
+
+    This import sets TF_USE_LEGACY_KERAS=1, which turns `tf.keras` into Keras 2 in this process and its children, unless the process
+    used `tf.keras` before; `keras` and `tf_keras` keep their meaning. Weights alone need no import: after
+    `qat.save_weights("qat.weights.h5")`, call `tfopt.legacy.quantize_aware(model).load_weights("qat.weights.h5")`.
 
     Args:
         model: a built tf_keras Sequential or functional model; it stays as it is. Such models inside it are quantized too.
