@@ -72,7 +72,7 @@ def to_int8(model, samples=None, skip=()):
     specs = signature.fix_sizes(signature.input_specs(model), 1)
     traced = trace_model(model, specs, lower.plan(model))
     samples = None if samples is None else {specs[0].name: samples}
-    return Interpreter(export.to_tflite(traced, "int8", samples=samples, skip_lowering=skip).content)
+    return Interpreter(export.to_tflite(traced, export.Variant("int8"), samples=samples, skip_lowering=skip).content)
 
 
 def float_ops(interpreter):

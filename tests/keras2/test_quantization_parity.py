@@ -7,11 +7,11 @@ import tf_keras
 from keras2_models import float_ops, to_int8
 
 import tfopt
-from tfopt.conversion import trained_ranges
 from tfopt.keras2 import door
 from tfopt.keras2.quantize_aware import quantize_aware
 from tfopt.keras2.strip import strip
 from tfopt.keras2.tfmot_layers import has_quantizers, input_quantizers
+from tfopt.quantization.bake import baked
 
 functions = door.tfmot().quantization.keras
 
@@ -138,7 +138,7 @@ def test_both_generations_end_alike(digits):
     fit(keras, made, digits, batch_size=32)
 
     accuracies = []
-    for form in (trained_ranges.baked(made), trained_old):
+    for form in (baked(made), trained_old):
         interpreter = to_int8(form)
         assert float_ops(interpreter) == []
         logits = np.concatenate([interpreter.run({"image": image[None]})[0] for image in test_images])

@@ -8,12 +8,13 @@ from keras2_models import IMAGE, SEQUENCE, Double, draw, float_ops, layers, quan
 
 import tfopt
 from tfopt.checking.output_errors import Tally
-from tfopt.conversion import trained_ranges
-from tfopt.conversion.settings import Settings
+from tfopt.conversion import traced_model
+from tfopt.conversion.settings import ConversionRequest, Settings
 from tfopt.keras2.prune import prune
 from tfopt.keras2.quantize_aware import quantize_aware
 from tfopt.keras2.strip import strip
 from tfopt.keras2.tfmot_layers import quantizers, unseen_quantizers
+from tfopt.lowering import quantization_aware
 from tfopt.tflite import op_audit
 
 
@@ -79,7 +80,7 @@ def test_representative_data_tell_the_ranges_that_training_did_not(case):
     model, _ = quantized(wrap(make, shape))
     without, data = to_int8(model), draw(model)
     with pytest.raises(tfopt.DataError, match=r"training must have told all ranges, .*'it'.*--calibrate"):
-        trained_ranges.require_covered(without, [layer.name for layer in model.layers])
+        quantization_aware.require_covered(without, [layer.name for layer in model.layers])
     calibrated = to_int8(model, data)
     assert float_ops(calibrated) == []
     now = compare(model, calibrated, data).sqnr
@@ -153,7 +154,7 @@ def test_refusals():
         (argument_error, r"compute in float32. Received: a \(Dense\) in float16", lambda: quantize_aware(low)),
         (argument_error, r"that are not left out. .* with all layers left out", lambda: quantize_aware(dense, exclude="*")),
         (argument_error, r"layers that tfmot quantizes .* with Double \(double\)", lambda: quantize_aware(custom)),
-        (data_error, r"none for .*, a, out\. Train", lambda: trained_ranges.served(fresh, has_data=True)),
+        (data_error, r"none for .*, a, out\. Train", lambda: quantization_aware.served(fresh, has_data=True)),
         (argument_error, r"'int16x8', .*tfopt\.legacy\.strip", lambda: ask(quantization="int16x8")),
         (argument_error, r"ptq='best'. .*tfopt\.legacy\.strip", lambda: ask(ptq="best")),
     ):
@@ -162,4 +163,4 @@ def test_refusals():
 
 
 def ask(**options):
-    trained_ranges.check(True, Settings(**{"quantization": "int8", "io": "int8", "ptq": "default", **options}), None)
+    traced_model._require_fitting(ConversionRequest(model=None, settings=Settings(**options)), is_trained=True)
