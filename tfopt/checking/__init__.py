@@ -1,1 +1,1 @@
-"""A TFLite file, a reference and data in; a verdict, errors of outputs and layers, and timings out."""
+"""A TFLite file, a reference and data in; a verdict, the errors of outputs and layers, timings and contents out."""

@@ -21,7 +21,7 @@ from tfopt.tflite.interpreter import Interpreter
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Latency of one file in ms over all timed runs, and its size in bytes, raw and packed by gzip."""
+    """Latency of one file in ms over all timed runs, and its size in bytes, as it is and packed by gzip."""
 
     minimum: float
     median: float
@@ -32,12 +32,13 @@ class Timing:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class BenchmarkResult:
-    """What `benchmark` measured. `print(result)` prints the table of the command line, and a notebook shows it.
+    """The measurements of `benchmark`. `print(result)` prints the table of the command line, and a notebook shows it.
 
     Attributes:
         tflite: the measurements of the file.
-        against: the measurements of the other file, or None.
-        speedup: median latency of `against` divided by that of the file; above 1 the file is faster than the other.
+        against: the measurements of the other file; None if only one file was timed.
+        speedup: median latency of the other file divided by the file's median latency; above 1 the file is the faster one. None if
+            only one file was timed.
         threads: threads of the CPU kernels.
         runs: timed runs of each file.
     """
@@ -74,7 +75,7 @@ def benchmark(
 ) -> BenchmarkResult:
     """Times a TFLite file on this machine's CPU, on random inputs.
 
-    With `against` the two files run in turn, A B A B ..., so that a drifting clock meets both alike.
+    With `against` the two files run in turn, A B A B ..., so that a drifting clock affects both alike.
 
     Example:
 
@@ -86,17 +87,18 @@ def benchmark(
 
     Args:
         tflite: path or bytes of a TFLite file.
-        against: None, or path or bytes of another file.
-        threads: int >= 1, of the CPU kernels.
-        runs: int >= 1, timed runs of each file.
-        warmup: int >= 0, runs of each file before the timed ones.
-        verbose: bool, whether a progress bar is drawn on a terminal or in a notebook.
+        against: path or bytes of another file to compare with; None to time one file.
+        threads: threads of the CPU kernels, >= 1.
+        runs: timed runs of each file, >= 1.
+        warmup: runs of each file before the timed ones, >= 0.
+        verbose: whether a progress bar is drawn on a terminal or in a notebook.
 
     Returns:
-        `BenchmarkResult`. LiteRT's Python interpreter does not report the size of its arena, so memory is not part of it.
+        The latencies and sizes. LiteRT's Python interpreter does not report the size of its arena, so memory is not part of them.
 
     Raises:
         LoadError: a file cannot be read.
+        ConversionError: the runtime lacks an op that a file uses.
         ArgumentError: an argument has a value that cannot be used.
     """
     settings = BenchmarkSettings(threads=threads, runs=runs, warmup=warmup)
@@ -105,7 +107,7 @@ def benchmark(
 
 
 def benchmark_file(request: str, progress: Progress) -> dict[str, Any]:
-    """Times files, in this process, which the command line starts as a child.
+    """Times files in this process, which the command line starts as a child.
 
     Args:
         request: a `BenchmarkRequest` as JSON.
@@ -134,9 +136,9 @@ def measure(
     """Times one file, or two in turn.
 
     Args:
-        models: path or bytes of the file, and of the one to compare with if there is one.
+        models: path or bytes of the file, and of the other file if there is one.
         settings: how to time.
-        packed_size: gives the size of a file in gzip.
+        packed_size: a function from the bytes of a file to its size in gzip, in bytes.
         progress: called with {"stage", "done", "total"}.
     """
     progress({"stage": "benchmark"})

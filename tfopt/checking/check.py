@@ -1,4 +1,4 @@
-"""`check()`: does a TFLite file keep its promises? Its structure, and its outputs against a reference."""
+"""`check()`: the structure of a TFLite file, and its outputs and its accuracy against a reference."""
 
 from __future__ import annotations
 
@@ -40,10 +40,11 @@ def check(
     allow_unsafe: bool = False,
     verbose: bool = True,
 ) -> CheckResult:
-    """Checks a TFLite file: its structure always; its outputs with a reference and data; its accuracy with labels.
+    """Checks a TFLite file: always its structure; its outputs if a reference and data are given; its accuracy if there are labels.
 
-    A file fails if it is int8 or int16x8 and holds a float op, if an output is NaN, if the SQNR of an output is below
-    `min_sqnr`, or if the accuracy drops by more than `max_accuracy_drop`.
+    A file fails in each of these cases: it is int8 or int16x8 and holds a float op; an output is NaN or infinite; the SQNR of an
+    output is below `min_sqnr`; the error of an output exceeds the variation of the output about its mean; the accuracy drops by
+    more than `max_accuracy_drop`.
 
     Example:
 
@@ -56,23 +57,27 @@ def check(
 
     Args:
         tflite: path or bytes of a TFLite file.
-        reference: Keras model, or path of a model that `load` reads, or path or bytes of another TFLite file.
-        data: anything that `open_samples.open_samples` takes; it may hold labels itself.
+        reference: Keras model, or path of a model that `load` reads, or path or bytes of another TFLite file. Default: only the
+            structure is checked.
+        data: anything that `open_samples.open_samples` takes; it may hold labels itself. Required with a reference or labels.
         labels: class ids (n,), one-hot rows (n, classes), or path of a `.npy` file with them.
-        max_accuracy_drop: float >= 0, as a fraction (0.01 is one point).
-        min_sqnr: float, dB.
-        layers: bool, whether the outputs of the layers are compared too, on up to 64 samples spread over the data, and known
-            causes of error are looked for. The reference must then be the Keras model that the file was made of.
-        threads: int >= 1, for the TFLite interpreter.
-        scale: for a folder of images: "0..1", "-1..1" or "0..255".
+        max_accuracy_drop: fraction of accuracy that may be lost, >= 0 (0.01 is one point).
+        min_sqnr: SQNR that every output must reach, in dB: see `output_errors.OutputNumbers`.
+        layers: whether the outputs of the layers are compared, too, on up to 64 samples spread over the data, and known causes of
+            error are looked for. The reference must then be the Keras model that the file was made of.
+        threads: threads of the TFLite interpreter, >= 1.
+        scale: the range that the pixels of a folder of images are brought to.
         custom_objects, architecture, allow_unsafe: as for `load`, if `reference` is a path.
-        verbose: bool, whether a progress bar is drawn on a terminal or in a notebook.
+        verbose: whether a progress bar is drawn on a terminal or in a notebook.
 
     Returns:
-        `CheckResult`. It does not raise because a file is bad; only because it cannot be read.
+        The verdict and what it rests on. A bad file does not raise; its `passed` is False.
 
     Raises:
-        LoadError, DataError, ArgumentError.
+        LoadError: the file or the reference cannot be read.
+        DataError: the data are missing or damaged, or do not fit the file or the reference.
+        ArgumentError: an argument has a value that cannot be used.
+        ConversionError: the reference does not run on the inputs of the file, or the runtime lacks an op of the file.
     """
     request = CheckRequest(
         tflite=tflite,
@@ -88,7 +93,7 @@ def check(
 
 
 def check_file(request: str, progress: Progress) -> dict[str, Any]:
-    """Checks files, in this process, which the command line starts as a child.
+    """Checks a file in this process, which the command line starts as a child.
 
     Args:
         request: a `CheckRequest` as JSON.
@@ -117,7 +122,7 @@ def _run(request: CheckRequest, progress: Progress) -> CheckResult:
     names: tuple[str, ...] = ()
     if is_keras:
         bound = reference_side.bind_keras(reference, interpreter)
-        run, names = reference_side.run_keras(*bound, interpreter), tuple(layer.name for layer in walk_layers(reference))
+        run, names = reference_side.run_keras(bound, interpreter), tuple(layer.name for layer in walk_layers(bound.model))
     elif reference is not None:
         run = reference_side.run_tflite(reference, interpreter)
     samples = None
@@ -130,5 +135,5 @@ def _run(request: CheckRequest, progress: Progress) -> CheckResult:
         return result
     observed, given = Interpreter(request.tflite, threads=threads, keep_all=True), samples
     progress({"stage": "compare layers"})
-    numbers, causes = examine(observed, *bound, lambda count: spread_batches(observed, given, count), result.structure)
+    numbers, causes = examine(observed, bound, lambda count: spread_batches(observed, given, count), result.structure.float_ops)
     return dataclasses.replace(result, layers=numbers, causes=causes)

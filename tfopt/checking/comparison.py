@@ -1,4 +1,4 @@
-"""Compare an open TFLite file with a reference on samples, and give the verdict."""
+"""Compare an open TFLite file with its reference on samples, and give the verdict."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfopt.checking import reference as reference_side
-from tfopt.checking.output_errors import OutputNumbers, Tally
+from tfopt.checking.output_errors import Tally
 from tfopt.checking.reference import Batch, Reference
 from tfopt.checking.result import CheckResult
 from tfopt.checking.settings import CheckSettings
@@ -29,10 +29,10 @@ class FileUnderTest:
     Attributes:
         interpreter: runs the file.
         samples: None if only the structure is checked.
-        origin: where the samples come from, for the report.
-        layer_names: names of the Keras model's layers.
-        quantization: the intended quantization; None if only the file can tell.
-        allow_float: whether float ops are listed without failing the file.
+        origin: the origin of the samples, for the report.
+        layer_names: names of the Keras model's layers; empty without a Keras model.
+        quantization: the intended quantization; None if it is not known, so that the file itself must tell.
+        allow_float: whether float ops are notes instead of reasons to fail.
     """
 
     interpreter: Interpreter
@@ -48,9 +48,12 @@ def compare(file: FileUnderTest, reference: Reference | None, settings: CheckSet
 
     Args:
         file: the file and its samples.
-        reference: None, or the function whose outputs are right.
+        reference: the function whose outputs are right; None if no outputs are compared.
         settings: the limits.
         progress: called with {"stage", "done", "total"}.
+
+    Raises:
+        DataError: the samples never end or do not fit the file, or the outputs of the reference do not have the file's shapes.
     """
     samples = file.samples
     if samples is not None and samples.endless:
@@ -67,8 +70,8 @@ def compare(file: FileUnderTest, reference: Reference | None, settings: CheckSet
         for arrays, labels in batches(file.interpreter, enumerate(samples.read())):
             tally.add(arrays, reference, labels)
             progress({"stage": "check", "done": tally.count, "total": samples.count})
-    outputs: tuple[OutputNumbers, ...] = tally.numbers()
-    reasons += tally.reasons(outputs, settings.min_sqnr, settings.max_accuracy_drop, with_reference=reference is not None)
+    outputs = tally.numbers()
+    reasons += tally.reasons(outputs, settings)
     if samples is not None and samples.labelled and tally.accuracy() is None:
         notes.append("the labels are not class ids or one-hot rows for the first output: no accuracy was measured")
     if samples is None:
@@ -89,7 +92,7 @@ def compare(file: FileUnderTest, reference: Reference | None, settings: CheckSet
 def batches(
     interpreter: Interpreter, stream: Iterable[tuple[int, tuple[Mapping[str, Any], Any]]]
 ) -> Iterator[tuple[Batch, list[Any]]]:
-    """Yields (batch, labels) of the (index, (inputs, label)) in `stream`; the last sample is repeated to fill the last batch."""
+    """Groups the (index, (inputs, label)) of `stream` and yields (batch, labels); the last sample fills up the last batch."""
     specs, stream = reference_side.interpreter_specs(interpreter), iter(stream)
     while batch := list(itertools.islice(stream, interpreter.batch_size)):
         conformed = [conform(inputs, specs, index, {}) for index, (inputs, _) in batch]
@@ -98,7 +101,13 @@ def batches(
 
 
 def spread_batches(interpreter: Interpreter, samples: Samples, count: int) -> Iterator[tuple[Batch, int]]:
-    """Yields (batch, rows that are samples) of `count` samples: spread over the data, or the first if their number is unknown."""
+    """Yields (batch, number of its rows that are samples).
+
+    Args:
+        interpreter: of the file, which fixes the batch size.
+        samples: the data.
+        count: how many samples are read: spread over the data, or the first ones if the number of samples is unknown.
+    """
     stream: Iterable[Any]
     if samples.count is None:
         stream = enumerate(itertools.islice(samples.read(), count))

@@ -1,63 +1,58 @@
 """Known causes of a large quantization error: how each shows, and what to do about it."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from tfopt.checking.layer_facts import Cause
+from tfopt.checking.layer_facts import Cause, Facts, Kind
 from tfopt.data import representative
 from tfopt.keras_model.describe import describe
 from tfopt.tflite.operations import FIXED_SCALE, SAME_SCALE
 
+if TYPE_CHECKING:
+    from tfopt.tflite.flatbuffer import Graph
+
+Hit = tuple[float, str, str]
+"""(severity, layer, sentence with figures): a place where a cause was found. The largest severity is reported first."""
+
 # Scaling mistakes are factors of 127.5, 255 or a standard deviation; two samples of the same data differ by less than this.
 _SCALING_FACTOR = 8.0
 
-
-# A few hundred samples miss a few values in 10,000; who loses one in 100 calibrated on other data.
+# A few hundred samples miss a few values in 10,000. If one in 100 is cut off, the file was calibrated on other data.
 _CLIPPED = 0.01
 
-
-# The extremes of two samples of the same data differ too, but not by a quarter of the range where one value in 100 is beyond.
+# The extremes of two samples of the same data differ too, but not by a quarter of the range if one value in 100 is beyond it.
 _BEYOND = 0.25
-
 
 # A quarter of the levels costs two of the eight bits, which is 12 dB.
 _FEW_LEVELS = 0.25
 
-
-# Fewer values, or values of fewer samples, say little of a range.
+# Fewer values, or values of fewer samples, say little about a range.
 _MANY_VALUES, _MANY_SAMPLES = 100, 10
 
-
-# Four of the eight bits: what peaks at a sixteenth of the range is left with 16 levels of the 256.
+# Four of the eight bits: a channel that peaks at a sixteenth of the range is left with 16 of the 256 levels.
 _RATIO = 16.0
-
 
 # With fewer steps than this, the curve of the tail is a stair.
 _TAIL_LEVELS = 3.0
 
-
-# Where fewer of the values are negative, the tail is of no weight.
+# If a smaller share of the values is negative, the tail has no weight.
 _TAIL_SHARE = 0.1
 
+_TAILED = ("silu", "swish", "gelu", "hard_silu", "hard_swish", "mish")
 
 # Operations that do not choose the range of their output: the format does, or a range that was wrong before is passed on.
 _RANGE_IS_GIVEN = FIXED_SCALE | SAME_SCALE
 
 
-_TAILED = ("silu", "swish", "gelu", "hard_silu", "hard_swish", "mish")
-
-
-def find(facts):
-    """Looks for every known cause.
-
-    Args:
-        facts: `Facts`.
-
-    Returns:
-        tuple of `Cause`, one of a kind.
-    """
-    found = []
+def find(facts: Facts) -> tuple[Cause, ...]:
+    """Looks for every known cause; returns at most one of a kind."""
+    found: list[Cause] = []
     for kind, (detect, remedy) in CAUSES.items():
-        # Wrongly scaled inputs put every other range wrong as well.
+        # Wrongly scaled inputs make every other range wrong as well.
         if kind in ("calibration-narrow", "calibration-wide") and any(cause.kind == "calibration-scaling" for cause in found):
             continue
         hits = sorted(detect(facts), key=lambda hit: -hit[0])
@@ -68,14 +63,14 @@ def find(facts):
     return tuple(found)
 
 
-def _calibration_scaling(facts):
+def _calibration_scaling(facts: Facts) -> Iterator[Hit]:
     for numbers in facts.numbers:
         if numbers.class_name != "Input" or numbers.int8_range is None:
             continue
         peak, seen = _peak(numbers.int8_range), _peak(numbers.float_range)
         where = f"the calibration data of input {numbers.name!r} reached from {_text(numbers.int8_range)}"
         if seen >= _SCALING_FACTOR * peak or (0 < seen <= peak / _SCALING_FACTOR and numbers.size >= _MANY_VALUES):
-            begins = f", and the model begins with {describe(facts.scaling)}" if facts.scaling is not None else ""
+            begins = f", and the model begins with {describe(facts.model.scaling)}" if facts.model.scaling is not None else ""
             factor = max(seen / peak, peak / seen)
             yield (
                 factor,
@@ -85,27 +80,27 @@ def _calibration_scaling(facts):
             continue
         shape = facts.graph.tensors[numbers.index].shape[1:]
         ends = np.stack([np.full(shape, end, "float32") for end in numbers.int8_range])
-        for note in representative.scaling_notes(facts.scaling, {numbers.name: ends}):
+        for note in representative.scaling_notes(facts.model.scaling, {numbers.name: ends}):
             yield 1.0, numbers.name, note.replace("the representative data lie", "the calibration data lay")
 
 
-def _calibration_narrow(facts):
+def _calibration_narrow(facts: Facts) -> Iterator[Hit]:
     for place, numbers in enumerate(facts.numbers):
-        if not numbers.clipped or numbers.clipped <= _CLIPPED:
+        if numbers.int8_range is None or not numbers.clipped or numbers.clipped <= _CLIPPED:
             continue
         (low, high), (needed_low, needed_high) = numbers.int8_range, numbers.float_range
         if max(low - needed_low, needed_high - high) > _BEYOND * (high - low):
             ranges = f"the file holds {_text(numbers.int8_range)}, the given data need {_text(numbers.float_range)}"
-            # The first one on the data's way comes first: the others may follow from it.
+            # The first layer in the order of computation comes first: the others may follow from it.
             yield -place, numbers.name, f"{100 * numbers.clipped:.1f} % of its values are cut off: {ranges}"
 
 
-def _calibration_wide(facts):
+def _calibration_wide(facts: Facts) -> Iterator[Hit]:
     if facts.samples < _MANY_SAMPLES:
         return
-    joined = set(_sharing_scales(facts.graph))
+    sharing = set(_sharing_scales(facts.graph))
     for place, numbers in enumerate(facts.numbers):
-        if numbers.int8_range is None or numbers.size < _MANY_VALUES or numbers.index in joined:
+        if numbers.int8_range is None or numbers.size < _MANY_VALUES or numbers.index in sharing:
             continue
         low, high = numbers.float_range
         used = (high - low) / (numbers.int8_range[1] - numbers.int8_range[0])
@@ -114,8 +109,8 @@ def _calibration_wide(facts):
             yield -place, numbers.name, f"only {100 * used:.1f} % of its range is used: {ranges}"
 
 
-def _sharing_scales(graph):
-    """Tensors that an op with several inputs, such as CONCATENATION, gives the range of its output."""
+def _sharing_scales(graph: Graph) -> Iterator[int]:
+    """Tensors to which an op with several inputs, such as CONCATENATION, gives the range of its output."""
     for operator in graph.operators:
         inputs = [index for index in operator.inputs if graph.tensors[index].role != "weight"]
         if len(inputs) > 1:
@@ -123,7 +118,7 @@ def _sharing_scales(graph):
             yield from (index for index in inputs if output and graph.tensors[index].scale == output)
 
 
-def _outlier_channel(facts):
+def _outlier_channel(facts: Facts) -> Iterator[Hit]:
     for numbers in facts.numbers:
         if numbers.int8_range is None or facts.writer(numbers.index) in _RANGE_IS_GIVEN:
             continue
@@ -136,7 +131,7 @@ def _outlier_channel(facts):
             )  # fmt: skip
 
 
-def _concat_ranges(facts):
+def _concat_ranges(facts: Facts) -> Iterator[Hit]:
     for operator in facts.graph.operators:
         if operator.name != "CONCATENATION" or not facts.graph.tensors[operator.outputs[0]].scale:
             continue
@@ -148,12 +143,12 @@ def _concat_ranges(facts):
             yield peaks[-1] / peaks[0], layer, what
 
 
-def _activation_tail(facts):
+def _activation_tail(facts: Facts) -> Iterator[Hit]:
     tailed = set(_tailed_tensors(facts.graph))
     for numbers in facts.numbers:
         if numbers.int8_range is None or numbers.negative < _TAIL_SHARE:
             continue
-        if numbers.index in tailed or facts.activations.get(numbers.name) in _TAILED:
+        if numbers.index in tailed or facts.model.activations.get(numbers.name) in _TAILED:
             levels = -numbers.float_range[0] / facts.graph.tensors[numbers.index].scale[0]
             if levels < _TAIL_LEVELS:
                 yield (
@@ -163,7 +158,8 @@ def _activation_tail(facts):
                 )  # fmt: skip
 
 
-def _tailed_tensors(graph):
+def _tailed_tensors(graph: Graph) -> Iterator[int]:
+    """Outputs of swish and GELU, which the converter may have written as LOGISTIC and MUL."""
     gates = {operator.outputs[0]: operator.inputs[0] for operator in graph.operators if operator.name == "LOGISTIC"}
     for operator in graph.operators:
         swish = operator.name == "MUL" and any(gates.get(index) in operator.inputs for index in operator.inputs)
@@ -171,27 +167,27 @@ def _tailed_tensors(graph):
             yield operator.outputs[0]
 
 
-def _unfolded_batchnorm(facts):
-    ops = {}
+def _unfolded_batchnorm(facts: Facts) -> Iterator[Hit]:
+    ops: dict[str, list[str]] = {}
     for operator in facts.graph.operators:
         if operator.name not in ("MUL", "ADD", "SUB"):
             continue
         output = facts.graph.tensors[operator.outputs[0]]
         constants = [facts.graph.tensors[index] for index in operator.inputs if facts.graph.tensors[index].role == "weight"]
         if any(output.shape and constant.shape[-1:] == output.shape[-1:] for constant in constants):
-            # An ADD that is fused with a ReLU carries the name of that layer first.
+            # The name of an ADD that is fused with a ReLU begins with the ReLU layer.
             names = [name for tensor in (output, *constants) for name in facts.mention(tensor.name)]
-            layer = next((name for name in names if facts.classes.get(name) == "BatchNormalization"), None)
+            layer = next((name for name in names if facts.model.classes.get(name) == "BatchNormalization"), None)
             if layer is not None:
                 ops.setdefault(layer, []).append(operator.name)
     for layer, names in ops.items():
-        yield len(names), layer, f"it runs as {' and '.join(names)}, each rounded to int8, and not within a convolution or Dense"
+        yield len(names), layer, f"it runs as {' and '.join(names)}, each rounded to int8, instead of within a convolution or Dense"
 
 
-def _float_island(facts):
+def _float_island(facts: Facts) -> Iterator[Hit]:
     computing = [op for op in facts.float_ops if op.op not in ("QUANTIZE", "DEQUANTIZE")]
     conversions = len(facts.float_ops) - len(computing)
-    ops = {}
+    ops: dict[str, list[str]] = {}
     for op in computing or facts.float_ops:  # the conversions around an op carry its neighbours' names
         ops.setdefault(op.layer, []).append(op.op)
     for layer, names in ops.items():
@@ -201,11 +197,10 @@ def _float_island(facts):
         yield sum(name not in SAME_SCALE for name in names), layer, what
 
 
-# kind -> (detector, remedy)
-CAUSES = {
+CAUSES: dict[Kind, tuple[Callable[[Facts], Iterator[Hit]], str]] = {
     "calibration-scaling": (
         _calibration_scaling,
-        "Prepare the representative data exactly as the validation data, scaled once: not at all if the model scales them itself.",
+        "Prepare the representative data exactly as the validation data, scaled once: not by you if the model scales them itself.",
     ),
     "calibration-narrow": (
         _calibration_narrow,
@@ -221,11 +216,11 @@ CAUSES = {
     ),
     "concat-ranges": (
         _concat_ranges,
-        "Bring the inputs to like ranges (a BatchNormalization before each, or scale one and undo it in the next layer's weights).",
+        "Bring the inputs to one range: by a BatchNormalization before each, or scale one and undo it in the next layer's weights.",
     ),
     "activation-tail": (
         _activation_tail,
-        "Limit what goes into the activation (weight decay, a clipping before it), train quantization-aware, or use int16x8.",
+        "Limit the input of the activation (weight decay, clipping), train quantization-aware, or use int16x8.",
     ),
     "unfolded-batchnorm": (
         _unfolded_batchnorm,
@@ -233,14 +228,15 @@ CAUSES = {
     ),
     "float-island": (
         _float_island,
-        "Replace the layer by operations that have int8 kernels, or move it to the start or the end and out of the model.",
+        "Replace the layer by operations that have int8 kernels, or move it to the start or end of the model and then out of it.",
     ),
 }
+"""(detector, remedy) by kind."""
 
 
-def _peak(limits):
+def _peak(limits: Sequence[float]) -> float:
     return max(abs(limit) for limit in limits)
 
 
-def _text(limits):
+def _text(limits: Sequence[float]) -> str:
     return f"{limits[0]:.4g} to {limits[1]:.4g}"

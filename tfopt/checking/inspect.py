@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class End:
-    """An input or output of a model: its name, shape (None for open dimensions), dtype, and scale and zero point if quantized."""
+    """An input or output of a model: name, shape (None for open dimensions), dtype, and scale and zero point if it is quantized."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -41,7 +41,14 @@ class End:
 
 @dataclasses.dataclass(frozen=True)
 class LayerContents:
-    """A layer of a Keras model: its name, class, number of parameters, dtype, and fraction of zeros in matrices (None without)."""
+    """A layer of a Keras model.
+
+    Attributes:
+        name, class_name: of the layer.
+        parameters: number of values in its weights.
+        dtype: the dtype in which it computes; "" if it has none.
+        sparsity: fraction of zeros in its weights of rank 2 and more, in [0, 1]; None without such weights.
+    """
 
     name: str
     class_name: str
@@ -70,16 +77,17 @@ class Inspection:
 
     Attributes:
         format: "tflite", "keras", "tf_keras" or "saved_model".
-        bytes: size of the file or folder.
+        bytes: size of the file or folder in bytes.
         parameters: number of values in all weights.
-        sparsity: fraction of zeros in weights of rank 2 and more, of integers that stand for zero; None without such weights.
+        sparsity: fraction of zeros in weights of rank 2 and more (in a quantized weight, of integers that stand for zero); None
+            without such weights.
         inputs: inputs in the model's order.
         outputs: outputs in the model's order.
         quantization: of a TFLite file: see `op_audit.Structure`.
         ops: of a TFLite file: op name -> count.
         tensors: of a TFLite file.
         float_ops: of a TFLite file with integer activations: ops that compute in float.
-        partitions: of a TFLite file: runs of ops that the CPU delegate takes over; 1 is best.
+        partitions: of a TFLite file: number of runs of ops that the CPU delegate takes over; 1 is best.
         layers: of a Keras model, nested ones included.
         trainable_parameters: of a Keras model.
     """
@@ -132,13 +140,15 @@ def inspect(
     Args:
         path: path of a `.tflite` file or of any model that `load` reads.
         custom_objects, architecture, allow_unsafe: as for `load`.
-        verbose: bool, whether a progress bar is drawn on a terminal or in a notebook.
+        verbose: whether a progress bar is drawn on a terminal or in a notebook.
 
     Returns:
-        `Inspection`.
+        The contents.
 
     Raises:
         LoadError: the file is missing, damaged or of another kind.
+        ConversionError: the runtime lacks an op that a TFLite file uses.
+        ArgumentError: an argument has a value that cannot be used.
     """
     options = LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
     with progress_bar(verbose) as progress:
@@ -146,14 +156,14 @@ def inspect(
 
 
 def inspect_file(request: str, progress: Progress) -> dict[str, Any]:
-    """Inspects a file, in this process, which the command line starts as a child.
+    """Inspects a file in this process, which the command line starts as a child.
 
     Args:
         request: an `InspectRequest` as JSON.
         progress: called with {"stage"}.
 
     Returns:
-        The `Inspection` as JSON types.
+        The contents as JSON types.
     """
     asked = InspectRequest.from_json(request)
     found: dict[str, Any] = report.to_dict(_run(pathlib.Path(asked.path), asked.loading, progress))

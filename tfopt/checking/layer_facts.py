@@ -1,9 +1,25 @@
-"""What is known about the tensors of a layer when a cause of error is looked for."""
+"""What is known about a file, its layers and its tensors when a cause of error is looked for."""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 from tfopt.keras_model.input_scaling import find_input_scaling
 from tfopt.keras_model.walk import walk_layers
+
+if TYPE_CHECKING:
+    import keras
+
+    from tfopt.checking.layer_numbers import LayerNumbers, Range
+    from tfopt.tflite.flatbuffer import Graph
+    from tfopt.tflite.op_audit import FloatOp
+
+Kind = Literal[
+    "calibration-scaling", "calibration-narrow", "calibration-wide", "outlier-channel", "concat-ranges", "activation-tail",
+    "unfolded-batchnorm", "float-island",
+]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,55 +27,68 @@ class Cause:
     """Why a file is less exact than it could be.
 
     Attributes:
-        kind: str that never changes: "calibration-scaling", "calibration-narrow", "calibration-wide", "outlier-channel",
+        kind: a name that never changes: "calibration-scaling", "calibration-narrow", "calibration-wide", "outlier-channel",
             "concat-ranges", "activation-tail", "unfolded-batchnorm" or "float-island".
-        layer: str, the Keras layer (or input) that has it, the worst if several do; "" where no name tells.
-        what: str, one sentence with figures.
-        remedy: str, one sentence of what to do.
-        others: tuple of str, further layers with the same cause, worst first.
+        layer: the Keras layer (or input) that has it, the worst if several do; "" if no name tells.
+        what: one sentence with figures.
+        remedy: one sentence that says what to do.
+        others: further layers with the same cause, worst first.
     """
 
-    kind: str
+    kind: Kind
     layer: str
     what: str
     remedy: str
-    others: tuple = ()
+    others: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
+class ModelFacts:
+    """What is known about the layers of a Keras model.
+
+    Attributes:
+        scaling: the `Rescaling` or `Normalization` layer that the model begins with, or None.
+        classes: class name by layer name.
+        activations: name of the activation function by layer name; "" for a layer without one.
+    """
+
+    scaling: keras.Layer | None
+    classes: dict[str, str]
+    activations: dict[str, str]
+
+
+def of_model(model: keras.Model) -> ModelFacts:
+    """The facts about a Keras 3 or Keras 2 model."""
+    layers = list(walk_layers(model))
+    return ModelFacts(
+        scaling=find_input_scaling(model),
+        classes={layer.name: type(layer).__name__ for layer in layers},
+        activations={layer.name: getattr(getattr(layer, "activation", None), "__name__", "") for layer in layers},
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Facts:
     """What the causes are found in.
 
     Attributes:
-        scaling: the `Rescaling` or `Normalization` layer that the model begins with, or None.
-        classes: dict of layer name -> class name.
-        activations: dict of layer name -> name of its activation function.
-        graph: `flatbuffer.Graph`.
-        float_ops: tuple of `structure.FloatOp`.
-        numbers: tuple of `LayerNumbers`, in the order of computation, inputs first.
-        ranges: dict of tensor index -> (low, high) seen, in real units.
-        mention: function from a tensor's name to the layers that it mentions.
-        samples: int, how many were looked at.
+        model: of the Keras model that the file was made of.
+        graph: of the file.
+        float_ops: of the file.
+        numbers: of each layer, in the order of computation, inputs first.
+        ranges: range seen by tensor index.
+        mention: a function from a tensor's name to the layers that it mentions.
+        samples: number of samples that were looked at.
     """
 
-    scaling: object
-    classes: dict
-    activations: dict
-    graph: object
-    float_ops: tuple
-    numbers: tuple
-    ranges: dict
-    mention: object
+    model: ModelFacts
+    graph: Graph
+    float_ops: tuple[FloatOp, ...]
+    numbers: tuple[LayerNumbers, ...]
+    ranges: dict[int, Range]
+    mention: Callable[[str], list[str]]
     samples: int
 
-    def writer(self, index):
+    def writer(self, index: int) -> str:
         """Name of the op that writes a tensor; "" for inputs."""
         return next((operator.name for operator in self.graph.operators if index in operator.outputs), "")
-
-
-def gather(model, graph, structure, numbers, ranges, mention, samples):
-    """`Facts` about a file that was made of the Keras model `model`."""
-    layers = list(walk_layers(model))
-    activations = {layer.name: getattr(getattr(layer, "activation", None), "__name__", "") for layer in layers}
-    classes = {layer.name: type(layer).__name__ for layer in layers}
-    return Facts(find_input_scaling(model), classes, activations, graph, structure.float_ops, numbers, ranges, mention, samples)

@@ -1,44 +1,56 @@
 """Which tensor of a TFLite file holds the output of which Keras layer: by the names that the converter left, and by values."""
 
+from __future__ import annotations
+
 import collections
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tfopt.tflite.layer_names import LayerNames
 
-# Where no name tells, only a tensor that is the layer's output beyond doubt counts.
+if TYPE_CHECKING:
+    from tfopt.lowering.layer_calls import LayerCall
+    from tfopt.tflite.flatbuffer import Graph
+
+Pair = tuple[int, int]
+"""(place of a layer call among all calls, index of a tensor of the file)."""
+
+# If no name tells, only a tensor that is the layer's output beyond doubt counts.
 _NAMELESS_COSINE = 0.95
 _CLOSE_ERROR = 0.05
-# A tensor that its name gives to a layer may be as wrong as quantization makes it, but not the layer's opposite.
+# A tensor whose name mentions the layer may be as wrong as quantization makes it, but not the opposite of the layer's output.
 _NAMED_COSINE = 0.0
 _INTEGERS = ("int8", "uint8", "int16")
 
 
-def candidates(graph, calls, shapes):
-    """The pairs worth a comparison.
+def candidates(graph: Graph, calls: Sequence[LayerCall], shapes: Sequence[Sequence[int]]) -> dict[Pair, bool]:
+    """The pairs of a layer call and a tensor that are worth a comparison.
 
     Args:
-        graph: `flatbuffer.Graph` of the file.
-        calls: list of `layer_calls.LayerCall`.
-        shapes: list of tuple, the shape of each call's output.
+        graph: of the file.
+        calls: the layer calls of the model.
+        shapes: the shape of each call's output.
 
     Returns:
-        dict of (call's place in `calls`, tensor index) -> bool, whether a name says so. Of a layer that is called once only the
-        last tensor that names it counts, as the others are its intermediate steps; if that one is the output of a later
-        layer too, the two were fused.
+        For each pair whether the tensor's name mentions the layer. For a layer that is called once, only the last tensor with its
+        name counts, as the earlier ones are intermediate steps; if that tensor is the output of a later layer, too, the two layers
+        were fused.
     """
     weights = {tensor.index for tensor in graph.tensors if tensor.role == "weight"}
-    # An op on weights alone unpacks them, and a dequantized tensor tells less than the one before.
+    # An op on weights alone unpacks them, and a dequantized tensor tells less than the integers before it.
     computing = [op for op in graph.operators if op.name != "DEQUANTIZE" and not weights.issuperset(op.inputs)]
     written = [graph.tensors[index] for op in computing for index in op.outputs]
     tensors = [tensor for tensor in written if tensor.dtype == "float32" or (tensor.dtype in _INTEGERS and len(tensor.scale) == 1)]
     mention = LayerNames({call.name for call in calls}, (tensor.name for tensor in graph.tensors)).mentioned
-    # The integers behind a float output are nameless: the output carries the name.
+    # The integers before a float output are nameless: the output carries the name.
     alias = {op.inputs[0]: graph.tensors[op.outputs[0]].name for op in graph.operators if op.name == "DEQUANTIZE"}
     named = {tensor.index: mention(tensor.name) or mention(alias.get(tensor.index, "")) for tensor in tensors}
     mentioned = {name for names in named.values() for name in names}
     calls_of = collections.Counter(call.name for call in calls)
-    pairs = {}
+    pairs: dict[Pair, bool] = {}
     for place, (call, shape) in enumerate(zip(calls, shapes, strict=True)):
         fitting = [tensor.index for tensor in tensors if np.prod(tensor.shape) == np.prod(shape)]
         own = [index for index in fitting if call.name in named[index]]
@@ -49,18 +61,22 @@ def candidates(graph, calls, shapes):
 
 
 class Matching:
-    """Compares candidate pairs on a few samples, then gives each tensor at most one layer call, and each call one tensor."""
+    """Compares candidate pairs on a few samples, then gives each tensor at most one layer call, and each call at most one tensor.
 
-    def __init__(self, pairs):
+    Args:
+        pairs: the result of `candidates`.
+    """
+
+    def __init__(self, pairs: Mapping[Pair, bool]) -> None:
         self._pairs = pairs
         self._sums = {pair: np.zeros(4) for pair in pairs}
 
-    def add(self, outputs, tensors):
+    def add(self, outputs: Sequence[npt.NDArray[Any]], tensors: Mapping[int, npt.NDArray[Any]]) -> None:
         """Adds one batch.
 
         Args:
-            outputs: list of arrays, of the layer calls.
-            tensors: dict of tensor index -> array in real units.
+            outputs: of the layer calls.
+            tensors: values in real units by tensor index.
         """
         for (place, index), sums in self._sums.items():
             # NaN and infinity would outweigh every value that can be compared.
@@ -68,27 +84,27 @@ class Matching:
             wanted, found = (np.nan_to_num(np.asarray(values, np.float64).ravel(), posinf=0, neginf=0) for values in both)
             sums += [wanted @ wanted, found @ found, wanted @ found, ((wanted - found) ** 2).sum()]
 
-    def result(self):
-        """dict of tensor index -> the call's place, best pair first.
+    def result(self) -> dict[int, int]:
+        """The place of a layer call by tensor index, best pair first.
 
-        Pairs that are equal but for small errors come first: a scaling that was folded into a convolution leaves no name. Then
-        those that a name tells. Then the cosine decides, which a wrong range of the file hardly changes, then the error;
-        where all are alike, the later call, as it is the last of a fused op.
+        Pairs that are equal but for small errors come first, as a scaling that was folded into a convolution leaves no name. Pairs
+        with a name come next. Then the cosine decides, which a wrong range of the file hardly changes, then the error; if all are
+        alike, the later call is taken, as it is the last of a fused op.
         """
 
-        def rank(pair):
+        def rank(pair: Pair) -> tuple[bool, bool, float, float, int, int]:
             cosine, error = self._likeness(pair)
             close = cosine >= _NAMELESS_COSINE and error <= _CLOSE_ERROR
             return close, self._pairs[pair], round(cosine, 2), -round(error, 2), *pair
 
-        matched = {}
+        matched: dict[int, int] = {}
         for place, index in sorted(self._pairs, key=rank, reverse=True):
             needed = _NAMED_COSINE if self._pairs[place, index] else _NAMELESS_COSINE
             if index not in matched and place not in matched.values() and self._likeness((place, index))[0] >= needed:
                 matched[index] = place
         return matched
 
-    def _likeness(self, pair):
+    def _likeness(self, pair: Pair) -> tuple[float, float]:
         """(cosine, squared error as a share of both squares)."""
         wanted, found, product, error = self._sums[pair]
         if not wanted or not found:

@@ -1,7 +1,8 @@
-"""What a TFLite file is compared with: a Keras model or another file, its inputs and outputs matched with those of the file."""
+"""The reference of a TFLite file, a Keras model or another file, with its inputs and outputs matched with those of the file."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,12 +23,33 @@ if TYPE_CHECKING:
     import keras
 
 Batch = dict[str, npt.NDArray[np.generic]]
+"""Array (batch size, ...) by input of the file."""
+
 Reference = Callable[[Batch], Sequence[npt.NDArray[np.generic]]]
-"""A function from a batch, {input of the file: array (batch size, ...)}, to the outputs in the file's order."""
+"""A function from a batch to the right outputs, in the file's order."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KerasReference:
+    """A Keras model whose inputs are matched with the inputs of a TFLite file.
+
+    Attributes:
+        model: of either Keras generation.
+        specs: inputs of the model, with the sizes of the file.
+        pairs: input of the model by input of the file.
+    """
+
+    model: keras.Model
+    specs: list[TensorSpec]
+    pairs: dict[str, str]
+
+    def batch_of_model(self, arrays: Batch) -> Batch:
+        """A batch of the file under the names of the model's inputs."""
+        return {self.pairs[name]: array for name, array in arrays.items()}
 
 
 def interpreter_specs(interpreter: Interpreter) -> list[TensorSpec]:
-    """The inputs of a TFLite file as `signature.TensorSpec`s in real units: quantized ones as float32."""
+    """The inputs of a TFLite file in real units: quantized ones as float32."""
     specs = []
     for name, index in zip(interpreter.input_names, interpreter.input_indices, strict=True):
         tensor = interpreter.graph.tensors[index]
@@ -36,7 +58,13 @@ def interpreter_specs(interpreter: Interpreter) -> list[TensorSpec]:
 
 
 def open_reference(reference: Any, loading: LoadOptions, threads: int) -> keras.Model | Interpreter | None:
-    """A reference, which may be given by its path, as None, a Keras model, or an `Interpreter`."""
+    """Opens a reference that is given as in `tfopt.check`.
+
+    Args:
+        reference: None, a Keras model, or path or bytes.
+        loading: how to load a model file.
+        threads: of the interpreter of a TFLite file, at least 1.
+    """
     if isinstance(reference, (bytes, bytearray)) or (isinstance(reference, (str, os.PathLike)) and is_tflite(reference)):
         return Interpreter(reference, threads=threads, probe=True)
     if isinstance(reference, (str, os.PathLike)):
@@ -46,23 +74,27 @@ def open_reference(reference: Any, loading: LoadOptions, threads: int) -> keras.
     return reference
 
 
-def bind_keras(model: keras.Model, interpreter: Interpreter) -> tuple[keras.Model, list[TensorSpec], dict[str, str]]:
-    """(model, its inputs as `signature.TensorSpec`s of the file's sizes, {input of the file: input of the model})."""
+def bind_keras(model: keras.Model, interpreter: Interpreter) -> KerasReference:
+    """Matches the inputs of a Keras model with the inputs of a file: by name, else in order, else by shape.
+
+    Raises:
+        DataError: the inputs do not match.
+    """
     file_specs = interpreter_specs(interpreter)
     shapes = {} if signature.named_tensors(model, "inputs") else {spec.name: spec.shape for spec in file_specs}
     own = signature.input_specs(model, shapes)
     pairs = _pair({spec.name: spec.shape[1:] for spec in own}, {spec.name: spec.shape[1:] for spec in file_specs})
     samples = {pairs[spec.name]: spec.shape[1:] for spec in file_specs}
-    return model, signature.fix_sizes(own, interpreter.batch_size, samples), pairs
+    return KerasReference(model, signature.fix_sizes(own, interpreter.batch_size, samples), pairs)
 
 
-def run_keras(model: keras.Model, specs: list[TensorSpec], pairs: Mapping[str, str], interpreter: Interpreter) -> Reference:
-    """A function from a batch, {input of the file: array}, to the list of the model's outputs in the file's order."""
-    outputs = signature.output_names(model)
-    traced = trace_model(model, specs)
+def run_keras(reference: KerasReference, interpreter: Interpreter) -> Reference:
+    """A Keras model as the function whose outputs are right for a file."""
+    outputs = signature.output_names(reference.model)
+    traced = trace_model(reference.model, reference.specs)
 
     def run(arrays: Batch) -> Sequence[npt.NDArray[np.generic]]:
-        found = traced({pairs[name]: array for name, array in arrays.items()})
+        found = traced(reference.batch_of_model(arrays))
         if outputs is None or set(outputs) != set(interpreter.output_names):
             return found
         return [found[outputs.index(name)] for name in interpreter.output_names]
@@ -71,7 +103,7 @@ def run_keras(model: keras.Model, specs: list[TensorSpec], pairs: Mapping[str, s
 
 
 def run_tflite(other: Interpreter, interpreter: Interpreter) -> Reference:
-    """The same for another TFLite file, an `Interpreter`."""
+    """Another TFLite file as the function whose outputs are right for a file."""
     shapes = [{spec.name: spec.shape[1:] for spec in interpreter_specs(each)} for each in (other, interpreter)]
     pairs = _pair(*shapes)
     same = set(other.output_names) == set(interpreter.output_names)

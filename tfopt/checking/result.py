@@ -1,4 +1,4 @@
-"""What a check found, and how it is printed."""
+"""The findings of a check, and how they are printed."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tfopt.tflite.op_audit import Structure
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class CheckResult:
-    """What `check` found. `print(result)` prints the table of the command line, and a notebook shows it.
+    """The findings of `check`. `print(result)` prints the table of the command line, and a notebook shows it.
 
     Attributes:
         passed: the verdict.
         reasons: why the file failed; empty if it passed.
-        notes: what else a reader should know.
+        notes: other facts that a reader should know.
         structure: the ops and tensors of the file.
-        outputs: the error of each output; empty without reference or data.
+        outputs: the error of each output; empty without a reference or data.
         samples: number of samples that were compared.
         data: the origin of the samples.
-        reference_accuracy: of the reference, in [0, 1]; None without labels of classes.
+        reference_accuracy: of the reference, in [0, 1]; None without a reference or labels of classes.
         accuracy: of the file, in [0, 1]; None without labels of classes.
         layers: the error of each layer, worst SQNR first; empty unless asked for.
         causes: known causes of a large error, with remedies; empty unless asked for.
@@ -45,7 +45,7 @@ class CheckResult:
 
     @property
     def accuracy_drop(self) -> float | None:
-        """`reference_accuracy - accuracy`, None without labels; negative if the file is better than the reference."""
+        """`reference_accuracy - accuracy`, negative if the file is better than the reference; None if one of them is None."""
         return None if self.accuracy is None or self.reference_accuracy is None else self.reference_accuracy - self.accuracy
 
     def _summary(self) -> list[Block]:

@@ -54,7 +54,7 @@ class BenchmarkSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchmarkRequest(Request):
-    """A benchmark of files that was asked for by their paths."""
+    """The request for a benchmark of files, given by their paths."""
 
     tflite: str
     against: str | None = None
@@ -63,19 +63,19 @@ class BenchmarkRequest(Request):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckRequest(Request):
-    """A check that was asked for. To travel to a child process, all but the settings must be paths.
+    """The request for a check. To travel to a child process, all but the settings must be paths.
 
     Attributes:
         tflite: path or bytes of a TFLite file.
         reference: see `tfopt.check`.
         data: see `tfopt.check`.
         labels: see `tfopt.check`.
-        layers: whether the outputs of the layers are compared too.
+        layers: whether the outputs of the layers are compared, too.
         settings: the limits.
         loading: how to load `reference`, if it is a path.
 
     Raises:
-        ArgumentError: data are needed and missing.
+        ArgumentError: data are required but missing.
     """
 
     tflite: Any
@@ -89,14 +89,14 @@ class CheckRequest(Request):
     def __post_init__(self) -> None:
         remedy = "Received: no data. Give them with --data (Python: data=...)."
         if self.layers and self.data is None:
-            raise ArgumentError(f"Layers are compared on data. {remedy}")
+            raise ArgumentError(f"`data` are required to compare layers. {remedy}")
         if self.data is None and (self.reference is not None or self.labels is not None):
             raise ArgumentError(f"`data` are required to compare with a reference or labels. {remedy}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InspectRequest(Request):
-    """An inspection that was asked for by the path of the file."""
+    """The request for an inspection of a file, given by its path."""
 
     path: str
     loading: LoadOptions = dataclasses.field(default_factory=LoadOptions)

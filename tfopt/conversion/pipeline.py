@@ -125,7 +125,7 @@ def _advice(verdict: CheckResult, measured: BenchmarkResult) -> list[str]:
     advice = []
     if measured.speedup is not None and measured.speedup < 0.95:  # within 5 % of 1 the difference is noise
         advice.append(f"the file is slower than its float32 twin on this CPU: {measured.speedup:.2f}x")
-    if any(sign in reason for reason in verdict.reasons for sign in ("SQNR", "exceeds what", "accuracy drops")):
+    if any(sign in reason for reason in verdict.reasons for sign in ("SQNR", "exceeds the variation", "accuracy drops")):
         advice.append(
             "`tfopt check FILE --reference MODEL --data DATA --layers` tells which layers err and why; --keep-failed keeps FILE"
         )
