@@ -59,7 +59,11 @@ def missing_in(name, function):
 
 
 def says_little(annotation):
-    return (annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)).rpartition(".")[2] in BARE
+    return text_of(annotation).rpartition(".")[2] in BARE
+
+
+def text_of(annotation):
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def missing_in_class(name, public):
@@ -69,8 +73,8 @@ def missing_in_class(name, public):
                 yield from missing_in(member, function)
     if dataclasses.is_dataclass(public):
         for field in dataclasses.fields(public):
-            if says_little(field.type) or field.type == "object":
-                yield f"{name}.{field.name}: {field.type}"
+            if says_little(field.type) or text_of(field.type) == "object":
+                yield f"{name}.{field.name}: {text_of(field.type)}"
 
 
 def test_public_names_are_annotated():

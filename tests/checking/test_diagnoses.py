@@ -3,13 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from exported import tflite_of
 
 import tfopt
 from tfopt.checking import diagnoses
 from tfopt.checking.layer_facts import Cause
-from tfopt.conversion import export
-from tfopt.data import signature
-from tfopt.lowering.trace import trace_model
 
 L = keras.layers
 
@@ -33,9 +31,8 @@ def model_of(*layers, shape=(8, 8, 3)):
 
 def found(model, calibration, data):
     """{kind: cause} of the int8 file that was calibrated on the first data, checked on the others."""
-    traced = trace_model(model, signature.fix_sizes(signature.input_specs(model), 1))
-    content = export.to_tflite(traced, export.Variant("int8"), samples={traced.inputs[0].name: calibration}).content
-    return {cause.kind: cause for cause in tfopt.check(content, reference=model, data=data, layers=True).causes}
+    result = tfopt.check(tflite_of(model, calibration), reference=model, data=data, layers=True)
+    return {cause.kind: cause for cause in result.causes}
 
 
 def cnn(*first):
@@ -197,11 +194,7 @@ def test_a_small_branch_of_a_residual_sum_is_no_wide_calibration():
     assert found(model, noise(40, 8, 8, 3), noise(40, 8, 8, 3, seed=1)) == {}
 
 
-def test_causes_are_printed_with_their_remedies(capsys):
+def test_causes_are_printed_with_their_remedies():
     model = cnn(L.Rescaling(1 / 255, name="scaling"))
-    traced = trace_model(model, signature.fix_sizes(signature.input_specs(model), 1))
-    content = export.to_tflite(traced, export.Variant("int8"), samples={traced.inputs[0].name: pixels(20)}).content
-    capsys.readouterr()
-    print(tfopt.check(content, reference=model, data=pixels(20, 255.0), layers=True))
-    printed = capsys.readouterr().out
+    printed = str(tfopt.check(tflite_of(model, pixels(20)), reference=model, data=pixels(20, 255.0), layers=True))
     assert "calibration-scaling: source: the calibration data" in printed and "  -> Prepare the representative data" in printed

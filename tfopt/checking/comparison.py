@@ -57,7 +57,7 @@ def compare(file: FileUnderTest, reference: Reference | None, settings: CheckSet
     """
     samples = file.samples
     if samples is not None and samples.endless:
-        raise DataError(f"Data to check with must end. Received: {samples.source}, which repeats for ever. Add `.take(n)`.")
+        raise DataError(f"Data to check with must end. Received: {samples.source}, which repeats forever. Add `.take(n)`.")
     found = op_audit.examine(file.interpreter, file.layer_names, file.quantization)
     reasons: list[str] = []
     notes: list[str] = []

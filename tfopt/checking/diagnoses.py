@@ -200,7 +200,7 @@ def _float_island(facts: Facts) -> Iterator[Hit]:
 CAUSES: dict[Kind, tuple[Callable[[Facts], Iterator[Hit]], str]] = {
     "calibration-scaling": (
         _calibration_scaling,
-        "Prepare the representative data exactly as the validation data, scaled once: not by you if the model scales them itself.",
+        "Prepare the representative data exactly as the validation data, scaled once, and not at all if the model scales them.",
     ),
     "calibration-narrow": (
         _calibration_narrow,

@@ -9,7 +9,7 @@ from tfopt.checking.layer_numbers import LayerNumbers
 from tfopt.checking.output_errors import OutputNumbers
 from tfopt.reporting import report, summary
 from tfopt.reporting.tables import Block, as_html, as_text
-from tfopt.reporting.units import decibel, percent
+from tfopt.reporting.units import decibel, percent, plural
 from tfopt.tflite.op_audit import Structure
 
 
@@ -53,7 +53,8 @@ class CheckResult:
         return [*summary.of_check(found, "the file"), *summary.verdict(found)]
 
     def __repr__(self) -> str:
-        facts = ["passed" if self.passed else f"FAILED: {'; '.join(self.reasons)}", self.structure.quantization]
+        verdict = "passed" if self.passed else f"FAILED for {plural(len(self.reasons), 'reason')}"
+        facts = [verdict, self.structure.quantization]
         facts += [decibel(min(output.sqnr for output in self.outputs))] if self.outputs else []
         facts += [f"accuracy {percent(self.accuracy)}"] if self.accuracy is not None else []
         return f"CheckResult({', '.join(facts)})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfopt.reporting.summary import comparison
+from tfopt.reporting.summary import comparison, sqnr
 from tfopt.reporting.tables import markdown_table
 from tfopt.reporting.units import affine, decibel, percent, plural, shape, steps
 
@@ -39,7 +39,7 @@ def _outputs(check: Mapping[str, Any]) -> list[str]:
         [
             [
                 output["name"],
-                "" if output["sqnr"] is None and output["max_error"] != 0 else decibel(output["sqnr"]),
+                sqnr(output),
                 "" if output["variation_sqnr"] is None else decibel(output["variation_sqnr"]),
                 "" if output["cosine"] is None else f"{output['cosine']:.6f}",
                 steps(output["max_error_lsb"], output["max_error"]),

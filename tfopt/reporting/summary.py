@@ -113,6 +113,11 @@ def comparison(report: _Json) -> list[list[str]]:
     return rows
 
 
+def sqnr(output: _Json) -> str:
+    """The SQNR of an output; empty if it is NaN or -infinity, for which JSON has None as for the infinity of equal outputs."""
+    return "" if output["sqnr"] is None and output["max_error"] != 0 else decibel(output["sqnr"])
+
+
 def lowered(report: _Json) -> str:
     """The rewritings of a conversion in one line: their names with the number of layers or ops."""
     layers = [f"{rule} ({plural(len(names), 'layer')})" for rule, names in report["lowered"].items()]
@@ -127,7 +132,7 @@ def _outputs(check: _Json) -> Iterator[Block]:
         [
             [
                 output["name"],
-                decibel(output["sqnr"]),
+                sqnr(output),
                 steps(output["max_error_lsb"], output["max_error"]),
                 steps(output["mean_error_lsb"], output["mean_error"]),
                 percent(output["agreement"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +13,8 @@ def percent(value: float | None) -> str:
 
 
 def decibel(value: float | None) -> str:
-    """An SQNR as `43.3 dB`; None, as JSON has it for infinity, is `exact`."""
-    return "exact" if value is None else f"{value:.1f} dB"
+    """An SQNR as `43.3 dB`; infinity, for which JSON has None, as `exact`."""
+    return "exact" if value is None or value == math.inf else f"{value:.1f} dB"
 
 
 def steps(lsb: float | None, value: float | None) -> str:
