@@ -25,8 +25,8 @@ from tfopt.tflite.interpreter import Interpreter
 class Int8Evaluation(keras.callbacks.Callback):
     """Converts the model at the end of epochs and evaluates the file: `logs["val_int8_accuracy"]`, a fraction.
 
-    Of a `Distiller` the student is converted. The number is in History, and in the output of CSVLogger and TensorBoard.
-    EarlyStopping and ModelCheckpoint can monitor it if they are listed after this callback.
+    If the model is a `Distiller`, its student is converted. The accuracy is in the History and in the logs that CSVLogger and
+    TensorBoard write. EarlyStopping and ModelCheckpoint can monitor it if they are listed after this callback.
 
     Example:
 
@@ -35,16 +35,18 @@ class Int8Evaluation(keras.callbacks.Callback):
     ```
 
     Args:
-        data: (inputs, labels): inputs that `open_samples.open_samples` takes, and class ids (n,) or one-hot rows (n, classes).
-        validation_freq: as in Keras' `fit`: int >= 1, epochs between two evaluations; or the numbers of the epochs to evaluate,
-            counted from 1, such as `[1, 2, 10]`. Default: every epoch.
-        representative_data: None for a quantization-aware model whose ranges training has found; else inputs to draw ranges from.
-        samples: int >= 1, number of representative samples that are drawn.
-        timeout: float, seconds that one conversion may take.
+        data: (inputs, labels): inputs in a form that `tfopt.convert` takes as `representative_data`, and class ids (n,) or one-hot
+            rows (n, classes).
+        validation_freq: as for `keras.Model.fit`: an int of at least 1, by default 1, the number of epochs between two
+            evaluations; or a collection of epochs, counted from 1, after which the file is evaluated, such as `[1, 2, 10]`.
+        representative_data: None (default) for a quantization-aware model, whose ranges come from training; otherwise inputs from
+            which the ranges are computed.
+        samples: how many of these inputs are drawn, at least 1, by default 200.
+        timeout: seconds that one conversion may take, above 0, by default 600.
 
     Raises:
         ArgumentError: an argument has a value that cannot be used.
-        DataError: the labels are not classes of the output; at the end of the first epoch, representative data are missing.
+        DataError: the labels are not classes of the output, or representative data are missing; raised at the end of an epoch.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class Int8Evaluation(keras.callbacks.Callback):
         self._child = self._stack.enter_context(isolation.warm_child())
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Converts, evaluates, logs."""
+        """Converts and evaluates the model, if it is due after this epoch."""
         number, frequency = epoch + 1, self._frequency
         is_due = number % frequency == 0 if isinstance(frequency, int) else number in frequency
         if is_due:
@@ -92,6 +94,7 @@ class Int8Evaluation(keras.callbacks.Callback):
         self._stack.close()
 
     def _evaluate(self) -> float:
+        """The accuracy of the int8 file of the model as it is now, a fraction."""
         assert self._child is not None  # `on_train_begin` starts it
         traced = trace_with_data(float32.as_float32(shipped_model(self.model)), self._request, ignore)
         samples = traced.drawn.arrays if traced.drawn else None

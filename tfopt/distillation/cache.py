@@ -1,131 +1,155 @@
-"""`Cache`: what a teacher says of each sample, computed once and kept in memory or in a folder."""
+"""`Cache`: the answers of a teacher, its outputs and features for each sample, computed once and kept in memory or in a folder."""
+
+from __future__ import annotations
 
 import hashlib
 import os
 import pathlib
 import shutil
-import sys
 import tempfile
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from keras import ops, tree
 
 from tfopt.distillation import guards
 from tfopt.errors import ArgumentError, DataError, OutputError
+from tfopt.progress import progress_bar
 
-_INPUTS, _SAID = "tfopt_inputs", "tfopt_said"  # of the dict that takes the place of `x`
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import tensorflow as tf
+
+    from tfopt.distillation.features import Features
+    from tfopt.files import PathLike
+
+    Array = npt.NDArray[Any]
+    Answers = dict[str, npt.NDArray[np.float32]]  # name of an output or feature -> its values for all samples
+
+_INPUTS, _ANSWERS = "tfopt_inputs", "tfopt_answers"  # keys of the dict that takes the place of `x`
 _BATCH = 256
 
 
 class Cache:
-    """Outputs of a teacher by number of the sample.
+    """The answers of a teacher by number of the sample.
 
     Args:
-        place: "memory" or the path of a folder, which is made.
+        place: "memory", or the path of a folder, which is created.
+
+    Attributes:
+        folder: the folder; None for "memory".
+
+    Raises:
+        ArgumentError: `place` is neither.
     """
 
-    def __init__(self, place):
+    def __init__(self, place: PathLike) -> None:
         if not isinstance(place, str | os.PathLike):
             raise ArgumentError(f"`cache` must be None, 'memory' or the path of a folder. Received: {place!r}.")
-        self.folder = None if place == "memory" else pathlib.Path(place)
-        self._kept = None, None
+        self.folder: pathlib.Path | None = None if place == "memory" else pathlib.Path(place)
+        self._kept: tuple[str, Answers] | None = None  # with a fingerprint of what they were computed from
 
-    def prepare(self, taught, arguments):
-        """The arguments of `fit` with what the teacher says beside the inputs of each sample.
+    def prepare(self, taught: Features, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of `fit` with the answers of the teacher beside the inputs of each sample.
 
         Args:
-            taught: `Features` of the teacher.
-            arguments: dict of those of `fit`.
+            taught: the teacher.
+            arguments: the arguments that `fit` was given, by name.
 
         Raises:
-            ArgumentError: the samples have no numbers.
-            DataError: the teacher puts out NaN or infinity.
+            ArgumentError: `x` is not made of arrays.
+            DataError: an answer of the teacher is NaN or infinite.
             OutputError: the folder cannot be written.
         """
         arguments = dict(arguments)
         x, y = guards.as_arrays(arguments.get("x")), arguments.get("y")
         if x is None:
             raise ArgumentError(
-                "a cache needs arrays, in which each sample has a number. Received: "
-                f"{type(arguments.get('x')).__name__}, which may shuffle or augment its samples, so that what the teacher said of "
-                "one would be held against another. Give fit() arrays, or leave `cache` out; augmentation can be layers at the "
-                "beginning of the student."
+                "A cache needs arrays, in which each sample has a number. Received: "
+                f"{type(arguments.get('x')).__name__}, which may shuffle or augment its samples, so that a sample would meet the "
+                "answer for another one. Give fit() arrays, or leave `cache` out; augmentation can be done by layers at "
+                "the beginning of the student."
             )
         weight, share = arguments.get("sample_weight"), arguments.pop("validation_split", 0.0)
         if share and arguments.get("validation_data") is None:
-            end = int(len(tree.flatten(x)[0]) * (1.0 - share))  # as Keras does: the last ones
+            end = int(len(tree.flatten(x)[0]) * (1.0 - share))  # the last samples, as Keras takes them
             arguments["validation_data"] = tuple(_cut(part, slice(end, None)) for part in (x, y, weight) if part is not None)
             x, y, weight = (_cut(part, slice(end)) for part in (x, y, weight))
         if arguments.get("class_weight"):
             weight = _class_weights(y, arguments.pop("class_weight"), weight)
-        said = self._say(taught, x, show=arguments.get("verbose", "auto") != 0)
-        return {**arguments, "x": {_INPUTS: x, _SAID: said}, "y": y, "sample_weight": weight}
+        answers = self._answers(taught, x, verbose=arguments.get("verbose", "auto") != 0)
+        return {**arguments, "x": {_INPUTS: x, _ANSWERS: answers}, "y": y, "sample_weight": weight}
 
-    def _say(self, taught, x, show):
+    def _answers(self, taught: Features, x: Any, verbose: bool) -> Answers:
         mark = _fingerprint(taught, x)
-        if self._kept[0] != mark:
-            folder = self.folder and self.folder / mark
+        if self._kept is None or self._kept[0] != mark:
+            folder = self.folder / mark if self.folder else None
             if folder and folder.is_dir():
-                said = {file.stem: np.load(file) for file in sorted(folder.glob("*.npy"))}
+                answers = {file.stem: np.load(file) for file in sorted(folder.glob("*.npy"))}
             else:
-                said = _run(taught, x, show)
+                answers = _ask(taught, x, verbose)
                 if folder:
-                    _save(said, folder)
-            self._kept = mark, said
+                    _save(answers, folder)
+            self._kept = mark, answers
         return self._kept[1]
 
 
-def split(x):
-    """(inputs, what the teacher said of them or None) of what `fit` passes on."""
-    is_both = isinstance(x, dict) and set(x) == {_INPUTS, _SAID}
-    return (x[_INPUTS], x[_SAID]) if is_both else (x, None)
+def split(x: Any) -> tuple[Any, dict[str, tf.Tensor] | None]:
+    """(inputs, answers of the teacher or None) of the `x` that `fit` passes on."""
+    is_both = isinstance(x, dict) and set(x) == {_INPUTS, _ANSWERS}
+    return (x[_INPUTS], x[_ANSWERS]) if is_both else (x, None)
 
 
-def pack(outputs, features):
-    """One dict of str -> tensor of what a teacher said."""
-    names = sorted(features)
+def pack(outputs: Any, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The answers of a teacher as one dict.
+
+    Args:
+        outputs: a structure of tensors.
+        features: name of a layer -> its output.
+    """
     return {
         **{f"output_{index}": output for index, output in enumerate(tree.flatten(outputs))},
-        **{f"feature_{index}": features[name] for index, name in enumerate(names)},
+        **{f"feature_{index}": features[name] for index, name in enumerate(sorted(features))},
     }
 
 
-def unpack(said, names):
-    """(outputs, dict of layer name -> feature) of what `pack` made."""
-    outputs = [said[f"output_{index}"] for index in range(sum(key.startswith("output_") for key in said))]
-    return outputs, {name: said[f"feature_{index}"] for index, name in enumerate(sorted(names))}
+def unpack(answers: Mapping[str, tf.Tensor], names: Iterable[str]) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+    """(outputs, features by the name of their layer) of the dict that `pack` made; `names` are those of the layers."""
+    outputs = [answers[f"output_{index}"] for index in range(sum(key.startswith("output_") for key in answers))]
+    return outputs, {name: answers[f"feature_{index}"] for index, name in enumerate(sorted(names))}
 
 
-def _run(taught, x, show):
+def _ask(taught: Features, x: Any, verbose: bool) -> Answers:
+    """The answers of a teacher for all samples."""
     import tensorflow as tf
-    from rich.console import Console
-    from rich.progress import track
 
     compute = tf.function(lambda batch: pack(*taught(batch, training=False)), reduce_retracing=True)
     count = len(tree.flatten(x)[0])
     parts = []
-    console = Console(stderr=True)
-    starts = range(0, count, _BATCH)
-    for start in track(starts, "teacher", console=console, transient=True, disable=not (show and sys.stderr.isatty())):
-        batch = tree.map_structure(ops.convert_to_tensor, _cut(x, slice(start, start + _BATCH)))
-        parts.append({name: np.asarray(value, "float32") for name, value in compute(batch).items()})
-    said = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    if not all(np.isfinite(value).all() for value in said.values()):
-        raise DataError("the teacher must be finite. Received: NaN or infinity in what it puts out for x.")
-    return said
+    with progress_bar(verbose) as progress:
+        for start in range(0, count, _BATCH):
+            batch = tree.map_structure(ops.convert_to_tensor, _cut(x, slice(start, start + _BATCH)))
+            parts.append({name: np.asarray(value, "float32") for name, value in compute(batch).items()})
+            progress({"stage": "teacher", "done": min(start + _BATCH, count), "total": count})
+    answers = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if not all(np.isfinite(value).all() for value in answers.values()):
+        raise DataError("The teacher must be finite. Received: NaN or infinity in its outputs for x.")
+    return answers
 
 
-def _cut(part, chosen):
+def _cut(part: Any, chosen: slice) -> Any:
+    """The chosen rows of each array in a structure; None for None."""
     return None if part is None else tree.map_structure(lambda array: array[chosen], part)
 
 
-def _save(said, folder):
-    """Writes all arrays, or nothing; of several workers that write the same, the first one counts."""
+def _save(answers: Answers, folder: pathlib.Path) -> None:
+    """Writes all arrays, or none; if several workers write the same arrays, those of the first one stay."""
     temporary = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = pathlib.Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
-        for name, value in said.items():
+        for name, value in answers.items():
             with (temporary / f"{name}.npy").open("wb") as file:
                 np.save(file, value)
         os.replace(temporary, folder)
@@ -138,8 +162,8 @@ def _save(said, folder):
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fingerprint(taught, x):
-    """Hexadecimal str that tells samples, teacher and layers from others."""
+def _fingerprint(taught: Features, x: Any) -> str:
+    """A hexadecimal number that is another one for other samples, another teacher or other layers."""
     made = hashlib.blake2b(digest_size=16)
     values = [*tree.flatten(x), *(variable.numpy() for variable in taught.model.weights)]
     for value in (np.ascontiguousarray(value) for value in values):
@@ -149,7 +173,8 @@ def _fingerprint(taught, x):
     return made.hexdigest()
 
 
-def _class_weights(y, class_weight, sample_weight):
+def _class_weights(y: npt.ArrayLike, class_weight: Mapping[int, float], sample_weight: npt.ArrayLike | None) -> Array:
+    """Weights of samples (n,) that stand for the weights of their classes, times `sample_weight`."""
     labels = np.asarray(y)
     if labels.ndim > 1 and labels.shape[-1] > 1:
         labels = labels.argmax(axis=-1)

@@ -1,23 +1,31 @@
 """`drop_layers`: a student that is its teacher without some of the blocks that repeat."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from tfopt.errors import ArgumentError
 from tfopt.keras_model.describe import describe
-from tfopt.keras_model.functional_graph import Graph, is_functional
+from tfopt.keras_model.functional_graph import Call, Graph, is_functional
 
+if TYPE_CHECKING:
+    Signature = tuple[Any, ...]  # equal for calls of layers that are alike
+
+# Entries of a layer's configuration that differ between layers that are alike.
 _NAMES = {"name", "inbound_nodes", "input_layers", "output_layers", "build_config", "module", "registered_name", "shared_object_id"}
 
 
-def drop_layers(model, keep=0.5):
+def drop_layers(model: keras.Model, keep: float | Sequence[int] = 0.5) -> keras.Model:
     """Returns a new plain model with fewer of the blocks that repeat, such as encoder layers or residual blocks.
 
-    A block is a run of calls that comes again with layers of the same classes, configurations and shapes, and hands one tensor on
-    to the next; others, such as a mask, may go into all of them. Layers keep their names and weights. Train the model afterwards,
-    best with a `Distiller` and the old model as teacher.
+    Blocks are consecutive groups of calls whose layers have the same classes, configurations and shapes. Each block passes one
+    tensor on to the next; further tensors, such as a mask, may go into all blocks. Layers keep their names and weights. Train the
+    model afterwards, best with a `Distiller` and the old model as teacher.
 
     Example:
 
@@ -27,35 +35,35 @@ def drop_layers(model, keep=0.5):
     ```
 
     Args:
-        model: a Functional or Sequential Keras 3 model; it stays as it is.
-        keep: float in (0, 1), the share of the blocks of each run that stays, evenly spaced from the first on, at least one; or a
-            list of the numbers of those that stay, counted from 0 over all runs.
+        model: a Functional or Sequential Keras 3 model; it is untouched.
+        keep: a float between 0 and 1, by default 0.5: the fraction of the blocks of each run that stays, evenly spaced from the
+            first block on, at least one block; or a list of the numbers of the blocks that stay, counted from 0 over all runs.
 
     Returns:
-        keras.Model.
+        A new model, not compiled.
 
     Raises:
-        ArgumentError: nothing repeats in the model, or `keep` is no such share or list; the message lists the blocks.
+        ArgumentError: no block repeats in the model, or `keep` is no such fraction or list; the message lists the blocks.
 
     Source: Sanh et al., DistilBERT, arXiv:1910.01108.
     """
     if not is_functional(model):
         what = describe(model) if hasattr(model, "name") else type(model).__name__
-        raise ArgumentError(f"drop_layers needs a Functional Keras 3 model, or a Sequential one that is built. Received: {what}.")
+        raise ArgumentError(f"drop_layers needs a Functional Keras 3 model, or a built Sequential model. Received: {what}.")
     graph = Graph(model)
     runs = _find_runs(_order(graph.calls))
     if not runs:
-        raise ArgumentError(f"the model must have blocks that repeat. Received: {describe(model)}, in which none does.")
+        raise ArgumentError(f"The model must have blocks that repeat. Received: {describe(model)}, in which no block does.")
     dropped = _choose(keep, runs)
     skipped = {id(call): block for block in dropped for call in block.calls}
     unused = {id(call.layer) for call in graph.calls if id(call) in skipped}
     unused -= {id(call.layer) for call in graph.calls if id(call) not in skipped}
-    now = {}  # id of a tensor that comes into a dropped block -> what stands for it in the new model
+    now: dict[int, keras.KerasTensor] = {}  # id of the tensor that enters a dropped block -> the same tensor in the new model
 
-    def make(layer):
-        return keras.layers.Identity() if id(layer) in unused else None  # which is not called
+    def make(layer: keras.Operation) -> keras.Operation | None:
+        return keras.layers.Identity() if id(layer) in unused else None  # the Identity is not called
 
-    def call(each, layer, args, kwargs):
+    def call(each: Call, layer: keras.Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         block = skipped.get(id(each))
         if block is None:
             return layer(*args, **kwargs)
@@ -70,19 +78,19 @@ def drop_layers(model, keep=0.5):
 
 @dataclasses.dataclass(frozen=True)
 class _Block:
-    """Calls that repeat, the one tensor that comes from before them, and the one that leaves them."""
+    """Calls that repeat, the tensor that enters them from the block before, and the tensor that leaves them."""
 
-    calls: list
-    incoming: object
-    outgoing: object
+    calls: Sequence[Call]
+    incoming: keras.KerasTensor
+    outgoing: keras.KerasTensor
 
 
-def _choose(keep, runs):
-    """The blocks that go."""
+def _choose(keep: object, runs: Sequence[Sequence[_Block]]) -> list[_Block]:
+    """The blocks that are dropped."""
     blocks = [block for run in runs for block in run]
     listed = "; ".join(f"{number}: {_text(block)}" for number, block in enumerate(blocks))
     if isinstance(keep, float) and 0 < keep < 1:
-        kept = []
+        kept: list[_Block] = []
         for run in runs:
             count = max(1, round(keep * len(run)))
             kept += [run[index * len(run) // count] for index in range(count)]
@@ -99,20 +107,22 @@ def _choose(keep, runs):
     return dropped
 
 
-def _text(block):
+def _text(block: _Block) -> str:
+    """The first and the last layer of a block."""
     names = [call.layer.name for call in block.calls]
     return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
-def _order(calls):
-    """The calls such that those that have no like, and so are in no block, do not come between others if they can come before.
+def _order(calls: Sequence[Call]) -> list[Call]:
+    """The calls in another valid order: a call that no other one is like, and so is in no block, comes as early as it can.
 
-    Keras sorts by the distance to the outputs, which puts what prepares a mask for the head next to the last block.
+    Keras sorts by the distance to the outputs, so that the calls that prepare a mask for the head lie next to the last block.
     """
     signatures = [_signature(call) for call in calls]
     waiting = sorted(zip(calls, signatures, strict=True), key=lambda pair: signatures.count(pair[1]) > 1)
     makers = {id(tensor) for call in calls for tensor in keras.tree.flatten(call.outputs)}
-    ordered, made = [], set()
+    ordered: list[Call] = []
+    made: set[int] = set()
     while waiting:
         is_ready = (all(id(tensor) in made or id(tensor) not in makers for tensor in call.inputs) for call, _ in waiting)
         call, _ = waiting.pop(next(index for index, ready in enumerate(is_ready) if ready))
@@ -121,17 +131,18 @@ def _order(calls):
     return ordered
 
 
-def _find_runs(calls):
-    """Lists of `_Block`s, in the order of the model; the run that covers most comes first into question."""
+def _find_runs(calls: Sequence[Call]) -> list[list[_Block]]:
+    """The runs of blocks, in the order of the model. Of runs that overlap, the one that covers most calls is found."""
     signatures = [_signature(call) for call in calls]
-    free, runs = [True] * len(calls), []
+    free = [True] * len(calls)
+    runs: list[tuple[int, list[_Block]]] = []
     while True:
-        best = None
+        best: tuple[int, int, int, list[_Block]] | None = None
         for period in range(1, len(calls) // 2 + 1):
             for start in range(len(calls) - 2 * period + 1):
                 run = _run_at(calls, signatures, free, start, period)
-                # Of equal ones the shortest blocks, and of these the last to begin: what comes before a block, such as a
-                # normalization, may look like the end of one.
+                # Of equal runs the one with the shortest blocks, and of these the last to begin: a layer before the first block,
+                # such as a normalization, may look like the end of a block.
                 if run and (best is None or (len(run) * period, -period) >= best[:2]):
                     best = len(run) * period, -period, start, run
         if best is None:
@@ -141,7 +152,9 @@ def _find_runs(calls):
         runs.append((start, run))
 
 
-def _run_at(calls, signatures, free, start, period):
+def _run_at(
+    calls: Sequence[Call], signatures: Sequence[Signature], free: Sequence[bool], start: int, period: int
+) -> list[_Block] | None:
     """The longest run of blocks of `period` calls that begins at `start`, or None."""
     count = 1
     while True:
@@ -157,17 +170,19 @@ def _run_at(calls, signatures, free, start, period):
     return None
 
 
-def _connect(calls, start, period, count):
-    """The blocks, if each takes one tensor from the one before it, and gives one away."""
+def _connect(calls: Sequence[Call], start: int, period: int, count: int) -> list[_Block] | None:
+    """The blocks, if each of them takes one tensor from the block before and passes one on; else None."""
     parts = [calls[start + index * period : start + (index + 1) * period] for index in range(count)]
     made = [{id(tensor): place for place, tensor in enumerate(_outputs(part))} for part in parts]
-    patterns, incoming, common = [], [], None
+    patterns: list[list[int | None]] = []
+    incoming: list[dict[int, keras.KerasTensor]] = []
+    common: set[int] = set()
     for part, own in zip(parts, made, strict=True):
         taken = [tensor for call in part for tensor in call.inputs]
         patterns.append([own.get(id(tensor)) for tensor in taken])
         outside = {id(tensor): tensor for tensor in taken if id(tensor) not in own}
+        common = common & set(outside) if incoming else set(outside)
         incoming.append(outside)
-        common = set(outside) if common is None else common & set(outside)
     if any(pattern != patterns[0] for pattern in patterns):
         return None
     trunks = []
@@ -189,7 +204,7 @@ def _connect(calls, start, period, count):
         users = (call for call in calls if id(call) not in own)
         if any(id(tensor) in private for call in users for tensor in call.inputs):
             return None
-    # A tensor between two blocks is used by the next alone: else what is left out would be used elsewhere.
+    # Only the next block may use a tensor between two blocks; otherwise the output of a dropped block would be used elsewhere.
     between = {id(tensor) for tensor in trunks[1:-1]}
     others = (call for call in calls if id(call) not in inside)
     if len(shapes) != 1 or any(id(tensor) in between for call in others for tensor in call.inputs):
@@ -197,11 +212,11 @@ def _connect(calls, start, period, count):
     return [_Block(part, *trunks[index : index + 2]) for index, part in enumerate(parts)]
 
 
-def _outputs(part):
+def _outputs(part: Iterable[Call]) -> list[keras.KerasTensor]:
     return [tensor for call in part for tensor in keras.tree.flatten(call.outputs)]
 
 
-def _signature(call):
+def _signature(call: Call) -> Signature:
     layer = call.layer
     shapes = [tuple(weight.shape) for weight in getattr(layer, "weights", ())]
     config = layer.get_config() if hasattr(layer, "weights") else {}
@@ -210,7 +225,8 @@ def _signature(call):
     return type(layer).__name__, shapes, inputs, repr(arguments), json.dumps(_without_names(config), sort_keys=True, default=str)
 
 
-def _without_names(value):
+def _without_names(value: Any) -> Any:
+    """A configuration without the entries that differ between layers that are alike."""
     if isinstance(value, dict):
         return {key: _without_names(each) for key, each in value.items() if key not in _NAMES}
     return [_without_names(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,57 +1,87 @@
-"""How many parameters and multiplications a low rank saves, layer by layer."""
+"""`low_rank_report()`: how many parameters and multiplications a low rank saves, layer by layer."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfopt.distillation.factors import CLASSES, split
 from tfopt.errors import ArgumentError
 from tfopt.keras_model.walk import walk_layers
+from tfopt.reporting.tables import Table, as_html, as_text
+from tfopt.reporting.units import percent, plural
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclasses.dataclass(frozen=True)
 class LowRankRow:
-    """What became of a layer.
+    """A layer that became two.
 
     Attributes:
-        name: str, of the layer.
-        rank: int.
-        error: float, `||W - W_r|| / ||W||`, the Frobenius norm; of the weights as they are now.
-        weights: pair of ints, before and after, biases left out.
-        macs: pair of ints, multiplications of a sample before and after; None where sizes are open.
+        name: the name of the layer.
+        rank: the rank of its kernel, at least 1.
+        error: `||W - W_r|| / ||W||` in the Frobenius norm, for the weights as they are now.
+        weights: number of weights before and after, without biases.
+        macs: multiplications for one sample before and after; None if the model leaves sizes open.
     """
 
     name: str
     rank: int
     error: float
-    weights: tuple
-    macs: tuple | None
+    weights: tuple[int, int]
+    macs: tuple[int, int] | None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class LowRankReport:
-    """What `low_rank` made of a model; `print` shows it as a table.
+    """The layers that `low_rank` changed in a model; `print` shows them as a table.
 
     Attributes:
-        rows: tuple of `LowRankRow`.
+        rows: a `LowRankRow` for each layer.
     """
 
-    rows: tuple
+    rows: tuple[LowRankRow, ...]
 
-    def __str__(self):
-        lines = [f"{'layer':24}{'rank':>6}{'error':>9}{'weights':>20}{'MACs':>26}"]
-        for row in self.rows:
-            macs = f"{row.macs[0]:,} -> {row.macs[1]:,}" if row.macs else "open"
-            lines.append(f"{row.name:24}{row.rank:>6}{row.error:>9.4f}{f'{row.weights[0]:,} -> {row.weights[1]:,}':>20}{macs:>26}")
-        known = [row.macs for row in self.rows if row.macs]
-        total = f"{sum(each[0] for each in known):,} -> {sum(each[1] for each in known):,}"
-        weights = [sum(row.weights[index] for row in self.rows) for index in (0, 1)]
-        return "\n".join([*lines, f"{'together':39}{f'{weights[0]:,} -> {weights[1]:,}':>20}{total:>26}"])
+    def __repr__(self) -> str:
+        """The number of layers and of weights, in one line."""
+        return f"LowRankReport({plural(len(self.rows), 'layer')}, weights {_change(_sum([row.weights for row in self.rows]))})"
+
+    def __str__(self) -> str:
+        """A table with a line for each layer and one for their sum."""
+        return as_text([self._table()])
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        return as_html([self._table()])
+
+    def _table(self) -> Table:
+        rows = [
+            (row.name, row.rank, percent(row.error), _change(row.weights), _change(row.macs) if row.macs else "open")
+            for row in self.rows
+        ]
+        weights = _sum([row.weights for row in self.rows])
+        macs = _sum([row.macs for row in self.rows if row.macs])
+        return Table(
+            ("layer", "rank", "error", "weights", "multiplications"), [*rows, ("sum", None, None, _change(weights), _change(macs))]
+        )
 
 
-def low_rank_report(model, small):
-    """Compares the layers that `low_rank` changed with what they were.
+def _sum(pairs: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    return sum(before for before, _ in pairs), sum(after for _, after in pairs)
+
+
+def _change(pair: tuple[int, int]) -> str:
+    return f"{pair[0]:,} -> {pair[1]:,}"
+
+
+def low_rank_report(model: keras.Model, small: keras.Model) -> LowRankReport:
+    """Compares the layers that `low_rank` changed with the layers before.
 
     Example:
 
@@ -61,10 +91,10 @@ def low_rank_report(model, small):
 
     Args:
         model: the model that `low_rank` was given.
-        small: the model that it returned, trained on or not.
+        small: the model that it returned, before or after training.
 
     Returns:
-        `LowRankReport`.
+        A `LowRankReport`.
 
     Raises:
         ArgumentError: `small` does not come from `model`.
@@ -75,25 +105,28 @@ def low_rank_report(model, small):
         first, second = new.get(f"{name}_in"), new.get(name)
         if first is None or second is None or type(layer).__name__ not in CLASSES or f"{name}_in" in old:
             continue
-        matrix, rank = split(layer)[0], first.kernel.shape[-1]
+        halves = split(layer)
+        if halves is None:
+            continue
+        matrix, rank = halves.matrix, first.kernel.shape[-1]
         product = first.kernel.numpy().reshape(-1, rank) @ second.kernel.numpy().reshape(rank, -1)
         error = float(np.linalg.norm(matrix - product) / max(np.linalg.norm(matrix), np.finfo("float32").tiny))
         sizes = matrix.size, rank * sum(matrix.shape)
-        uses = positions(layer, matrix.shape[0])
+        uses = _uses(layer, matrix.shape[0])
         macs = None if uses is None else (uses * sizes[0], uses * sizes[1])
         rows.append(LowRankRow(name, rank, error, sizes, macs))
     if not rows:
-        raise ArgumentError("`small` must be what low_rank made of `model`. Received: models without such layers.")
+        raise ArgumentError("`small` must be a model that low_rank made of `model`. Received: models that share no such layer.")
     return LowRankReport(tuple(rows))
 
 
-def positions(layer, contracted):
-    """How often a sample meets each weight of a layer, which sums over `contracted` values at once; None if that is open."""
+def _uses(layer: keras.layers.Layer, contracted: int) -> int | None:
+    """How often one sample meets each weight of a layer that sums over `contracted` values at once; None if sizes are open."""
     is_convolution = type(layer).__name__.startswith("Conv")
     try:
         shape = layer.output.shape[1:-1] if is_convolution else layer.input.shape[1:]
     except (AttributeError, ValueError):
-        return None  # called more than once, or not in a graph
+        return None  # the layer is called more than once, or not in a graph
     if None in shape:
         return None
     return math.prod(shape) if is_convolution else math.prod(shape) // contracted

@@ -1,39 +1,50 @@
-"""Batch normalization of a model that only infers, in one operation; Keras takes two, each of which goes over all values."""
+"""Batch normalization for inference in one operation; Keras uses two, and each of them passes over all values."""
+
+from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from tfopt.keras_model.walk import walk_layers
 
-_LEAST_EPSILON = 1.001e-5  # below it `fused_batch_norm` takes this in silence, as cuDNN asks for it
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    Calls = dict[keras.layers.Layer, dict[str, Callable[..., Any]]]  # layer -> {"call": function}
+
+# `fused_batch_norm` silently replaces a smaller epsilon by this one, as cuDNN requires it.
+_LEAST_EPSILON = 1.001e-5
 
 
-def in_one_operation(model):
-    """What `surgery.replaced` takes so that `model` computes `gamma (x - mean) / sqrt(variance + epsilon) + beta` at once.
+def in_one_operation(model: keras.Model) -> Calls:
+    """For `replaced_attributes`: with it, `model` computes `gamma (x - mean) / sqrt(variance + epsilon) + beta` at once.
 
-    Meant for images in float32, (batch, height, width, channels); others are normalized as before, and so is a layer that is called
-    with `training=True`. TensorFlow then joins the operation with the convolution before it, where it can.
+    Only images in float32, (batch, height, width, channels), are normalized in one operation; other inputs are normalized as
+    before, and so are the inputs of a layer that is called with `training=True`. TensorFlow joins the operation with the
+    convolution before it where it can.
 
     Args:
         model: a Keras 3 model.
 
     Returns:
-        dict of layer -> {"call": function}.
+        The new `call` of each layer that can be computed in this way.
     """
     return {layer: {"call": _faster(layer)} for layer in walk_layers(model) if _fits(layer)}
 
 
-def _fits(layer):
+def _fits(layer: keras.layers.Layer) -> bool:
     kind = keras.layers.BatchNormalization
     return isinstance(layer, kind) and type(layer).call is kind.call and layer.axis in (-1, 3) and layer.epsilon >= _LEAST_EPSILON
 
 
-def _faster(layer):
+def _faster(layer: keras.layers.BatchNormalization) -> Callable[..., tf.Tensor]:
     own = layer.call
 
     @functools.wraps(own)
-    def call(inputs, training=None, mask=None):
+    def call(inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         import tensorflow as tf
 
         trains = training and layer.trainable

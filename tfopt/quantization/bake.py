@@ -1,22 +1,30 @@
 """A quantization-aware model in the form that the converter takes: weights on their grid, ranges as constants."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 from tfopt.keras_model.copy import copy_model
 from tfopt.keras_model.walk import sublayers
 from tfopt.quantization.fake_quantize import FakeQuantize
 from tfopt.quantization.wrapper import QuantizeWrapper
 
+if TYPE_CHECKING:
+    import keras
 
-def baked(model):
+
+def baked(model: keras.Model) -> keras.Model:
     """A copy of `model` for inference, with the same outputs.
 
-    The converter does not take rounding of a Dense kernel by channel. It finds the same scales in a kernel that is rounded
-    already, also after it has multiplied a BatchNormalization into it. Where no range is known, none is set.
+    The converter does not take the rounding of a Dense kernel by channel. In a kernel that is rounded already, it finds the same
+    scales, also after it has multiplied a BatchNormalization into the kernel. Where no range is known, none is set.
 
     Args:
-        model: what `quantize_aware` returned.
+        model: a model that `quantize_aware` returned; it is untouched.
 
     Returns:
-        `keras.Model`.
+        A new model.
     """
     copy = copy_model(model)
     for layer in quantization_layers(copy):
@@ -24,11 +32,11 @@ def baked(model):
     return copy
 
 
-def quantization_layers(model):
-    """Yields each `QuantizeWrapper` and `FakeQuantize` of `model`, those inside others too, once."""
+def quantization_layers(model: keras.Model) -> Iterator[QuantizeWrapper | FakeQuantize]:
+    """Yields each `QuantizeWrapper` and `FakeQuantize` of `model` once, also those inside other layers."""
     seen = set()
 
-    def walk(layer):
+    def walk(layer: keras.layers.Layer) -> Iterator[QuantizeWrapper | FakeQuantize]:
         for inner in sublayers(layer):
             if id(inner) not in seen:
                 seen.add(id(inner))

@@ -1,21 +1,33 @@
-"""`FakeQuantize`: rounds a tensor to the integers it will have in the file, and follows or learns the range of these."""
+"""`FakeQuantize`: rounds a tensor to the integers that it will have in the file, and follows or learns their range."""
+
+from __future__ import annotations
 
 import contextlib
 import contextvars
+import math
+import numbers
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import keras
 
 from tfopt.errors import ArgumentError
 
-RANGES = ("moving_average", "learned")
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Range = tuple[float, float]
+"""The lowest and the highest value of a tensor that its integers stand for."""
+RangeRule = Literal["moving_average", "learned"]
+RANGES: tuple[RangeRule, ...] = ("moving_average", "learned")
 # Batches that pass while it is set widen the ranges and are not rounded: see `calibrate`.
 _OBSERVING = contextvars.ContextVar("observing", default=False)
 _TINY = 1e-7
 
 
 @contextlib.contextmanager
-def observing():
-    """While it lasts, `FakeQuantize` layers take in the whole range of what passes and let it through as it is."""
+def observing() -> Iterator[None]:
+    """Inside this context, `FakeQuantize` layers widen their ranges by each batch and let the batch pass unchanged."""
     token = _OBSERVING.set(True)
     try:
         yield
@@ -28,8 +40,8 @@ class FakeQuantize(keras.layers.Layer):
     """Rounds its input to an asymmetric grid of `2^bits` values; the gradient passes where the input is inside the range.
 
     `y = scale (clip(round(x / scale) + zero_point, 0, 2^bits - 1) - zero_point)`, `scale = (max - min) / (2^bits - 1)`,
-    `zero_point = round(-min / scale)`; the range is widened to hold 0. Before the first batch there is none, and the input passes
-    as it is.
+    `zero_point = round(-min / scale)`; the range is widened to hold 0. Before the first batch there is no range, and the input
+    passes unchanged.
 
     Example:
 
@@ -40,31 +52,52 @@ class FakeQuantize(keras.layers.Layer):
     ```
 
     Args:
-        bits: int, 2 to 16.
-        ranges: "moving_average": of each batch's minimum and maximum, `r <- momentum r + (1 - momentum) batch`, beginning with the
-            first batch's; "learned": the ends are weights, trained by gradient (LSQ+, Bhalgat et al., arXiv:2004.09576), beginning
-            with the first batch's; or a pair of floats, which stays.
-        momentum: float in [0, 1).
-        is_input: bool, whether NaN or infinity in training is an error (XLA leaves such tests out); elsewhere they move no range.
+        bits: 2 to 16, by default 8.
+        ranges: "moving_average" (default): the range follows the minimum and maximum of each batch, `r <- momentum r +
+            (1 - momentum) batch`, and starts with those of the first batch; "learned": the ends of the range are weights that the
+            gradient trains (LSQ+, Bhalgat et al., arXiv:2004.09576), and start with the first batch; or a pair (low, high), which
+            stays.
+        momentum: at least 0 and below 1, by default 0.99.
+        is_input: whether NaN or infinity in training raises an error (XLA leaves out such checks). If not, NaN and infinity do not
+            move the range.
 
     Call arguments:
-        inputs: float tensor of any shape; other dtypes pass as they are.
-        training: bool. Ranges move in training only, and not while `trainable` is False.
-        observe: bool, whether this call moves the range at all.
+        inputs: float tensor of any shape; tensors of other dtypes pass unchanged.
+        training: whether the range moves. It never moves while `trainable` is False.
+        observe: whether this call may move the range at all.
+
+    Attributes:
+        minimum, maximum: float32 variables of shape (), the ends of the range. A constant range has none.
+        seen: float32 variable of shape (), 1 once a batch has set the range, else 0. A constant range has none.
+
+    Raises:
+        ArgumentError: an argument is outside the values above.
 
     Source: Jacob et al., arXiv:1712.05877; straight-through gradient: Bengio et al., arXiv:1308.3432.
     """
 
-    def __init__(self, bits=8, ranges="moving_average", momentum=0.99, is_input=False, **kwargs):
+    minimum: keras.Variable
+    maximum: keras.Variable
+    seen: keras.Variable
+
+    def __init__(
+        self,
+        bits: int = 8,
+        ranges: RangeRule | Sequence[float] = "moving_average",
+        momentum: float = 0.99,
+        is_input: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        _check(bits, ranges, momentum, is_input)
         super().__init__(**{"autocast": False, **kwargs, "dtype": "float32"})
-        self.bits, self.momentum, self.is_input = bits, momentum, is_input
-        self.ranges = tuple(float(end) for end in ranges) if isinstance(ranges, list | tuple) else ranges
+        self.bits: int = int(bits)
+        self.momentum: float = float(momentum)
+        self.is_input: bool = is_input
+        self.ranges: RangeRule | Range = ranges if isinstance(ranges, str) else (float(ranges[0]), float(ranges[1]))
         self.supports_masking = True
         self._is_open = False
-        self._constant = (min(*self.ranges, 0.0), max(*self.ranges, 0.0)) if isinstance(self.ranges, tuple) else None
+        self._constant: Range | None = None if isinstance(self.ranges, str) else _with_zero(*self.ranges)
         if self._constant is None:
-            if ranges not in RANGES:
-                raise ArgumentError(f"`ranges` must be one of {', '.join(RANGES)}, or a pair of floats. Received: {ranges!r}.")
             # Replicas see different batches: each assignment is averaged over them.
             common = {"shape": (), "dtype": "float32", "autocast": False, "aggregation": "mean"}
             learned = ranges == "learned"
@@ -74,26 +107,27 @@ class FakeQuantize(keras.layers.Layer):
         self.built = True
 
     @property
-    def range(self):
-        """(minimum, maximum) as floats; None before any batch has passed."""
+    def range(self) -> Range | None:
+        """(minimum, maximum); None before any batch has passed."""
         if self._constant is not None:
             return self._constant
         seen, low, high = (float(keras.ops.convert_to_numpy(each)) for each in (self.seen, self.minimum, self.maximum))
-        return (min(low, 0.0), max(high, 0.0)) if seen else None
+        return _with_zero(low, high) if seen else None
 
-    def scale(self):
-        """The step of the grid, a scalar tensor; 0 while there is no range."""
+    def scale(self) -> tf.Tensor:
+        """The step of the grid, a float32 tensor of shape (); 0 while there is no range."""
         import tensorflow as tf
 
         low, high = self._constant if self._constant is not None else (self.minimum, self.maximum)
         return (tf.maximum(high, 0.0) - tf.minimum(low, 0.0)) / (2.0**self.bits - 1.0)
 
-    def bake(self):
-        """The range becomes a constant of what is traced from now on: the form in which a model is exported."""
+    def bake(self) -> None:
+        """Makes the range a constant of all graphs that are traced from now on, as the export of a model needs it."""
         self._constant = self.range
         self._is_open = self._constant is None
 
-    def call(self, inputs, training=False, observe=True):
+    def call(self, inputs: tf.Tensor, training: bool = False, observe: bool = True) -> tf.Tensor:
+        """`inputs` on the grid, with its shape and dtype."""
         import tensorflow as tf
 
         if not inputs.dtype.is_floating or self._is_open:
@@ -115,13 +149,16 @@ class FakeQuantize(keras.layers.Layer):
             outputs.set_shape(x.shape)
         return tf.cast(outputs, inputs.dtype)
 
-    def compute_output_spec(self, inputs, training=False, observe=True):
+    def compute_output_spec(self, inputs: keras.KerasTensor, training: bool = False, observe: bool = True) -> keras.KerasTensor:
+        """The shape and dtype of `inputs`."""
         return keras.KerasTensor(inputs.shape, inputs.dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """`input_shape`."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
         return {
             **super().get_config(),
             "bits": self.bits,
@@ -130,20 +167,22 @@ class FakeQuantize(keras.layers.Layer):
             "is_input": self.is_input,
         }
 
-    def _follow(self, x):
+    def _follow(self, x: tf.Tensor) -> tf.Tensor:
+        """`x` rounded in the moving average of the ranges, which takes in that of `x` first."""
         import tensorflow as tf
 
-        low, high, usable, seen = self._batch(x)
+        low, high, usable, seen = self._extremes(x)
         momentum = self.momentum * seen
         low = tf.where(usable, momentum * self.minimum + (1.0 - momentum) * low, self.minimum)
         high = tf.where(usable, momentum * self.maximum + (1.0 - momentum) * high, self.maximum)
         self._assign(low, high, usable, seen)
         return self._round(x, low, high)
 
-    def _learn(self, x):
+    def _learn(self, x: tf.Tensor) -> tf.Tensor:
+        """`x` rounded in the learned range, through whose ends gradients pass."""
         import tensorflow as tf
 
-        low, high, usable, seen = self._batch(x)
+        low, high, usable, seen = self._extremes(x)
         first = tf.logical_and(usable, tf.equal(seen, 0.0))
         low = tf.where(first, low, self.minimum)
         high = tf.where(first, high, self.maximum)
@@ -157,16 +196,17 @@ class FakeQuantize(keras.layers.Layer):
         zero = _round_through(-low / scale)
         return scale * (tf.clip_by_value(_round_through(x / scale) + zero, 0.0, levels) - zero)
 
-    def _widen(self, x):
+    def _widen(self, x: tf.Tensor) -> None:
+        """Widens the range to hold all of `x`."""
         import tensorflow as tf
 
-        low, high, usable, seen = self._batch(x)
+        low, high, usable, seen = self._extremes(x)
         low = tf.where(usable, tf.minimum(low, self.minimum), self.minimum)
         high = tf.where(usable, tf.maximum(high, self.maximum), self.maximum)
         self._assign(low, high, usable, seen)
 
-    def _batch(self, x):
-        """(minimum, maximum, whether they are a range, whether there was one before) of a batch."""
+    def _extremes(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """(minimum of a batch, its maximum, whether the two are a range, 1.0 if a batch was seen before, else 0.0)."""
         import tensorflow as tf
 
         x = tf.stop_gradient(x)
@@ -174,14 +214,14 @@ class FakeQuantize(keras.layers.Layer):
         usable = tf.logical_and(tf.math.is_finite(high - low), high > low)
         return low, high, usable, tf.cast(self.seen.value > 0.0, "float32")
 
-    def _assign(self, low, high, usable, seen):
+    def _assign(self, low: tf.Tensor, high: tf.Tensor, usable: tf.Tensor, seen: tf.Tensor) -> None:
         import tensorflow as tf
 
         self.minimum.assign(low)
         self.maximum.assign(high)
         self.seen.assign(tf.maximum(seen, tf.cast(usable, "float32")))
 
-    def _round(self, x, low, high):
+    def _round(self, x: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
         import tensorflow as tf
 
         low, high = (tf.stop_gradient(tf.convert_to_tensor(end)) for end in (low, high))
@@ -189,8 +229,8 @@ class FakeQuantize(keras.layers.Layer):
         return tf.quantization.fake_quant_with_min_max_vars(x, low, tf.maximum(high, low + _TINY), num_bits=self.bits)
 
 
-def weight_scale(weight, axes, bits):
-    """`max |w| / (2^(bits - 1) - 1)` over all axes of a float32 tensor but `axes`, in a shape that broadcasts to it."""
+def weight_scale(weight: tf.Tensor, axes: tuple[int, ...], bits: int) -> tf.Tensor:
+    """`max |w| / (2^(bits - 1) - 1)` over all axes of a float32 tensor but `axes`, in a shape that broadcasts to the weight."""
     import tensorflow as tf
 
     kept = {axis % len(weight.shape) for axis in axes}
@@ -198,14 +238,18 @@ def weight_scale(weight, axes, bits):
     return tf.reduce_max(tf.abs(weight), others, keepdims=True) / (2.0 ** (bits - 1) - 1.0)
 
 
-def fake_quantize_weight(weight, axes, bits, groups=1):
-    """A weight on its symmetric grid; its gradient passes as if it were not rounded.
+def fake_quantize_weight(weight: tf.Tensor, axes: tuple[int, ...], bits: int, groups: int = 1) -> tf.Tensor:
+    """A weight on its symmetric grid; the gradient passes as if the weight were not rounded.
 
     Args:
-        weight: float tensor.
-        axes: tuple of int, the axes along which scales differ.
-        bits: int, 2 to 8.
-        groups: int, equal parts of the last axis that share one scale each, as the gates of an LSTM; with it `axes` is empty.
+        weight: float tensor of any shape.
+        axes: the axes along which scales differ.
+        bits: 2 to 8.
+        groups: number of equal parts of the last axis that have one scale each, such as the gates of an LSTM. If it is above 1,
+            `axes` must be empty.
+
+    Returns:
+        Tensor with the shape and dtype of `weight`.
     """
     import tensorflow as tf
 
@@ -216,7 +260,32 @@ def fake_quantize_weight(weight, axes, bits, groups=1):
     return tf.cast(whole + tf.stop_gradient(rounded - whole), weight.dtype)
 
 
-def _round_through(x):
+def _round_through(x: tf.Tensor) -> tf.Tensor:
+    """`x` rounded, with the gradient of `x`."""
     import tensorflow as tf
 
     return x + tf.stop_gradient(tf.round(x) - x)
+
+
+def _with_zero(low: float, high: float) -> Range:
+    return min(low, 0.0), max(high, 0.0)
+
+
+def _check(bits: object, ranges: object, momentum: object, is_input: object) -> None:
+    if not isinstance(bits, numbers.Integral) or isinstance(bits, bool) or not 2 <= bits <= 16:
+        raise ArgumentError(f"`bits` must be an integer from 2 to 16. Received: bits={bits!r}.")
+    is_rule = isinstance(ranges, str) and ranges in RANGES
+    is_pair = isinstance(ranges, list | tuple) and len(ranges) == 2 and all(map(_is_number, ranges)) and ranges[0] < ranges[1]
+    if not (is_rule or is_pair):
+        raise ArgumentError(
+            f"`ranges` must be one of {', '.join(RANGES)}, or a pair of finite numbers (low, high) with low < high. "
+            f"Received: ranges={ranges!r}."
+        )
+    if not (_is_number(momentum) and 0 <= momentum < 1):
+        raise ArgumentError(f"`momentum` must be a number of at least 0 and below 1. Received: momentum={momentum!r}.")
+    if not isinstance(is_input, bool):
+        raise ArgumentError(f"`is_input` must be True or False. Received: is_input={is_input!r}.")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,22 +1,35 @@
-"""A BatchNormalization whose statistics stay as they are while its scale and shift train."""
+"""A BatchNormalization that keeps its statistics while its scale and shift train."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import keras
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable("tfopt")
 class FrozenBatchNormalization(keras.layers.BatchNormalization):
-    """Keeps its moving statistics and uses them in training too; a Functional model overrides `training=False` (Keras 3.15)."""
+    """Normalizes by its moving statistics in training too, and does not change them.
 
-    def call(self, inputs, training=None, mask=None):
+    To call a plain layer with `training=False` does not suffice, as a Functional model overrides it (Keras 3.15).
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """`inputs` normalized, with their shape and dtype; `training` has no effect."""
         return super().call(inputs, training=False, mask=mask)
 
 
-def with_class(kind, layer):
-    """A layer of the class `kind` with the configuration and the weights of `layer`, which is built.
+def with_class(
+    kind: type[keras.layers.BatchNormalization], layer: keras.layers.BatchNormalization
+) -> keras.layers.BatchNormalization:
+    """A layer of the class `kind` with the configuration and the weights of `layer`.
 
     Args:
         kind: `FrozenBatchNormalization` or `keras.layers.BatchNormalization`.
-        layer: one of the other class.
+        layer: a built layer of the other class.
     """
     copy = kind.from_config(layer.get_config())
     copy.build_from_config(layer.get_build_config())

@@ -1,14 +1,22 @@
-"""Which layers round, which keep the scale of their input, and which have a fixed range."""
+"""How layers round in the int8 file: which ones keep the scale of their input, which ones have a fixed range."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from tfopt.keras_model.walk import sublayers
 
-# Activation functions whose int8 output has a range whatever the data: TFLite's own, or all that the function can give.
-FIXED_RANGES = {
+if TYPE_CHECKING:
+    import keras
+
+    from tfopt.quantization.fake_quantize import Range
+
+# Activation functions whose int8 output has the same range for all data: the range that TFLite gives them, or their codomain.
+FIXED_RANGES: dict[str | None, Range] = {
     "softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128), "hard_sigmoid": (0.0, 1.0),
 }  # fmt: skip
 
-
-# What keeps integers and their scale as they are, so that nothing is rounded behind it.
+# Layers whose output has the integers and the scale of their input, so that nothing is rounded after them.
 KEEPS_SCALE = {
     "ActivityRegularization", "AlphaDropout", "Cropping1D", "Cropping2D", "Cropping3D", "Dropout", "ExpandDims", "Flatten",
     "GaussianDropout", "GaussianNoise", "GetItem", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D", "Identity",
@@ -16,78 +24,78 @@ KEEPS_SCALE = {
     "SpatialDropout2D", "SpatialDropout3D", "Squeeze", "Transpose", "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D",
 }  # fmt: skip
 
-
-# Nothing at all in the file.
+# Layers that the file does not hold at all.
 DROPPED = {
     "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Identity", "SpatialDropout1D",
     "SpatialDropout2D", "SpatialDropout3D",
 }  # fmt: skip
 
-
-# Computed with the scale of what goes in, to whose integers the results are rounded.
+# Layers whose output is rounded to the scale of their input.
 ROUNDS_AS_BEFORE = {"AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "Resizing", "UpSampling2D"}
 
-
-# Layers whose inner layers run in a loop, or whose inner calls are none of the file's.
+# Layers whose inner layers run in a loop, or whose inner calls are not in the file.
 _LOOPS = ("RNN", "TimeDistributed")
 
 
-def keeps_scale(layer):
-    """Whether what comes out of `layer` has the integers and the scale of what goes in."""
+def keeps_scale(layer: keras.Operation) -> bool:
+    """Whether the output of `layer` has the integers and the scale of its input."""
     name = type(layer).__name__
     nearest = name.startswith("UpSampling") and getattr(layer, "interpolation", "nearest") == "nearest"
     return (name in KEEPS_SCALE or nearest) and is_keras(layer)
 
 
-def rounds_as_before(layer):
-    """Whether what comes out of `layer` is rounded to the grid of what goes in."""
+def rounds_as_before(layer: keras.Operation) -> bool:
+    """Whether the output of `layer` is rounded to the grid of its input."""
     return type(layer).__name__ in ROUNDS_AS_BEFORE and is_keras(layer) and not keeps_scale(layer)
 
 
-def is_fused_activation(layer):
-    """Whether `layer` is a ReLU that the op before it takes in."""
+def is_fused_activation(layer: keras.Operation) -> bool:
+    """Whether `layer` is a ReLU that the file computes as a part of the operation before it."""
     name = type(layer).__name__
     if not is_keras(layer):
         return False
     if name == "ReLU":
         return layer.max_value in (None, 6, 6.0) and not layer.negative_slope and not layer.threshold
-    return name in ("Relu", "Relu6") or (name == "Activation" and layer_class(layer.activation) in ("relu", "relu6"))
+    return name in ("Relu", "Relu6") or (name == "Activation" and activation_name(layer.activation) in ("relu", "relu6"))
 
 
-def fixed_range(layer):
-    """The range that TFLite gives to whatever leaves `layer`; None where the data decide."""
+def fixed_range(layer: keras.Operation) -> Range | None:
+    """The range that TFLite gives to every output of `layer`; None if the data decide."""
     name = type(layer).__name__
     if not is_keras(layer):
         return None
     if name in ("Softmax", "Sigmoid", "Tanh"):
         return FIXED_RANGES[name.lower()]
-    return FIXED_RANGES.get(layer_class(getattr(layer, "activation", None))) if not is_loop(layer) else None
+    return FIXED_RANGES.get(activation_name(getattr(layer, "activation", None))) if not is_loop(layer) else None
 
 
-def has_activation(layer):
-    """Whether `layer` applies an activation function that is not linear."""
+def has_activation(layer: keras.Operation) -> bool:
+    """Whether `layer` applies an activation function other than the linear one."""
     function = getattr(layer, "activation", None)
-    return function is not None and layer_class(function) != "linear"
+    return function is not None and activation_name(function) != "linear"
 
 
-def is_recurrent(layer):
+def is_recurrent(layer: keras.Operation) -> bool:
     """Whether `layer` computes step by step."""
     return type(layer).__name__ == "Bidirectional" or any(kind.__name__ == "RNN" for kind in type(layer).__mro__)
 
 
-def is_composite(layer):
-    """Whether `layer` is made of others that it calls, each once in a forward pass and not in a loop."""
+def is_composite(layer: keras.Operation) -> bool:
+    """Whether `layer` is made of other layers, each of which it calls once in a forward pass and not in a loop."""
     return not is_loop(layer) and bool(sublayers(layer))
 
 
-def layer_class(function):
+def activation_name(function: object) -> str | None:
+    """The name of an activation function of Keras, such as `relu`; None for a function of somebody else and for None."""
     module = getattr(function, "__module__", None) or ""
     return getattr(function, "__name__", "") if module.startswith("keras.") else None
 
 
-def is_keras(layer):
+def is_keras(layer: keras.Operation) -> bool:
+    """Whether the class of `layer` is one of Keras itself."""
     return type(layer).__module__.startswith("keras.")
 
 
-def is_loop(layer):
+def is_loop(layer: keras.Operation) -> bool:
+    """Whether `layer` runs its inner layers step by step, or over one axis."""
     return any(kind.__name__ in _LOOPS for kind in type(layer).__mro__)

@@ -1,7 +1,11 @@
 """`quantize_aware()`: a Keras 3 model that trains as the int8 file will compute; `strip_quantization()`: back to a plain one."""
 
+from __future__ import annotations
+
 import difflib
 import fnmatch
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
@@ -15,25 +19,31 @@ from tfopt.keras_model.walk import walk_layers
 from tfopt.quantization import weights
 from tfopt.quantization.fake_quantize import RANGES, FakeQuantize
 from tfopt.quantization.frozen import FrozenBatchNormalization, with_class
-from tfopt.quantization.placement import Placement
+from tfopt.quantization.placement import Options, Placement
 from tfopt.quantization.wrapper import QuantizeWrapper
+
+if TYPE_CHECKING:
+    from tfopt.keras_model.functional_graph import Call
+    from tfopt.keras_model.select import Selectors
+    from tfopt.quantization.fake_quantize import Range, RangeRule
+    from tfopt.quantization.simulation import Tensors
 
 
 def quantize_aware(
-    model,
+    model: keras.Model,
     *,
-    include=None,
-    exclude=None,
-    weight_bits=8,
-    activation_bits=8,
-    ranges="moving_average",
-    limits=None,
-    freeze_batch_normalization=False,
-):
+    include: Selectors = None,
+    exclude: Selectors = None,
+    weight_bits: Literal[4, 8] = 8,
+    activation_bits: Literal[8] = 8,
+    ranges: RangeRule = "moving_average",
+    limits: Mapping[str, Range] | None = None,
+    freeze_batch_normalization: bool = False,
+) -> keras.Model:
     """A new model that computes as the int8 file will, and trains as any other; the caller's model is untouched.
 
-    Weights are rounded symmetrically, per output channel, in every call; what leaves an op of the file is rounded to 256 values.
-    Gradients pass as if nothing were rounded.
+    Weights are rounded symmetrically, per output channel, in every call. The outputs of the operations in the file are rounded to
+    256 values. Gradients pass as if nothing were rounded.
 
     Example:
 
@@ -45,25 +55,27 @@ def quantize_aware(
     ```
 
     Args:
-        model: built Keras 3 model: Functional, Sequential, nested; of a subclassed one, which becomes one layer of the result, the
-            weights are rounded, and the activations where its layers call each other.
-        include, exclude: None, or one or a list of: a glob of a layer's name or path (`encoder/dense_*`), a layer class, a
-            function of a layer that returns a bool. What is left out stays float in training.
-        weight_bits: 8; or 4 where TFLite has kernels for it: Conv1D, Conv2D, DepthwiseConv, SeparableConv and Dense.
+        model: a built Keras 3 model: Functional, Sequential or nested. A subclassed model becomes one layer of the result; its
+            weights are rounded, and its activations where its layers call each other.
+        include, exclude: None (default), or one or a list of: a glob of a layer's name or path (`encoder/dense_*`), a layer class,
+            a function of a layer that returns a bool. Layers that are left out stay float in training.
+        weight_bits: 8 (default), or 4 for layers whose 4-bit weights TFLite has kernels for: Conv1D, Conv2D, DepthwiseConv,
+            SeparableConv and Dense.
         activation_bits: 8.
-        ranges: "moving_average" of the batches' extremes, or "learned" by gradient (LSQ+): see `FakeQuantize`.
-        limits: None or dict of glob of a tensor's name -> (low, high): ranges that stay, beyond which values are cut off. Of a
-            transformer a few activations are 10 to 100 times as large as the others, which then fall on few integers. Names are
-            those of `quantization_report`, without nested models around: {"*_inner/before_activation": (-5.0, 5.0)}.
-        freeze_batch_normalization: bool, whether BatchNormalization keeps its statistics and uses them in training; its scale and
-            shift train in any case.
+        ranges: "moving_average" (default) of the extremes of the batches, or "learned" by gradient (LSQ+): see `FakeQuantize`.
+        limits: None (default), or a mapping of a glob of a tensor's name -> (low, high): ranges that stay. Values outside of them
+            are cut off. A few activations of a transformer are 10 to 100 times as large as the others, which then share few
+            integers. `quantization_report` shows the names of the tensors; leave out the names of models around them:
+            {"*_inner/before_activation": (-5.0, 5.0)}.
+        freeze_batch_normalization: whether BatchNormalization keeps its statistics and uses them in training, by default False. Its
+            scale and shift train in any case.
 
     Returns:
-        `keras.Model` with the weights, the inputs, outputs and layer names of `model`, and `FakeQuantize` layers between; not
+        A new model with the weights, inputs, outputs and layer names of `model`, and `FakeQuantize` layers in between; not
         compiled.
 
     Raises:
-        ArgumentError: something that was given cannot be used; a limit is for no tensor; a layer has no kernel for 4 bits.
+        ArgumentError: an argument cannot be used; a limit matches no tensor; a layer has no kernel for 4 bits.
 
     Source: Jacob et al., arXiv:1712.05877; Krishnamoorthi, arXiv:1806.08342.
     """
@@ -72,7 +84,7 @@ def quantize_aware(
     excluded = left_out_layers(model, include, exclude)
     if weight_bits == 4:
         _require_four_bits(model, excluded)
-    options = {"weight_bits": weight_bits, "activation_bits": activation_bits, "ranges": ranges}
+    options: Options = {"weight_bits": weight_bits, "activation_bits": activation_bits, "ranges": ranges}
     limits = _check_limits(limits)
     placement = Placement(options, lambda layer: id(layer) in excluded, freeze_batch_normalization, limits)
     made = placement.rebuild(model if is_functional(model) else _as_functional(model))
@@ -80,14 +92,14 @@ def quantize_aware(
         if not fnmatch.filter(placement.names, pattern):
             close = difflib.get_close_matches(pattern, placement.names, cutoff=0.4)
             raise ArgumentError(
-                f"`limits` must be for tensors that are rounded. Received: {pattern!r}, which matches none. "
+                f"`limits` must be for tensors that are rounded. Received: {pattern!r}, which matches no tensor. "
                 f"{'Closest' if close else 'There are'}: {', '.join(close or placement.names[:20])}."
             )
     return made
 
 
-def strip_quantization(model):
-    """A plain Keras model whose weights lie on the int8 grid; layers and names are those that `quantize_aware` was given.
+def strip_quantization(model: keras.Model) -> keras.Model:
+    """A plain Keras model whose weights lie on the int8 grid, with the layers and names of the model that `quantize_aware` took.
 
     Example:
 
@@ -96,10 +108,10 @@ def strip_quantization(model):
     ```
 
     Args:
-        model: what `quantize_aware` returned, trained or not; it is untouched.
+        model: a model that `quantize_aware` returned, trained or not; it is untouched.
 
     Returns:
-        `keras.Model`, not compiled. Of a subclassed model, that model.
+        A new model, not compiled. If `quantize_aware` was given a subclassed model, the result is of that class.
 
     Raises:
         ArgumentError: the model is not quantization-aware.
@@ -112,7 +124,7 @@ def strip_quantization(model):
         return wrapper.layer
     graph = Graph(model)
 
-    def make(layer):
+    def make(layer: keras.Operation) -> keras.Operation | None:
         if isinstance(layer, QuantizeWrapper):
             layer.bake()
             return layer.layer
@@ -121,54 +133,56 @@ def strip_quantization(model):
         origin = graph.origins[id(layer)]
         return strip_quantization(origin) if is_functional(layer) and is_quantization_aware(origin) else None
 
-    def call(each, layer, args, kwargs):
+    def call(each: Call, layer: keras.Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensors:
         return args[0] if isinstance(layer, FakeQuantize) else layer(*args, **kwargs)
 
     return graph.replay(make, call=call)
 
 
-def is_quantization_aware(model):
-    """Whether `model` is one that `quantize_aware` made."""
+def is_quantization_aware(model: keras.Model) -> bool:
+    """Whether `quantize_aware` made `model`."""
     return any(isinstance(layer, QuantizeWrapper | FakeQuantize) for layer in walk_layers(model))
 
 
-def require_quantization_aware(model):
-    """Raises unless `quantize_aware` made `model`."""
+def require_quantization_aware(model: keras.Model) -> None:
+    """Raises `ArgumentError` unless `quantize_aware` made `model`."""
     require_built(model)
     if not is_quantization_aware(model):
         raise ArgumentError(
-            f"the model must be one that tfopt.quantize_aware returned. Received: {describe(model)}, which has no "
+            f"The model must be one that tfopt.quantize_aware returned. Received: {describe(model)}, which has no "
             "FakeQuantize layer."
         )
 
 
-def check_plain(model):
-    """Raises unless `model` is a built Keras 3 model that is not quantization-aware."""
+def check_plain(model: keras.Model) -> None:
+    """Raises `ArgumentError` unless `model` is a built Keras 3 model that is not quantization-aware."""
     require_built(model)
     if not isinstance(model, keras.Model):
         raise ArgumentError(
-            f"the model must be a Keras 3 model. Received: {describe(model)}, a {type(model).__module__.partition('.')[0]} "
-            "one. For Keras 2 there is tfopt.legacy.quantize_aware."
+            f"The model must be a Keras 3 model. Received: {describe(model)}, a {type(model).__module__.partition('.')[0]} "
+            "model. tfopt.legacy.quantize_aware takes models of Keras 2."
         )
     if is_quantization_aware(model):
         raise ArgumentError(
-            f"the model must be a float one. Received: {describe(model)}, which is quantization-aware already. "
+            f"The model must be a float model. Received: {describe(model)}, which is quantization-aware already. "
             "tfopt.strip_quantization(model) makes it plain."
         )
 
 
-def _check(weight_bits, activation_bits, ranges):
+def _check(weight_bits: object, activation_bits: object, ranges: object) -> None:
     if weight_bits not in (4, 8):
         raise ArgumentError(f"`weight_bits` must be 8 or 4. Received: weight_bits={weight_bits!r}.")
     if activation_bits != 8:
-        raise ArgumentError(f"`activation_bits` must be 8, as TFLite has no others. Received: activation_bits={activation_bits!r}.")
+        raise ArgumentError(
+            f"`activation_bits` must be 8, as TFLite has no other width. Received: activation_bits={activation_bits!r}."
+        )
     if ranges not in RANGES:
         raise ArgumentError(f"`ranges` must be one of {', '.join(RANGES)}. Received: ranges={ranges!r}.")
 
 
-def _check_limits(limits):
+def _check_limits(limits: Mapping[str, Range] | None) -> dict[str, Range]:
     limits = {} if limits is None else limits
-    usable = isinstance(limits, dict) and all(
+    usable = isinstance(limits, Mapping) and all(
         isinstance(name, str)
         and isinstance(ends, list | tuple)
         and len(ends) == 2
@@ -178,13 +192,13 @@ def _check_limits(limits):
     )
     if not usable:
         raise ArgumentError(
-            "`limits` must be a dict of name -> (low, high) with low <= 0 <= high, as int8 has to hold 0 exactly. "
+            "`limits` must be a mapping of name -> (low, high) with low <= 0 <= high, as int8 has to hold 0 exactly. "
             f"Received: limits={limits!r}."
         )
     return {name: (float(low), float(high)) for name, (low, high) in limits.items()}
 
 
-def _require_four_bits(model, excluded):
+def _require_four_bits(model: keras.Model, excluded: set[int]) -> None:
     without = [
         describe(layer)
         for layer in _outermost(model)
@@ -194,18 +208,18 @@ def _require_four_bits(model, excluded):
     if without:
         raise ArgumentError(
             "`weight_bits=4` needs layers that TFLite computes with 4-bit weights: Conv1D, Conv2D, DepthwiseConv, SeparableConv "
-            f"and Dense. Received: {', '.join(without[:5])}. Leave others out with `exclude`; they get 8 bits in the file."
+            f"and Dense. Received: {', '.join(without[:5])}. Leave other layers out with `exclude`; they get 8 bits in the file."
         )
 
 
-def _outermost(model):
-    """The layers of `model` and of the Functional models in it."""
+def _outermost(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yields the layers of `model` and of the Functional models in it."""
     for layer in model.layers:
         yield from _outermost(layer) if is_functional(layer) else (layer,)
 
 
-def _as_functional(model):
-    """A subclassed model as the one layer of a Functional model."""
+def _as_functional(model: keras.Model) -> keras.Model:
+    """A Functional model whose only layer is a copy of the subclassed `model`."""
     shapes = (model.get_build_config() or {}).get("input_shape")
     try:
         copy = copy_model(model)
@@ -214,7 +228,7 @@ def _as_functional(model):
         return keras.Model(inputs, copy(inputs), name=model.name)
     except (TypeError, ValueError) as error:
         raise ArgumentError(
-            "a subclassed model must run on one argument of known shape. Received: "
+            "A subclassed model must run on one argument of known shape. Received: "
             f"{describe(model)}, input shape {shapes}: {(str(error).strip().splitlines() or [''])[0]}. "
             "Call it on a batch first, or make a Functional model around it."
         ) from error

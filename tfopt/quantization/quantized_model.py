@@ -1,22 +1,30 @@
-"""`QuantizedModel`: the Functional model that `quantize_aware` returns, whose layers know what stands before and behind them."""
+"""`QuantizedModel`: the Functional model that `quantize_aware` returns, whose layers know the layers before and after them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from tfopt.quantization import frozen  # noqa: F401 - registers its class, for models that are loaded
 from tfopt.quantization.wrapper import QuantizeWrapper
 
+if TYPE_CHECKING:
+    from tfopt.quantization.simulation import Tensors
+
 
 @keras.saving.register_keras_serializable("tfopt")
 class QuantizedModel(keras.Model):
-    """A Functional model in which each `QuantizeWrapper` finds the layers that its `neighbours` name.
+    """A Functional model in which each `QuantizeWrapper` finds the layers that its `neighbors` name.
 
     Args:
-        inputs, outputs, name: as those of a Functional `keras.Model`.
+        inputs, outputs: as those of a Functional `keras.Model`, a `keras.KerasTensor` or a structure of them.
+        name: the model's name; by default Keras chooses one.
     """
 
-    def __init__(self, inputs, outputs, name=None, **kwargs):
+    def __init__(self, inputs: Tensors, outputs: Tensors, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         layers = {layer.name: layer for layer in self.layers}
         for layer in self.layers:
             if isinstance(layer, QuantizeWrapper):
-                layer.meet(layers)
+                layer.find_neighbors(layers)

@@ -1,82 +1,110 @@
-"""`quantization_report()`: what is rounded in a quantization-aware model, to what, and what stays float for which reason."""
+"""`quantization_report()`: the tensors of a quantization-aware model that are rounded, and the reason why others stay float."""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from tfopt.keras_model.describe import layer_path
 from tfopt.keras_model.requirements import require_built
 from tfopt.keras_model.walk import sublayers
-from tfopt.keras_model.weights import walk_weights
+from tfopt.keras_model.weights import Weight, walk_weights
 from tfopt.quantization import weights
 from tfopt.quantization.bake import quantization_layers
 from tfopt.quantization.fake_quantize import FakeQuantize
 from tfopt.quantization.wrapper import QuantizeWrapper
+from tfopt.reporting.tables import Table, as_html, as_text
+from tfopt.reporting.units import interval, plural
+
+if TYPE_CHECKING:
+    import keras
+
+    from tfopt.quantization.fake_quantize import Range
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One weight or one tensor between layers.
+    """One weight, or one tensor between layers or inside a layer.
 
     Attributes:
-        name: str, such as `conv2d/kernel` or `conv2d_quantize`.
-        bits: int; None where it stays float.
-        grid: str, along what the scales differ.
-        range: pair of floats, of tensors; None for weights, and where no range is known.
-        reason: str, why it stays float or has no range; empty otherwise.
+        name: such as `conv2d/kernel` or `conv2d_quantize`.
+        bits: 4 or 8 for weights, 8 for activations; None if it stays float.
+        grid: the axes along which the scales differ, in words.
+        range: lowest and highest value of an activation; None for weights, and if no range is known.
+        reason: why it stays float or has no range; empty otherwise.
     """
 
     name: str
     bits: int | None
     grid: str
-    range: tuple | None
+    range: Range | None
     reason: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class QuantizationReport:
-    """All weights and rounded tensors of a model; `str()` of it is a table.
+    """All weights and rounded tensors of a model; `print` shows them as a table.
 
     Attributes:
-        weights, activations: tuples of `Row`.
+        weights, activations: a `Row` each.
     """
 
-    weights: tuple
-    activations: tuple
+    weights: tuple[Row, ...]
+    activations: tuple[Row, ...]
 
     @property
-    def unseen(self):
-        """Names of the tensors whose range no batch has told: the file needs representative data for them."""
+    def unseen(self) -> tuple[str, ...]:
+        """Names of the tensors whose range no batch has set: the conversion needs representative data for them."""
         return tuple(row.name for row in self.activations if row.range is None)
 
-    def __str__(self):
-        rows = [("tensor", "bits", "scales", "range", "")]
-        for row in (*(row for row in self.weights if row.reason != weights.OF_RANK_1), *self.activations):
-            ends = "{:.4g} .. {:.4g}".format(*row.range) if row.range else ""
-            rows.append((row.name, str(row.bits or "float"), row.grid, ends, row.reason))
-        widths = [max(len(row[column]) for row in rows) for column in range(5)]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    def __repr__(self) -> str:
+        """Counts, in one line."""
+        rounded = sum(row.bits is not None for row in self.weights)
+        return (
+            f"QuantizationReport({rounded} of {plural(len(self.weights), 'weight')} and {plural(len(self.activations), 'tensor')} "
+            f"rounded, {len(self.unseen)} without a range)"
+        )
+
+    def __str__(self) -> str:
+        """A table of the activations and of all weights but vectors."""
+        return as_text([self._table()])
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        return as_html([self._table()])
+
+    def _table(self) -> Table:
+        shown = (*(row for row in self.weights if row.reason != weights.OF_RANK_1), *self.activations)
+        rows = [(row.name, row.bits or "float", row.grid, interval(row.range), row.reason) for row in shown]
+        return Table(("tensor", "bits", "scales", "range", "note"), rows)
 
 
-def quantization_report(model):
-    """Lists what is rounded in a model and what is not.
+def quantization_report(model: keras.Model) -> QuantizationReport:
+    """Lists the tensors of a model that are rounded and those that are not.
 
-    Example: `print(tfopt.quantization_report(qat))`
+    Example:
+
+    ```python
+    print(tfopt.quantization_report(qat))
+    ```
 
     Args:
-        model: what `quantize_aware` returned.
+        model: a model that `quantize_aware` returned.
 
     Returns:
         A `QuantizationReport`.
+
+    Raises:
+        ArgumentError: `model` is not a Keras model, or not built.
     """
     require_built(model)
+    wrappers = [layer for layer in quantization_layers(model) if isinstance(layer, QuantizeWrapper)]
+    quantizers = [layer for layer in quantization_layers(model) if isinstance(layer, FakeQuantize)]
     rounded = {
-        id(weight.variable): (grid, wrapper.weight_bits)
-        for wrapper in quantization_layers(model)
-        if isinstance(wrapper, QuantizeWrapper)
-        for weight, grid in weights.grids(wrapper.layer)
+        id(weight.variable): (grid, wrapper.weight_bits) for wrapper in wrappers for weight, grid in weights.grids(wrapper.layer)
     }
-    ranges = {
-        id(variable) for layer in quantization_layers(model) if isinstance(layer, FakeQuantize) for variable in layer.variables
-    }
+    ranges = {id(variable) for layer in quantizers for variable in layer.variables}
     listed = []
     for weight in walk_weights(model):
         if id(weight.variable) in ranges or "float" not in str(weight.variable.dtype):
@@ -89,7 +117,7 @@ def quantization_report(model):
     return QuantizationReport(tuple(listed), tuple(_activations(model, ())))
 
 
-def _activations(layer, around):
+def _activations(layer: keras.layers.Layer, around: tuple[keras.layers.Layer, ...]) -> Iterator[Row]:
     for inner in sublayers(layer):
         if isinstance(inner, FakeQuantize):
             missing = "" if inner.range else "no batch has passed with values other than 0: train, or tfopt.calibrate"
@@ -97,7 +125,7 @@ def _activations(layer, around):
         yield from _activations(inner, (*around, inner))
 
 
-def _left_out(weight):
+def _left_out(weight: Weight) -> str:
     if len(weight.variable.shape) < 2:
         return weights.OF_RANK_1
     return "left out by include or exclude"

@@ -1,11 +1,17 @@
 """Which weights of a layer become integers, and along which axes their scales differ: the table of layer classes."""
 
-import dataclasses
+from __future__ import annotations
 
-from tfopt.keras_model.weights import walk_weights
+import dataclasses
+from typing import TYPE_CHECKING
+
+from tfopt.keras_model.weights import Weight, walk_weights
+
+if TYPE_CHECKING:
+    import keras
 
 # (layer class, own name of the weight) -> axes along which scales differ, counted from the end: the output channels.
-_AXES = {
+_AXES: dict[tuple[str, str], tuple[int, ...]] = {
     ("Conv1DTranspose", "kernel"): (-2,),
     ("Conv2DTranspose", "kernel"): (-2,),
     ("Conv3DTranspose", "kernel"): (-2,),
@@ -24,41 +30,35 @@ OF_RANK_1 = "a vector: in the file it is int32, or multiplied into the weights b
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """How a weight is rounded: symmetric, without the lowest integer, so that 0 stays 0.
+    """How a weight is rounded: symmetrically, without the lowest integer, so that 0 stays 0.
 
     Attributes:
-        axes: tuple of int below 0, the axes along which scales differ; empty for one scale.
-        groups: int, equal parts of the last axis with one scale each; 1 unless these are the gates of an LSTM.
-        has_four_bits: bool, whether TFLite has a kernel for it with 4 bits.
+        axes: the axes along which scales differ, counted from the end, below 0; empty for one scale.
+        groups: number of equal parts of the last axis with one scale each; 1 unless the parts are the gates of an LSTM.
+        has_four_bits: whether TFLite has a kernel for the weight with 4 bits.
     """
 
-    axes: tuple
+    axes: tuple[int, ...]
     groups: int = 1
     has_four_bits: bool = False
 
-    def __str__(self):
+    def __str__(self) -> str:
+        """The scales in words, as `quantization_report` shows them."""
         if self.groups > 1:
             return f"{self.groups} gates"
         return f"per channel, axis {', '.join(map(str, self.axes))}" if self.axes else "per tensor"
 
 
-def grids(layer):
-    """Each weight of `layer` with its `Grid`, or the reason why it stays float.
+def grids(layer: keras.layers.Layer) -> list[tuple[Weight, Grid | str]]:
+    """Each weight of `layer` with its `Grid`, or with the reason why it stays float.
 
     Args:
-        layer: a built Keras 3 layer; those inside it count as well.
-
-    Returns:
-        list of (`surgery.Weight`, `Grid` or str).
+        layer: a built Keras 3 layer; the weights of layers inside it are listed as well.
     """
-    found = []
-    for weight in walk_weights(layer):
-        owner = weight.layers[-1]
-        found.append((weight, _grid(owner, weight.kind, weight.variable)))
-    return found
+    return [(weight, _grid(weight.layers[-1], weight.kind, weight.variable)) for weight in walk_weights(layer)]
 
 
-def _grid(owner, kind, variable):
+def _grid(owner: keras.layers.Layer, kind: str, variable: keras.Variable) -> Grid | str:
     name = type(owner).__name__
     if "float" not in str(variable.dtype):
         return "it is no float"
@@ -79,12 +79,12 @@ def _grid(owner, kind, variable):
     return Grid((-1,), has_four_bits=name in _FOUR_BITS)
 
 
-def _is_normalization(layer):
+def _is_normalization(layer: keras.layers.Layer) -> bool:
     return type(layer).__name__.endswith("Normalization")
 
 
-def _kept_axes(equation):
-    """Axes of the kernel of an `EinsumDense` that its output keeps: `abc,cde->abde` has d and e."""
+def _kept_axes(equation: str) -> tuple[int, ...]:
+    """The axes of an `EinsumDense` kernel that its output has too: d and e in `abc,cde->abde`."""
     inputs, _, output = equation.replace(" ", "").partition("->")
     kernel = inputs.partition(",")[2]
     return tuple(index - len(kernel) for index, label in enumerate(kernel) if label in output)

@@ -1,18 +1,37 @@
-"""`QuantizeWrapper`: any layer, with its weights rounded in every call and what it computes inside rounded as in the file."""
+"""`QuantizeWrapper`: any layer, with its weights and the tensors inside it rounded in every call as in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from tfopt.keras_model.patch import replaced_attributes
-from tfopt.quantization import simulate, weights
+from tfopt.quantization import weights
 from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, weight_scale
 from tfopt.quantization.layer_kinds import is_recurrent
+from tfopt.quantization.simulation import Simulation, detached
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfopt.quantization.fake_quantize import Range, RangeRule
+    from tfopt.quantization.simulation import Tensors
+
+    Values = list[tuple[keras.Variable, tf.Tensor]]  # variables with the values that stand in for their own
+    Limit = Callable[[str, Range | None], Range | None]
+
+
+def _no_limit(name: str, fixed: Range | None) -> Range | None:
+    return fixed
 
 
 @keras.saving.register_keras_serializable("tfopt")
 class QuantizeWrapper(keras.layers.Layer):
-    """Calls a layer with its weights rounded to int8 (straight-through gradient); the float weights are what trains.
+    """Calls a layer with its weights rounded to int8 (straight-through gradient); the float weights are the ones that train.
 
-    `w -> scale round(w / scale)`, `scale = max |w| / (2^(bits - 1) - 1)` along the axes that `weights.grids` tells.
+    `w -> scale round(w / scale)`, `scale = max |w| / (2^(bits - 1) - 1)` along the axes that `weights.grids` lists.
 
     Example:
 
@@ -23,56 +42,66 @@ class QuantizeWrapper(keras.layers.Layer):
 
     Args:
         layer: a Keras 3 layer or model.
-        weight_bits: int, 8 or 4.
-        activation_bits: int, 8.
+        weight_bits: 8 (default) or 4.
+        activation_bits: 8.
         ranges: as for `FakeQuantize`.
-        quantizers: list of (key, fixed range or None), the inner tensors that are rounded, as `find_quantizers` finds them.
-        neighbours: None or a pair of names: of the `FakeQuantize` layer that rounds what comes in, and of the BatchNormalization
-            behind, or None. In the file the bias, with the normalization in it, is an int32 in steps of the scale of the input
-            times that of the weights; with both known it is rounded to these, outside of training.
-        unrounded: which of the tensors that come in, counted from 0, were not rounded before.
+        quantizers: (key, fixed range or None) of each tensor inside the layer that is rounded, as `find_quantizers` finds them.
+        neighbors: None, or a pair of names: that of the `FakeQuantize` layer that rounds the input, and that of the
+            BatchNormalization after this layer, or None. In the file the bias, with the normalization in it, is an int32 in steps
+            of the input's scale times the weights' scale; if both neighbors are known, the bias is rounded to these steps, outside
+            of training.
+        unrounded: numbers of the input tensors, counted from 0, that nothing has rounded before.
 
     Call arguments:
-        as those of `layer`.
+        the same as those of `layer`.
+
+    Attributes:
+        layer: the layer inside.
+        quantizers: dict of key -> `FakeQuantize` of a tensor inside.
+        rounds_outputs: whether rounding is the last operation on each output; known after `find_quantizers`.
     """
 
     def __init__(
         self,
-        layer,
-        weight_bits=8,
-        activation_bits=8,
-        ranges="moving_average",
-        quantizers=(),
-        neighbours=None,
-        unrounded=(),
-        **kwargs,
-    ):
+        layer: keras.layers.Layer,
+        weight_bits: int = 8,
+        activation_bits: int = 8,
+        ranges: RangeRule | Range = "moving_average",
+        quantizers: Iterable[tuple[str, Range | None]] = (),
+        neighbors: Sequence[str | None] | None = None,
+        unrounded: Sequence[int] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**{"name": layer.name, "dtype": layer.dtype_policy, **kwargs})
-        self.layer = layer
-        self.weight_bits, self.activation_bits, self.ranges = weight_bits, activation_bits, ranges
+        self.layer: keras.layers.Layer = layer
+        self.weight_bits: int = weight_bits
+        self.activation_bits: int = activation_bits
+        self.ranges: RangeRule | Range = ranges
         self.supports_masking = True
-        self.quantizers = {}
+        self.quantizers: dict[str, FakeQuantize] = {}
         self._add_quantizers(quantizers)
-        self.neighbours = neighbours and tuple(neighbours)
-        self.unrounded = tuple(unrounded)
-        self._found = None
-        self.rounds_outputs = False
+        self.neighbors: tuple[str | None, ...] | None = tuple(neighbors) if neighbors else None
+        self.unrounded: tuple[int, ...] = tuple(unrounded)
+        self.rounds_outputs: bool = False
+        self._found: dict[str, Range | None] | None = None
         self._is_baked = False
-        self._met = None
+        self._neighbor_layers: Callable[[], tuple[keras.layers.Layer | None, ...]] | None = None
         self.built = True  # the layer inside builds itself when it is called
 
-    def call(self, *args, training=None, **kwargs):
-        mapping, shift = [], None
+    def call(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Tensors:
+        """The outputs of the layer inside."""
+        mapping: Values = []
+        shift = None
         if not self._is_baked:
             mapping = self._rounded()
-            if not training and self._met:
-                mapping, shift = self._with_bias(mapping, *self._met())
+            if not training and self._neighbor_layers:
+                mapping, shift = self._with_bias(mapping, *self._neighbor_layers())
         elif is_recurrent(self.layer):
-            args, kwargs = keras.tree.map_structure(simulate.detached, (args, kwargs))
+            args, kwargs = keras.tree.map_structure(detached, (args, kwargs))
         given = {id(variable) for variable, _ in mapping}
-        simulation = simulate.Simulation(self._quantize, self._is_baked)
+        simulation = Simulation(self._quantize, self._is_baked)
         incoming = enumerate(keras.tree.flatten((args, kwargs)))
-        simulation.mark([tensor for index, tensor in incoming if index not in self.unrounded])
+        simulation.mark_rounded([tensor for index, tensor in incoming if index not in self.unrounded])
         scope = keras.StatelessScope(state_mapping=mapping, collect_losses=True)
         with scope, replaced_attributes(simulation.replacements(self.layer)):
             outputs = self.layer(*args, **kwargs)
@@ -80,7 +109,8 @@ class QuantizeWrapper(keras.layers.Layer):
             outputs += keras.ops.cast(shift, outputs.dtype)
         if self._found is not None:
             self.rounds_outputs = simulation.is_rounded(outputs)
-        # Statistics, seeds and ranges that the call moved: here, as replicas may meet at an assignment.
+        # The call moved statistics, seeds and ranges in the scope. They are assigned outside of it, as an assignment may make
+        # replicas wait for each other.
         for variable in self.variables:
             value = scope.get_current_value(variable)
             if value is not None and id(variable) not in given:
@@ -89,59 +119,64 @@ class QuantizeWrapper(keras.layers.Layer):
             self.add_loss(loss)
         return outputs
 
-    def find_quantizers(self, args, kwargs, limit=lambda name, fixed: fixed):
-        """Finds the inner tensors to be rounded by a symbolic call, before the first real one.
+    def find_quantizers(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: Limit = _no_limit) -> bool:
+        """Finds the tensors inside the layer to be rounded, by a symbolic call before the first real one.
 
         Args:
-            args, kwargs: what the layer is called with, as `keras.KerasTensor`s.
-            limit: function of a quantizer's name and its fixed range or None that returns the latter, or another range.
+            args, kwargs: arguments of the layer's call, with `keras.KerasTensor`s for tensors.
+            limit: function of a quantizer's name and its fixed range or None; it returns this range or another one.
 
         Returns:
-            bool, whether all that leaves the layer is rounded already.
+            Whether rounding is the last operation on each output.
         """
         self._found = {}
         self.compute_output_spec(*args, **kwargs)
-        self._add_quantizers((key, limit(f"{self.name}/{_own(key)}", fixed)) for key, fixed in self._found.items())
+        self._add_quantizers((key, limit(f"{self.name}/{_own_name(key)}", fixed)) for key, fixed in self._found.items())
         self._found = None
         return self.rounds_outputs
 
-    def meet(self, layers):
-        """Finds the neighbours among `layers`, a dict by name."""
-        if self.neighbours and self.neighbours[0] in layers:
-            found = tuple(layers.get(name) for name in self.neighbours)
-            self._met = lambda: found  # a function, as they are no part of this layer
+    def find_neighbors(self, layers: Mapping[str, keras.layers.Layer]) -> None:
+        """Finds the neighbors among `layers`, which maps names to layers."""
+        if self.neighbors and self.neighbors[0] in layers:
+            found = tuple(layers.get(name) if name else None for name in self.neighbors)
+            self._neighbor_layers = lambda: found  # a function, as Keras would take the layers for parts of this one
 
-    def bake(self):
+    def bake(self) -> None:
         """Writes the rounded weights into the layer's own, which are not rounded again from now on."""
         for variable, value in self._rounded():
             variable.assign(value)
         self._is_baked = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor, the layer inside included."""
         return {
             **super().get_config(),
             "layer": keras.saving.serialize_keras_object(self.layer),
             "weight_bits": self.weight_bits,
             "activation_bits": self.activation_bits,
             "ranges": self.ranges,
-            "neighbours": self.neighbours,
+            "neighbors": self.neighbors,
             "unrounded": self.unrounded,
             "quantizers": [[key, quantizer.ranges if isinstance(quantizer.ranges, tuple) else None]
                            for key, quantizer in self.quantizers.items()],
         }  # fmt: skip
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> QuantizeWrapper:
+        """A wrapper with a layer of its own."""
         return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})
 
-    def get_build_config(self):
-        return None  # the layer inside brings its own
+    def get_build_config(self) -> None:
+        """None: the layer inside saves its own."""
+        return
 
-    def _with_bias(self, mapping, quantizer, normalization):
-        """(mapping with the bias rounded, or what to add to the output of a layer that has none)."""
+    def _with_bias(
+        self, mapping: Values, quantizer: FakeQuantize, normalization: keras.layers.BatchNormalization | None
+    ) -> tuple[Values, tf.Tensor | None]:
+        """(`mapping` with the rounded bias, or `mapping` and the tensor to be added to the output of a layer without a bias)."""
         import tensorflow as tf
 
-        grid = next(grid for weight, grid in weights.grids(self.layer) if isinstance(grid, weights.Grid))
+        grid = next(grid for _, grid in weights.grids(self.layer) if isinstance(grid, weights.Grid))
         scale = tf.reshape(weight_scale(self.layer.kernel, grid.axes, self.weight_bits), [-1])
         step = scale * quantizer.scale()
         bias = self.layer.bias if self.layer.use_bias else None
@@ -154,22 +189,23 @@ class QuantizeWrapper(keras.layers.Layer):
         error = tf.where(step > 0.0, tf.round(tf.math.divide_no_nan(shift, step)) * step - shift, 0.0)
         return (mapping, error) if bias is None else ([*mapping, (bias, bias + error)], None)
 
-    def _rounded(self):
+    def _rounded(self) -> Values:
+        """The weights that become integers, with their rounded values."""
         return [
             (weight.variable, fake_quantize_weight(weight.variable.value, grid.axes, self.weight_bits, grid.groups))
             for weight, grid in weights.grids(self.layer)
             if isinstance(grid, weights.Grid)
         ]
 
-    def _add_quantizers(self, quantizers):
+    def _add_quantizers(self, quantizers: Iterable[tuple[str, Range | None]]) -> None:
         for key, fixed in quantizers:
-            self.quantizers[key] = FakeQuantize(self.activation_bits, fixed or self.ranges, name=_own(key))
+            self.quantizers[key] = FakeQuantize(self.activation_bits, fixed or self.ranges, name=_own_name(key))
 
-    def _quantize(self, key, tensor, fixed):
+    def _quantize(self, key: str, tensor: tf.Tensor, fixed: Range | None = None, /) -> tf.Tensor:
         if self._found is not None:
             self._found[key] = fixed
         return self.quantizers[key](tensor) if key in self.quantizers else tensor
 
 
-def _own(key):
+def _own_name(key: str) -> str:
     return key.replace("/", "_")

@@ -1,20 +1,36 @@
-"""Layers computed from the operations that an int8 file has for them."""
+"""Layers and activations made of the operations that the int8 file has for them, with each tensor in between rounded."""
+
+from __future__ import annotations
 
 import functools
 import inspect
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import keras
 import numpy as np
 
 from tfopt.quantization.layer_kinds import FIXED_RANGES
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def attention(layer):
-    # Keras documents `_compute_attention` as what one overrides; asked for its scores, it computes them outside a fused op (3.15).
+    from tfopt.quantization.fake_quantize import Range
+
+
+class Quantize(Protocol):
+    """Rounds a tensor: `key` names it within its layer, and `fixed` is the range that TFLite gives it, if there is one."""
+
+    def __call__(self, key: str, tensor: tf.Tensor, fixed: Range | None = None, /) -> tf.Tensor: ...
+
+
+def unfused_attention(layer: keras.layers.Layer) -> Callable[..., Any]:
+    """A `_compute_attention` for `layer` that does not use a fused operation, inside which nothing can be rounded."""
+    # Keras documents `_compute_attention` as the method to override; asked for its scores, it computes them step by step (3.15).
     own = functools.partial(type(layer)._compute_attention, layer)
 
-    def compute(*args, **kwargs):
+    def compute(*args: Any, **kwargs: Any) -> Any:
         given = inspect.signature(own).bind(*args, **kwargs)
         if not keras.config.is_flash_attention_enabled():
             given.arguments["return_attention_scores"] = True
@@ -23,36 +39,36 @@ def attention(layer):
     return compute
 
 
-def _silu(quantize, x):
+def _silu(quantize: Quantize, x: tf.Tensor) -> tf.Tensor:
     return x * quantize("sigmoid", keras.ops.sigmoid(x), FIXED_RANGES["sigmoid"])
 
 
-def _hard_silu(quantize, x):
+def _hard_silu(quantize: Quantize, x: tf.Tensor) -> tf.Tensor:
     return x * quantize("gate", _hard_sigmoid(quantize, x), FIXED_RANGES["hard_sigmoid"])
 
 
-def _hard_sigmoid(quantize, x):
+def _hard_sigmoid(quantize: Quantize, x: tf.Tensor) -> tf.Tensor:
     return quantize("relu6", keras.ops.relu6(x + 3.0), (0.0, 6.0)) / 6.0
 
 
-# Activation function -> the same from the ops that the file has for it, each rounded.
-INNER = {
+# Name of an activation function -> function of (quantize, x) that computes it.
+ACTIVATIONS: Mapping[str | None, Callable[[Quantize, tf.Tensor], tf.Tensor]] = {
     "silu": _silu, "swish": _silu, "hard_silu": _hard_silu, "hard_swish": _hard_silu, "hard_sigmoid": _hard_sigmoid,
 }  # fmt: skip
 
 
-def _average(layer, quantize, inputs):
+def _average(layer: keras.layers.Layer, quantize: Quantize, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
     return quantize("sum", functools.reduce(keras.ops.add, inputs)) * (1.0 / len(inputs))
 
 
-def _rescaling(layer, quantize, inputs):
+def _rescaling(layer: keras.layers.Layer, quantize: Quantize, inputs: tf.Tensor) -> tf.Tensor:
     scale, offset = (keras.ops.cast(value, layer.compute_dtype) for value in (layer.scale, layer.offset))
     scaled = keras.ops.cast(inputs, layer.compute_dtype) * scale
     return quantize("scaled", scaled) + offset if np.any(np.asarray(layer.offset)) else scaled
 
 
-def _layer_normalization(layer, quantize, inputs, **_):
-    # As `conversion.lower_layers` has it, without the negation that has no int8 kernel.
+def _layer_normalization(layer: keras.layers.Layer, quantize: Quantize, inputs: tf.Tensor, **_: Any) -> tf.Tensor:
+    # As `tfopt.lowering.normalization` has it, without the negation, which has no int8 kernel.
     axes = [axis % len(inputs.shape) for axis in (layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis])]
     shape = [size if axis in axes else 1 for axis, size in enumerate(inputs.shape)]
     centered = quantize("centered", inputs - quantize("mean", keras.ops.mean(inputs, axes, keepdims=True)))
@@ -68,8 +84,15 @@ def _layer_normalization(layer, quantize, inputs, **_):
     return outputs
 
 
-def masked_softmax(layer, quantize, inputs, mask=None):
-    # As `conversion.lower_attention` has it: masked scores of -1e38 would be the range of all.
+# Name of a layer class -> function of (layer, quantize, and the arguments of the layer's `call`) that computes its outputs.
+LAYERS: Mapping[str, Callable[..., tf.Tensor]] = {
+    "Average": _average, "LayerNormalization": _layer_normalization, "Rescaling": _rescaling,
+}  # fmt: skip
+
+
+def masked_softmax(layer: keras.layers.Layer, quantize: Quantize, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+    """The `call` of a `Softmax` of attention. Masked scores of -1e38 would otherwise set the range of all scores."""
+    # As `tfopt.lowering.attention` has it.
     axes = layer.axis if isinstance(layer.axis, int) else tuple(layer.axis)
     sizes = [inputs.shape[axis] for axis in keras.tree.flatten(axes)]
     if mask is None or None in sizes:
@@ -80,17 +103,16 @@ def masked_softmax(layer, quantize, inputs, mask=None):
     return type(layer).call(layer, keras.ops.where(mask, quantize("above", above, (0.0, depth)), 0.0))
 
 
-# Layer class -> the same from the ops that the file has for it, each rounded.
-CALLS = {"Average": _average, "LayerNormalization": _layer_normalization, "Rescaling": _rescaling}
-
-
-def separable(layer, quantize, activation, inputs):
+def separable_convolution(
+    layer: keras.layers.Layer, quantize: Quantize, activation: Callable[[tf.Tensor], tf.Tensor] | None, inputs: tf.Tensor
+) -> tf.Tensor:
+    """The `call` of a `SeparableConv1D` or `SeparableConv2D`, which the file computes as two convolutions."""
     strides = layer.strides if isinstance(layer.strides, int) else tuple(layer.strides)
     x = keras.ops.depthwise_conv(
         inputs, layer.depthwise_kernel, strides=strides, padding=layer.padding, data_format=layer.data_format,
         dilation_rate=layer.dilation_rate,
     )  # fmt: skip
-    x = quantize("depthwise", x, None)
+    x = quantize("depthwise", x)
     x = keras.ops.conv(x, layer.pointwise_kernel, padding="valid", data_format=layer.data_format)
     if layer.use_bias:
         shape = (1, *[1] * layer.rank, -1) if layer.data_format == "channels_last" else (1, -1, *[1] * layer.rank)

@@ -1,0 +1,183 @@
+"""`Simulation`: one call of a layer in which the tensors between its borders are rounded as in the int8 file."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from tfopt.keras_model.walk import sublayers
+from tfopt.quantization.decompositions import (
+    ACTIVATIONS,
+    LAYERS,
+    Quantize,
+    masked_softmax,
+    separable_convolution,
+    unfused_attention,
+)
+from tfopt.quantization.layer_kinds import (
+    activation_name,
+    fixed_range,
+    has_activation,
+    is_composite,
+    is_keras,
+    is_loop,
+    keeps_scale,
+)
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfopt.quantization.fake_quantize import Range
+
+Tensors = Any
+"""A tensor, or lists, tuples and dicts of tensors, as `keras.tree` flattens them."""
+Functions = dict[str, Callable[..., Any]]
+"""Attributes of a layer that are functions, such as `call` and `activation`."""
+
+
+def rounds_inside(layer: keras.layers.Layer) -> bool:
+    """Whether a layer that is not made of others has tensors to be rounded between its borders."""
+    return bool(Simulation(lambda key, tensor, fixed=None: tensor).functions_of(layer))
+
+
+def detached(tensor: tf.Tensor) -> tf.Tensor:
+    """A tensor that the converter does not know to be rounded: a product with almost 1, as it leaves out a product with 1 (2.21).
+
+    After a given range the converter fails on an LSTM, and it gives the steps of other recurrent layers the ranges of their parts.
+    """
+    return tensor * (1.0 + 2.0**-20) if _is_float(tensor) else tensor
+
+
+class Simulation:
+    """One call of a layer with the tensors inside it rounded.
+
+    Args:
+        quantize: rounds a tensor inside the layer.
+        is_baked: whether ranges are constants, so that to round a tensor twice is to round it once.
+    """
+
+    def __init__(self, quantize: Quantize, is_baked: bool = False) -> None:
+        self._quantize, self._is_baked = quantize, is_baked
+        self._rounded: dict[int, tf.Tensor] = {}  # id -> tensor, which is kept alive, as ids are unique among living objects only
+
+    def mark_rounded(self, tensors: Tensors) -> None:
+        """Takes note that these tensors are rounded already."""
+        self._rounded.update((id(tensor), tensor) for tensor in keras.tree.flatten(tensors))
+
+    def is_rounded(self, tensors: Tensors) -> bool:
+        """Whether rounding was the last operation on each float tensor among these."""
+        return all(id(tensor) in self._rounded for tensor in keras.tree.flatten(tensors) if _is_float(tensor))
+
+    def replacements(self, layer: keras.layers.Layer) -> dict[keras.layers.Layer, Functions]:
+        """For `replaced_attributes`: functions with which `layer`, or each layer inside it, rounds."""
+        if not is_composite(layer):
+            return {layer: self.functions_of(layer)}
+        found: dict[keras.layers.Layer, Functions] = {}
+        if hasattr(layer, "_compute_attention"):
+            found[layer] = {"_compute_attention": unfused_attention(layer)}
+        for path, leaf in _leaves(layer, ""):
+            functions = self.functions_of(leaf, path)
+            call = functools.partial(self._call_with_borders, leaf, path, functions.get("call", leaf.call))
+            found[leaf] = {**functions, "call": call}
+        return found
+
+    def functions_of(self, layer: keras.layers.Layer, path: str = "") -> Functions:
+        """Functions with which a layer that is not made of others rounds the tensors between its borders; empty if it has none.
+
+        Args:
+            layer: a layer.
+            path: its place in the layer around it, such as `Dense_0`; empty if it stands alone.
+        """
+        if is_loop(layer) or not is_keras(layer):
+            return {}
+
+        def quantize(key: str, tensor: tf.Tensor, fixed: Range | None = None, /) -> tf.Tensor:
+            return self._quantize(f"{path}/{key}" if path else key, tensor, fixed)
+
+        found: Functions = {}
+        function = getattr(layer, "activation", None)
+        name = activation_name(function)
+        compute = functools.partial(ACTIVATIONS[name], quantize) if name in ACTIVATIONS else function
+        kind = type(layer).__name__
+        if kind == "Activation":
+            if name in ACTIVATIONS:
+                found["activation"] = compute
+        elif has_activation(layer) and name not in ("relu", "relu6"):
+            found["activation"] = lambda x: compute(quantize("before_activation", x))
+        if kind in LAYERS:
+            found["call"] = functools.partial(LAYERS[kind], layer, quantize)
+        if kind == "Softmax" and path:  # of attention; a Softmax that stands alone has nothing inside
+            found["call"] = functools.partial(masked_softmax, layer, quantize)
+        if kind == "Concatenate":
+            found["call"] = functools.partial(self._concatenate, layer, f"{path}/joined" if path else "joined")
+        if kind in ("SeparableConv1D", "SeparableConv2D"):
+            found["call"] = functools.partial(separable_convolution, layer, quantize, found.pop("activation", function))
+        return found
+
+    def _call_with_borders(
+        self, leaf: keras.layers.Layer, path: str, call: Callable[..., Tensors], *args: Any, **kwargs: Any
+    ) -> Tensors:
+        """Calls a layer inside another one, with its inputs and outputs rounded."""
+        keeps = keeps_scale(leaf)
+        inputs = [tensor for tensor in keras.tree.flatten((args, kwargs)) if _is_float(tensor)]
+        if not keeps:
+            args, kwargs = keras.tree.map_structure(self._entering(path), (args, kwargs))
+        outputs = call(*args, **kwargs)
+        if keeps:
+            if self.is_rounded(inputs):
+                self.mark_rounded(outputs)
+            return outputs
+        count = itertools.count()
+        return keras.tree.map_structure(
+            lambda tensor: self._round(_numbered(f"{path}/output", count), tensor, fixed_range(leaf)), outputs
+        )
+
+    def _entering(self, path: str) -> Callable[[Any], Any]:
+        """A function that rounds each float tensor that it is given and that is not rounded yet."""
+        count = itertools.count()
+
+        def enter(value: Any) -> Any:
+            if not _is_float(value):
+                return value
+            key = _numbered(f"{path}/input", count)
+            return value if self.is_rounded(value) else self._round(key, value, None)
+
+        return enter
+
+    def _round(self, key: str, tensor: tf.Tensor, fixed: Range | None) -> tf.Tensor:
+        if not _is_float(tensor):
+            return tensor
+        rounded = self._quantize(key, tensor, fixed)
+        self.mark_rounded(rounded)
+        return rounded
+
+    def _concatenate(self, layer: keras.layers.Layer, key: str, inputs: list[tf.Tensor]) -> tf.Tensor:
+        # The file joins integers of one scale. If they were rounded only once they are joined, the converter would take the scale
+        # of the first one. It refuses to round a rounded tensor, unless there is an operation in between (2.21).
+        if self._is_baked:
+            inputs = [self._round(key, detached(each) if self.is_rounded(each) else each, None) for each in inputs]
+        return self._round(key, type(layer).call(layer, inputs), None)
+
+
+def _leaves(layer: keras.layers.Layer, path: str) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Yields (path, layer) of the layers in `layer` that are not made of others."""
+    for index, inner in enumerate(sublayers(layer)):
+        own = f"{type(inner).__name__}_{index}"  # Keras may give it another name when it loads the model
+        name = f"{path}/{own}" if path else own
+        if is_composite(inner):
+            yield from _leaves(inner, name)
+        else:
+            yield name, inner
+
+
+def _numbered(key: str, count: Iterator[int]) -> str:
+    number = next(count)
+    return f"{key}_{number}" if number else key
+
+
+def _is_float(tensor: object) -> bool:
+    return hasattr(tensor, "dtype") and hasattr(tensor, "shape") and "float" in keras.backend.standardize_dtype(tensor.dtype)
