@@ -1,8 +1,9 @@
 """Compress Keras models and ship them as verified int8 TFLite files."""
 
 import importlib
-import sys
 from typing import TYPE_CHECKING
+
+from tfopt import keras_registry
 
 __version__ = "0.1.0"
 
@@ -179,7 +180,4 @@ def __dir__():
     return sorted({*globals(), *_MODULES})
 
 
-if "keras" in sys.modules:  # then `keras.saving.load_model` knows what tfopt adds to a model
-    importlib.import_module("tfopt.quantization.quantized_model")
-    importlib.import_module("tfopt.distillation.distiller")
-    importlib.import_module("tfopt.distribution.learning_rate")
+keras_registry.register()

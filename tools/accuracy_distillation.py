@@ -91,8 +91,8 @@ def run_one(run, arguments):
             losses.append(tfopt.FeatureDistillation("block2b_relu", "block128_relu2"))
             weights.append(FEATURE_WEIGHT)
         trained = tfopt.Distiller(
-            student,
-            keras.saving.load_model(paths[TEACHER], compile=False),
+            student=student,
+            teacher=keras.saving.load_model(paths[TEACHER], compile=False),
             distillation_losses=losses,
             distillation_loss_weights=weights,
             student_loss_weight=STUDENT_LOSS_WEIGHT,

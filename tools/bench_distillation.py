@@ -42,8 +42,8 @@ def make_sides():
     losses = {"distillation_losses": tfopt.LogitsDistillation(TEMPERATURE)}
     models = {
         ALONE: students[ALONE],
-        OURS: tfopt.Distiller(students[OURS], teacher, **losses),
-        CACHED: tfopt.Distiller(students[CACHED], teacher, cache="memory", **losses),
+        OURS: tfopt.Distiller(student=students[OURS], teacher=teacher, **losses),
+        CACHED: tfopt.Distiller(student=students[CACHED], teacher=teacher, cache="memory", **losses),
         THEIRS: keras.distillation.Distiller(
             teacher, students[THEIRS], keras.distillation.LogitsDistillation(temperature=TEMPERATURE)
         ),

@@ -127,8 +127,8 @@ def distil(student, teacher, data, *, layers, epochs, learning_rate=LEARNING_RAT
     student.get_layer("words").trainable = False  # most of the weights, and few of its words occur
     hidden = [tfopt.FeatureDistillation(*pair, projector=None, name=f"{pair[0]}_distillation") for pair in layers]
     distiller = tfopt.Distiller(
-        student,
-        teacher,
+        student=student,
+        teacher=teacher,
         distillation_losses=[tfopt.LogitsDistillation(kind="mse"), *hidden],
         distillation_loss_weights=[OUTPUT_WEIGHT, *[1.0 / len(hidden) for _ in hidden]],
         student_loss_weight=0.0,

@@ -26,7 +26,7 @@ def distil(cache):
     """The student's weights and the history after training on whole batches."""
     keras.utils.set_random_seed(0)
     losses = [tfopt.LogitsDistillation(), tfopt.FeatureDistillation("hidden", "hidden")]
-    distiller = tfopt.Distiller(build(6), build(9), distillation_losses=losses, cache=cache)
+    distiller = tfopt.Distiller(student=build(6), teacher=build(9), distillation_losses=losses, cache=cache)
     distiller.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
     history = distiller.fit(x, y, batch_size=32, epochs=3, shuffle=False, verbose=0).history
     return [variable.numpy() for variable in distiller.student.weights], history

@@ -48,7 +48,7 @@ def flat(variables):
 def distiller(student=None, teacher=None, seed=0, optimizer="adam", **options):
     keras.utils.set_random_seed(seed)
     teacher = net(12, "teacher") if teacher is None else teacher
-    made = tfopt.Distiller(net(6, "student") if student is None else student, teacher, **options)
+    made = tfopt.Distiller(student=net(6, "student") if student is None else student, teacher=teacher, **options)
     made.compile(optimizer, LOSS, metrics=["accuracy"])
     return made
 
@@ -58,7 +58,7 @@ def test_without_the_teacher_it_is_plain_training_to_the_bit():
     plain = net(6, "student")
     copy = keras.models.clone_model(plain)
     copy.set_weights(plain.get_weights())
-    made = tfopt.Distiller(copy, net(12, "teacher"), student_loss_weight=1)
+    made = tfopt.Distiller(student=copy, teacher=net(12, "teacher"), student_loss_weight=1)
     logs = []
     for model in (plain, made):
         model.compile("adam", LOSS, metrics=["accuracy"])
@@ -180,7 +180,7 @@ def test_several_inputs_and_outputs():
         x = layers.Dense(units, activation="relu")(layers.Concatenate()([a, b]))
         return keras.Model({"a": a, "b": b}, {"class": layers.Dense(4)(x), "size": layers.Dense(1)(x)})
 
-    made = tfopt.Distiller(build(4), build(9), distillation_losses=tfopt.LogitsDistillation(kind="mse"), cache="memory")
+    made = tfopt.Distiller(student=build(4), teacher=build(9), distillation_losses=tfopt.LogitsDistillation(kind="mse"), cache="memory")
     made.compile("adam", {"class": LOSS, "size": "mse"})
     x = {"a": RNG.normal(size=(40, 5)), "b": RNG.normal(size=(40, 3))}
     y = {"class": RNG.integers(0, 4, 40), "size": RNG.normal(size=(40, 1))}
@@ -189,7 +189,7 @@ def test_several_inputs_and_outputs():
 
 
 def test_no_labels_are_needed_for_the_teacher_alone():
-    made = tfopt.Distiller(net(6, "student"), net(12, "teacher"), student_loss_weight=0)
+    made = tfopt.Distiller(student=net(6, "student"), teacher=net(12, "teacher"), student_loss_weight=0)
     made.compile("adam")
     history = made.fit(X, epochs=3, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]

@@ -28,7 +28,7 @@ def trained(digits):
         model.fit(*digits[0], batch_size=64, epochs=5, verbose=0)
     qat = tfopt.quantize_aware(student)
     losses = [tfopt.LogitsDistillation(4.0), tfopt.FeatureDistillation("relu2", "relu2")]
-    distiller = tfopt.Distiller(qat, teacher, distillation_losses=losses, cache="memory")
+    distiller = tfopt.Distiller(student=qat, teacher=teacher, distillation_losses=losses, cache="memory")
     distiller.compile(keras.optimizers.Adam(2e-3), loss, metrics=["accuracy"])
     callbacks = [tfopt.PruningCallback(tfopt.PolynomialDecay(0.8, end=0.5), scope="global"), tfopt.Int8Evaluation(digits[1])]
     history = distiller.fit(*digits[0], batch_size=64, epochs=6, verbose=0, callbacks=callbacks).history
@@ -46,11 +46,11 @@ def test_sparsity_is_exact_in_the_model_and_in_the_file(trained, tmp_path):
     assert history["sparsity"][-1] == pytest.approx(0.8, abs=1 / total)
     assert np.count_nonzero(projector.kernel.numpy()) == projector.kernel.shape[-1] * projector.kernel.shape[-2]  # is not pruned
     tfopt.convert(student).save(tmp_path / "student.tflite")
-    stored = [each for each in tfopt.inspect(tmp_path / "student.tflite")["tensors"] if "zeros" in each]
+    stored = [each for each in tfopt.inspect(tmp_path / "student.tflite").tensors if each.zeros is not None]
     for layer in tfopt.strip_quantization(student).layers:
         if hasattr(layer, "kernel"):
             kernel = layer.kernel.numpy()
-            assert (kernel.size, int((kernel == 0).sum())) in [(int(np.prod(each["shape"])), each["zeros"]) for each in stored]
+            assert (kernel.size, int((kernel == 0).sum())) in [(int(np.prod(each.shape)), each.zeros) for each in stored]
 
 
 def test_the_file_is_what_was_trained(trained, digits):

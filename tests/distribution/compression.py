@@ -80,7 +80,7 @@ with strategy.scope():
     qat.save(FOLDER / "quantized.keras")
 
     fit(teacher)
-    distiller = tfopt.Distiller(tfopt.quantize_aware(build(6)), teacher, cache=FOLDER / "cache")
+    distiller = tfopt.Distiller(student=tfopt.quantize_aware(build(6)), teacher=teacher, cache=FOLDER / "cache")
 found["distillation"] = fit(distiller, tfopt.PruningCallback(tfopt.PolynomialDecay(0.5)), validation_data=(x, y))  # outside
 distiller.student.save(FOLDER / "distilled.keras")
 (FOLDER / f"found.{WORKER}.json").write_text(json.dumps(found))
