@@ -1,5 +1,6 @@
 """`Distiller`: it trains the student as `fit` would and towards the teacher, which stays as it is."""
 
+import inspect
 import pathlib
 import subprocess
 import sys
@@ -46,10 +47,11 @@ def flat(variables):
 
 
 def distiller(student=None, teacher=None, seed=0, optimizer="adam", **options):
+    """A distiller of small nets, compiled without XLA, which takes seconds to compile."""
     keras.utils.set_random_seed(seed)
     teacher = net(12, "teacher") if teacher is None else teacher
     made = tfopt.Distiller(student=net(6, "student") if student is None else student, teacher=teacher, **options)
-    made.compile(optimizer, LOSS, metrics=["accuracy"])
+    made.compile(optimizer, LOSS, metrics=["accuracy"], jit_compile=False)
     return made
 
 
@@ -61,7 +63,7 @@ def test_without_the_teacher_it_is_plain_training_to_the_bit():
     made = tfopt.Distiller(student=copy, teacher=net(12, "teacher"), student_loss_weight=1)
     logs = []
     for model in (plain, made):
-        model.compile("adam", LOSS, metrics=["accuracy"])
+        model.compile("adam", LOSS, metrics=["accuracy"], jit_compile=False)
         keras.utils.set_random_seed(2)
         logs.append(model.fit(X, Y, epochs=3, batch_size=32, verbose=0, class_weight={0: 2.0, 1: 1.0, 2: 1.0, 3: 0.5}).history)
     np.testing.assert_array_equal(flat(plain.weights), flat(copy.weights))
@@ -73,7 +75,7 @@ def test_evaluate_and_predict_are_those_of_the_student():
     made = distiller()
     history = made.fit(X, Y, epochs=2, verbose=0, validation_data=(X, Y)).history
     assert set(history) == {"accuracy", "loss", "student_loss", "logits_distillation", "val_accuracy", "val_loss"}
-    made.student.compile(loss=LOSS, metrics=["accuracy"])
+    made.student.compile(loss=LOSS, metrics=["accuracy"], jit_compile=False)
     assert made.evaluate(X, Y, verbose=0, return_dict=True) == made.student.evaluate(X, Y, verbose=0, return_dict=True)
     np.testing.assert_array_equal(made.predict(X, verbose=0), made.student.predict(X, verbose=0))
     assert [weight.path for weight in made.trainable_weights] == [weight.path for weight in made.student.trainable_weights]
@@ -116,21 +118,29 @@ def every_loss():
     ]  # fmt: skip
 
 
+def train_with(cache):
+    """(history, weights of the student) after a fit with every loss."""
+    made = distiller(distillation_losses=every_loss(), cache=cache)
+    keras.utils.set_random_seed(3)
+    history = made.fit(X, Y, epochs=2, verbose=0, validation_split=0.25, class_weight={0: 2.0, 1: 1.0, 2: 1.0, 3: 1.0}).history
+    return history, flat(made.student.weights)
+
+
+@pytest.fixture(scope="module")
+def without_cache():
+    return train_with(None)
+
+
 @pytest.mark.parametrize("place", ["memory", "folder"])
-def test_a_cache_changes_nothing_but_the_work(place, tmp_path, monkeypatch):
-    runs = []
-    for cache in (None, "memory" if place == "memory" else tmp_path / "taught"):
-        made = distiller(distillation_losses=every_loss(), cache=cache)
-        keras.utils.set_random_seed(3)
-        history = made.fit(X, Y, epochs=2, verbose=0, validation_split=0.25, class_weight={0: 2.0, 1: 1.0, 2: 1.0, 3: 1.0}).history
-        runs.append((history, flat(made.student.weights)))
-    for name, values in runs[0][0].items():
-        np.testing.assert_allclose(runs[1][0][name], values, rtol=1e-4, err_msg=name)
-    np.testing.assert_allclose(runs[1][1], runs[0][1], atol=1e-5)
+def test_a_cache_changes_nothing_but_the_work(place, tmp_path, monkeypatch, without_cache):
+    history, weights = train_with("memory" if place == "memory" else tmp_path / "taught")
+    for name, values in without_cache[0].items():
+        np.testing.assert_allclose(history[name], values, rtol=1e-4, err_msg=name)
+    np.testing.assert_allclose(weights, without_cache[1], atol=1e-5)
     if place == "folder":
         (kept,) = (tmp_path / "taught").iterdir()
         assert {file.name for file in kept.iterdir()} == {"output_0.npy", "feature_0.npy", "feature_1.npy"}
-        monkeypatch.setattr("tfopt.distillation.cache._run", lambda *_: pytest.fail("the teacher is asked again"))
+        monkeypatch.setattr("tfopt.distillation.cache._ask", lambda *_: pytest.fail("the teacher is asked again"))
         again = distiller(distillation_losses=every_loss(), cache=tmp_path / "taught")
         again.fit(X[:72], Y[:72], epochs=1, verbose=0)
 
@@ -147,7 +157,7 @@ def test_a_cache_is_that_of_these_data_and_this_teacher(tmp_path):
 @pytest.mark.parametrize("options", [{"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 3}])
 def test_ways_to_compile(options):
     made = distiller(distillation_losses=every_loss())
-    made.compile("adam", LOSS, **options)
+    made.compile("adam", LOSS, **{"jit_compile": False, **options})
     history = made.fit(X, Y, epochs=2, verbose=0).history
     assert history["loss"][1] < history["loss"][0]
 
@@ -180,8 +190,9 @@ def test_several_inputs_and_outputs():
         x = layers.Dense(units, activation="relu")(layers.Concatenate()([a, b]))
         return keras.Model({"a": a, "b": b}, {"class": layers.Dense(4)(x), "size": layers.Dense(1)(x)})
 
-    made = tfopt.Distiller(student=build(4), teacher=build(9), distillation_losses=tfopt.LogitsDistillation(kind="mse"), cache="memory")
-    made.compile("adam", {"class": LOSS, "size": "mse"})
+    losses = tfopt.LogitsDistillation(kind="mse")
+    made = tfopt.Distiller(student=build(4), teacher=build(9), distillation_losses=losses, cache="memory")
+    made.compile("adam", {"class": LOSS, "size": "mse"}, jit_compile=False)
     x = {"a": RNG.normal(size=(40, 5)), "b": RNG.normal(size=(40, 3))}
     y = {"class": RNG.integers(0, 4, 40), "size": RNG.normal(size=(40, 1))}
     history = made.fit(x, y, epochs=8, verbose=0).history
@@ -190,7 +201,7 @@ def test_several_inputs_and_outputs():
 
 def test_no_labels_are_needed_for_the_teacher_alone():
     made = tfopt.Distiller(student=net(6, "student"), teacher=net(12, "teacher"), student_loss_weight=0)
-    made.compile("adam")
+    made.compile("adam", jit_compile=False)
     history = made.fit(X, epochs=3, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
     dataset = tf.data.Dataset.from_tensor_slices(X).batch(32)
@@ -233,7 +244,7 @@ def nan_teacher():
 
 DATASET = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
 REFUSALS = [
-    ("same classes among them", {"teacher": lambda: net(12, "teacher", classes=7)}),
+    ("with the same classes", {"teacher": lambda: net(12, "teacher", classes=7)}),
     ("Received: 'rellu'. Closest: relu", {"distillation_losses": [tfopt.FeatureDistillation("rellu", "relu")]}),
     ("must have a name of its own", {"distillation_losses": [tfopt.LogitsDistillation()] * 2}),
     ("of at least 0 for each of 1 losses", {"distillation_loss_weights": [1.0, 2.0]}),
@@ -242,7 +253,7 @@ REFUSALS = [
     ("`teacher` must be a Keras 3 model. Received: str", {"teacher": lambda: "teacher.keras"}),
     ("same inputs", {"teacher": lambda: keras.Sequential([keras.Input((9,)), layers.Dense(4)])}),
     ("decoupled_distillation needs labels", {"y": None, "distillation_losses": tfopt.DecoupledDistillation()}),
-    ("a cache needs arrays.*BatchDataset", {"x": DATASET, "y": None, "cache": "memory"}),
+    ("A cache needs arrays.*BatchDataset", {"x": DATASET, "y": None, "cache": "memory"}),
     ("from_logits=False needs probabilities", {"distillation_losses": tfopt.LogitsDistillation(from_logits=False)}),
     ("`cache` must be None, 'memory' or the path of a folder. Received: 3", {"cache": 3}),
     ("NaN or infinity in its weight 'class/bias'", {"teacher": nan_teacher}),
@@ -258,6 +269,17 @@ def test_refusals(message, options):
     kind = tfopt.DataError if message.startswith(("NaN", "at least")) else tfopt.ArgumentError
     with pytest.raises(kind, match=message):
         distiller(teacher=teacher, **options).fit(x, y, verbose=0)
+
+
+@pytest.mark.parametrize("positional", [("student", "teacher"), ("student",)], ids=len)
+def test_models_are_given_by_name_only(positional):
+    models = {"student": net(6, "student"), "teacher": net(12, "teacher")}
+    named = {name: model for name, model in models.items() if name not in positional}
+    message = r"given by name: tfopt.Distiller\(student=..., teacher=...\).* Received: \d positional argument"
+    with pytest.raises(tfopt.ArgumentError, match=message):
+        tfopt.Distiller(*(models[name] for name in positional), **named)
+    parameters = inspect.signature(tfopt.Distiller).parameters
+    assert {parameters[name].kind for name in models} == {inspect.Parameter.KEYWORD_ONLY}, "also for help() and editors"
 
 
 def test_probabilities_taken_for_logits_are_noticed():

@@ -187,7 +187,7 @@ def test_a_projector_of_ones_own_and_its_config():
         (lambda: tfopt.LogitsDistillation(kind="cosine"), "Received: kind='cosine'"),
         (lambda: tfopt.DecoupledDistillation(alpha=-1), "`alpha` must be a number of at least 0"),
         (lambda: tfopt.FeatureDistillation("a", "b", "dense"), "`projector` must be 'auto', None or a Keras layer"),
-        (lambda: tfopt.RelationalDistillation(student_layer="a"), "both or neither"),
+        (lambda: tfopt.RelationalDistillation(student_layer="a"), "must both be given, or neither"),
         (lambda: tfopt.LogitsDistillation().build((None, 10), (None, 100)), r"same classes.*\(None, 10\).*\(None, 100\)"),
         (lambda: tfopt.AttentionTransfer("a", "b").build((None, 10), (None, 10)), "features with positions"),
         (lambda: tfopt.FeatureDistillation("a", "b").build((2, 4, 4, 4, 3), (2, 2, 2, 2, 3)), "Name other layers"),

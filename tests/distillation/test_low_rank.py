@@ -76,7 +76,14 @@ def test_energy_chooses_the_least_rank_and_its_error():
     assert singular[: row.rank].sum() >= 0.95 * singular.sum() > singular[: row.rank - 1].sum()
     assert row.error == pytest.approx(np.sqrt(singular[row.rank :].sum() / singular.sum()), rel=1e-3)
     assert [layer.name for layer in small.layers[1:]] == ["change_in", "change", "last"], "the last one would not get cheaper"
-    assert "change" in str(tfopt.low_rank_report(model, small))
+    report = tfopt.low_rank_report(model, small)
+    lines = str(report).splitlines()
+    assert lines[0].split() == ["layer", "rank", "error", "weights", "multiplications"]
+    assert [line.split()[0] for line in lines[1:]] == ["change", "sum"]
+    change = f"3,000 -> {row.rank * 110:,}"
+    assert all(line.count(change) == 2 for line in lines[1:]), "of a Dense as many multiplications as weights"
+    assert repr(report) == f"LowRankReport(1 layer, weights {change})"
+    assert f"<td>{change.replace('>', '&gt;')}</td>" in report._repr_html_()
 
 
 def test_nested_and_shared_layers_and_selection():
@@ -98,8 +105,8 @@ def test_nested_and_shared_layers_and_selection():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "one of `rank` and `energy` must be given"),
-        ({"rank": 2, "energy": 0.5}, "one of `rank` and `energy` must be given"),
+        ({}, "One of `rank` and `energy` must be given"),
+        ({"rank": 2, "energy": 0.5}, "One of `rank` and `energy` must be given"),
         ({"rank": 0}, "int of at least 1, or a float between 0 and 1. Received: rank=0"),
         ({"energy": 1.5}, "`energy` must be a float between 0 and 1"),
         ({"rank": 39}, "layers that get cheaper"),

@@ -24,13 +24,14 @@ def trained(digits):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     teacher, student = net(16, "teacher"), net(8, "student")
     for model in (teacher, student):
-        model.compile(keras.optimizers.Adam(5e-3), loss)
+        model.compile(keras.optimizers.Adam(5e-3), loss, jit_compile=False)
         model.fit(*digits[0], batch_size=64, epochs=5, verbose=0)
     qat = tfopt.quantize_aware(student)
     losses = [tfopt.LogitsDistillation(4.0), tfopt.FeatureDistillation("relu2", "relu2")]
     distiller = tfopt.Distiller(student=qat, teacher=teacher, distillation_losses=losses, cache="memory")
-    distiller.compile(keras.optimizers.Adam(2e-3), loss, metrics=["accuracy"])
-    callbacks = [tfopt.PruningCallback(tfopt.PolynomialDecay(0.8, end=0.5), scope="global"), tfopt.Int8Evaluation(digits[1])]
+    distiller.compile(keras.optimizers.Adam(2e-3), loss, metrics=["accuracy"], jit_compile=False)
+    evaluation = tfopt.Int8Evaluation(digits[1], validation_freq=3)
+    callbacks = [tfopt.PruningCallback(tfopt.PolynomialDecay(0.8, end=0.5), scope="global"), evaluation]
     history = distiller.fit(*digits[0], batch_size=64, epochs=6, verbose=0, callbacks=callbacks).history
     accuracy = distiller.evaluate(*digits[1], verbose=0, return_dict=True)["accuracy"]
     return history, distiller.student, distiller.projectors[0], accuracy
