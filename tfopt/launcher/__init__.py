@@ -1,1 +1,1 @@
-"""A training script in, one process a worker on one or several machines out."""
+"""A training script goes in; one process for each worker comes out, on one machine or on several."""

@@ -1,96 +1,115 @@
-"""The side of node 0 in a job on several machines."""
+"""`Coordinator`: the part of node 0's launcher that waits for all nodes, starts runs, and tells all nodes of the first failure."""
+
+from __future__ import annotations
 
 import queue
+import socket
 import threading
 import time
 
-from tfopt.launcher.messages import keep_alive, messages, send
+from tfopt.launcher.job import Outcome
+from tfopt.launcher.messages import Message, keep_alive, receive, send
 
-# Seconds until all nodes must have come: a cluster's scheduler may start them minutes apart.
+# Seconds until all nodes must have come: the scheduler of a cluster may start them minutes apart.
 ALL_HERE = 600.0
+_HELLO = 10.0  # seconds in which a connection must send its first message
 
 
 class Coordinator:
-    """Node 0's other end: waits for all, starts runs, spreads the first failure."""
+    """Serves the launchers of all nodes, that of node 0 included; see `messages` for what they say.
 
-    def __init__(self, listener, coordinator, nodes, max_restarts):
+    Args:
+        listener: a socket that listens at the coordinator's port.
+        address: (host, port) of the coordinator.
+        nodes: 2 or more, the number of nodes.
+        max_restarts: 0 or more.
+    """
+
+    def __init__(self, listener: socket.socket, address: tuple[str, int], nodes: int, max_restarts: int) -> None:
         self._listener, self._nodes, self._max_restarts = listener, nodes, max_restarts
-        self._host, self._port = coordinator
-        self._members, self._sizes, self._hosts = {}, {}, {}
-        self._news = queue.SimpleQueue()  # (rank, message, or None when it is gone)
+        self._host, self._port = address
+        # All by rank: connections, numbers of workers, and hosts.
+        self._members: dict[int, socket.socket] = {}
+        self._sizes: dict[int, int] = {}
+        self._hosts: dict[int, str] = {}
+        # (rank, message, or None when the connection has broken)
+        self._news: queue.SimpleQueue[tuple[int, Message | None]] = queue.SimpleQueue()
 
-    def serve(self):
+    def serve(self) -> None:
+        """Serves until the job has ended; for a thread of its own."""
         deadline = time.monotonic() + ALL_HERE
         while len(self._members) < self._nodes:
             self._listener.settimeout(max(0.1, deadline - time.monotonic()))
             try:
                 connection, (host, *_) = self._listener.accept()
             except TimeoutError:
-                missing = sorted(set(range(self._nodes)) - set(self._members))
-                text = f"All {self._nodes} nodes must come within {ALL_HERE:.0f} s. Received: no node {missing}. Start them."
-                self._send_all({"error": text})
+                missing = ", ".join(str(rank) for rank in range(self._nodes) if rank not in self._members)
+                text = f"All {self._nodes} nodes must connect within {ALL_HERE:.0f} s. Received: no connection from node {missing}."
+                self._send_all({"error": f"{text} Start `tfopt launch` on all nodes."})
                 return
             self._admit(connection, host)
         self._listener.close()
         for rank, connection in self._members.items():
             threading.Thread(target=self._listen, args=(rank, connection), daemon=True).start()
-        for restart in range(self._max_restarts + 1):
-            code, reason, again = self._run(restart)
-            if not (code and again and restart < self._max_restarts):
+        restart = 0
+        while True:
+            outcome = self._run(restart)
+            if not (outcome.code and outcome.again and restart < self._max_restarts):
                 break
-        self._send_all({"end": [code, reason]})
+            restart += 1
+        self._send_all({"end": [outcome.code, outcome.reason]})
 
-    def _admit(self, connection, host):
-        """Takes a node in, or tells it why not."""
-        connection.settimeout(10.0)
+    def _admit(self, connection: socket.socket, host: str) -> None:
+        """Admits a node, or tells it the reason why not."""
+        connection.settimeout(_HELLO)
         keep_alive(connection)
-        hello = next(messages(connection), None)
-        if not isinstance(hello, dict) or not {"rank", "nodes", "workers"} <= set(hello):
-            connection.close()  # not one of ours
+        hello = next(receive(connection), None)
+        if hello is None or not {"rank", "nodes", "workers"} <= set(hello):
+            connection.close()  # not the launcher of a node
             return
         rank, wrong = hello["rank"], ""
         if hello["nodes"] != self._nodes:
             wrong = f"--nodes must be the same on every node. Received: {hello['nodes']} on node {rank}, {self._nodes} on node 0."
         elif rank in self._members:
-            wrong = f"--node-rank must differ from node to node. Received: {rank} twice."
+            wrong = f"--node-rank must be different on every node. Received: {rank} on two nodes."
         if wrong:
-            send(connection, {"error": wrong})
+            send(connection, {"error": f"{wrong} Correct it on one of them."})
             connection.close()
             return
         connection.settimeout(None)
         self._members[rank], self._sizes[rank] = connection, hello["workers"]
         self._hosts[rank] = host if rank else self._host
 
-    def _run(self, restart):
-        """One run of all workers; returns (code, reason, again) of the first failure, else code 0."""
+    def _run(self, restart: int) -> Outcome:
+        """Starts a run of all workers, and returns the first failure after all nodes have ended the run."""
         ranks, total = range(self._nodes), sum(self._sizes.values())
         hosts = [self._hosts[rank] for rank in ranks for _ in range(self._sizes[rank])]
         cluster = [f"{host}:{self._port + 1 + restart * total + index}" for index, host in enumerate(hosts)]
         for rank in ranks:
             first = sum(self._sizes[before] for before in range(rank))
             send(self._members[rank], {"cluster": cluster, "first": first, "restart": restart})
-        waiting, outcome = set(ranks), (0, "", False)
+        waiting, outcome = set(ranks), Outcome(0)
         while waiting:
             rank, message = self._news.get()
-            gone = message is None
-            if rank not in waiting and not gone:
+            if rank not in waiting and message is not None:
                 continue
             waiting.discard(rank)
-            code, reason, again = (
-                (1, f"Node {rank} is gone", False) if gone else (message["code"], message["reason"], message["again"])
-            )
-            if code and not outcome[0]:
-                outcome = code, f"{reason} (node {rank})" if not gone else reason, again
-                self._send_all({"stop": outcome[1]})
-            elif gone:
-                outcome = *outcome[:2], False  # it cannot start again
+            if message is None:
+                found = Outcome(1, f"Node {rank} is gone")
+            else:
+                found = Outcome(message["code"], f"{message['reason']} (node {rank})", message["again"])
+            if found.code and not outcome.code:
+                outcome = found
+                self._send_all({"stop": outcome.reason})
+            elif message is None:
+                outcome = outcome._replace(again=False)  # this node cannot start again
         return outcome
 
-    def _send_all(self, message):
-        for rank in sorted(self._members, reverse=True):  # node 0 last: after the end its process takes this thread along
+    def _send_all(self, message: Message) -> None:
+        for rank in sorted(self._members, reverse=True):  # node 0 comes last: its process ends this thread after {"end"}
             send(self._members[rank], message)
 
-    def _listen(self, rank, connection):
-        for message in messages(connection):
+    def _listen(self, rank: int, connection: socket.socket) -> None:
+        for message in receive(connection):
             self._news.put((rank, message))
         self._news.put((rank, None))

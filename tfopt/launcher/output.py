@@ -1,9 +1,11 @@
-"""What workers print, line by line with `[worker 1]` before it, and one traceback for one failure.
+"""`Output`: prints the lines of all workers with `[worker 1]` before each, and one traceback for one failure.
 
-A script that fails usually fails in every worker, or in one and then, for lack of that one, in the others. So a traceback is held
-back until it is known whose came first: that one is shown, of the others the last line. A worker that goes on after a traceback has
-logged it, and it is shown as it is.
+A script that fails usually fails in every worker, or in one worker and then in the others because they miss it. So a traceback is
+held back until it is known which one came first. This traceback is shown, and the last line of each of the others. If a worker
+continues after a traceback, it has only logged the traceback, which is then shown as it is.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import os
@@ -11,10 +13,16 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Collection
+from typing import BinaryIO, Literal
 
-# Seconds after which a traceback is shown though its worker has not ended: it may have been logged only.
+from tfopt.launcher.events import Events, Signaled
+
+Stream = Literal["stdout", "stderr"]
+
+# Seconds until a traceback is shown although its worker has not ended: the worker may only have logged it.
 _HOLD = 5.0
-# Seconds for which it may still be the cause of another worker's end: what fails under TensorFlow may take long to end.
+# Seconds in which a traceback may be the cause of another worker's end: a failed program may need long to end under TensorFlow.
 _SUSPECT = 30.0
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _LONGEST_LINE = 1 << 20
@@ -25,21 +33,21 @@ _ERROR = re.compile(r"[A-Za-z_][\w.]*(:|$)")
 
 @dataclasses.dataclass
 class _Held:
-    """Lines from the beginning of a traceback on."""
+    """The lines of one worker since the start of a traceback."""
 
-    since: float  # time.monotonic() of its first line
-    lines: list
+    since: float  # time.monotonic() of the first line
+    lines: list[str]
 
-    def error(self):
-        """The line that names the exception: behind the last frame, not indented, or indented where TensorFlow quotes it."""
+    def error(self) -> str:
+        """The line that names the exception: it follows the last frame, without indent unless TensorFlow quotes the exception."""
         frames = [number for number, line in enumerate(self.lines) if _FRAME.match(line)]
         after = self.lines[frames[-1] + 1 :] if frames else self.lines[1:]
         plain = next((line for line in after if _ERROR.match(line)), None)
         quoted = next((line.strip() for line in after if _ERROR.match(line.strip())), self.lines[0])
         return plain or quoted
 
-    def key(self):
-        """What two tracebacks of the same failure have in common: the frames and the kind of exception, not its message."""
+    def key(self) -> tuple[tuple[str, ...], str]:
+        """The parts that are equal in two tracebacks of the same failure: the frames and the kind of exception."""
         return tuple(line for line in self.lines if _FRAME.match(line)), self.error().partition(":")[0]
 
 
@@ -47,21 +55,21 @@ class Output:
     """Writes the lines of workers to this process's standard output and error.
 
     Args:
-        stdout: binary file for what workers write to their standard output.
-        stderr: binary file for the rest.
-        events: `queue.SimpleQueue` that gets ("signal", SIGPIPE) when nobody reads these files any more.
+        stdout: binary file for the standard output of the workers.
+        stderr: binary file for their standard error, and for notes about it.
+        events: queue that gets SIGPIPE when nobody reads these files any more.
     """
 
-    def __init__(self, stdout, stderr, events):
-        self._files = {"stdout": stdout, "stderr": stderr}
+    def __init__(self, stdout: BinaryIO, stderr: BinaryIO, events: Events) -> None:
+        self._files: dict[Stream, BinaryIO] = {"stdout": stdout, "stderr": stderr}
         self._events = events
         self._lock = threading.RLock()
-        self._held = {}
-        self._shown = {}  # key of a traceback: the worker that it was shown of
-        self._since = {}  # worker: time of its last traceback, held or shown
+        self._held: dict[int, _Held] = {}
+        self._shown: dict[tuple[tuple[str, ...], str], int] = {}  # key of a traceback -> the worker whose traceback was shown
+        self._since: dict[int, float] = {}  # worker -> time of its last traceback, held or shown
 
-    def pump(self, worker, name, pipe):
-        """Copies a worker's `name`, "stdout" or "stderr", from the file number `pipe` until its end."""
+    def pump(self, worker: int, name: Stream, pipe: int) -> None:
+        """Copies a stream of a worker from the file number `pipe` until its end."""
         rest = b""
         while chunk := os.read(pipe, 1 << 16):
             *lines, rest = _LINE_END.split(rest + chunk)
@@ -72,8 +80,8 @@ class Output:
         if rest:
             self.line(worker, name, rest.decode(errors="replace"))
 
-    def line(self, worker, name, text):
-        """Takes one line of a worker."""
+    def line(self, worker: int, name: Stream, text: str) -> None:
+        """Prints one line of a worker, or holds it back if it may belong to a traceback."""
         with self._lock:
             if name == "stderr" and worker in self._held:
                 self._held[worker].lines.append(text)
@@ -83,32 +91,33 @@ class Output:
             else:
                 self._write(worker, name, text)
 
-    def first_traceback(self, workers):
-        """The one of `workers` whose traceback came first of those that are recent, or None."""
+    def first_traceback(self, workers: Collection[int]) -> int | None:
+        """Returns the worker with the first of the recent tracebacks of `workers`; None if there is no recent traceback."""
         with self._lock:
-            recent = [worker for worker in workers if time.monotonic() - self._since.get(worker, -_SUSPECT) < _SUSPECT]
-            return min(recent, key=self._since.get, default=None)
+            recent = {worker: since for worker, since in self._since.items() if time.monotonic() - since < _SUSPECT}
+            return min((worker for worker in workers if worker in recent), key=lambda worker: recent[worker], default=None)
 
-    def release(self, *, older_than=_HOLD):
-        """Shows what is held for longer than `older_than` seconds."""
+    def release(self, *, older_than: float = _HOLD) -> None:
+        """Shows the tracebacks that were held for `older_than` seconds (default 5) or longer."""
         with self._lock:
             for worker in [w for w, held in self._held.items() if time.monotonic() - held.since >= older_than]:
                 self._show(worker)
 
-    def finish(self, cause=None, *, elsewhere=False, interrupted=False):
-        """Shows what is held after all workers have ended.
+    def finish(self, cause: int | None = None, *, elsewhere: bool = False, interrupted: bool = False) -> None:
+        """Shows the held tracebacks after all workers have ended.
 
         Args:
-            cause: number of the worker that failed first, or None. Of others the last line is shown.
-            elsewhere: bool, whether what failed first was none of these workers.
-            interrupted: bool, whether they were interrupted, and would not have failed by themselves.
+            cause: the worker that failed first, whose traceback is shown, and of the other tracebacks the last line; None: no
+                worker failed.
+            elsewhere: whether the first failure was on another node.
+            interrupted: whether the workers were interrupted, and would not have failed by themselves.
         """
         with self._lock:
-            if cause in self._held:
+            if cause is not None and cause in self._held:
                 self._show(cause)
             for worker in sorted(self._held, key=lambda worker: self._held[worker].since):
                 error = self._held[worker].error()
-                # Anywhere: the worker's own children were interrupted too, and what they write mixes with its lines.
+                # In any line: processes that the worker started were interrupted too, and their lines mix with its own.
                 if interrupted and any("KeyboardInterrupt" in line for line in self._held[worker].lines):
                     del self._held[worker]
                 elif cause is None and not elsewhere:
@@ -118,7 +127,7 @@ class Output:
                     first = "another node" if elsewhere else f"worker {cause}"
                     self._write(worker, "stderr", f"{error} (traceback left out: {first} failed first)")
 
-    def _show(self, worker):
+    def _show(self, worker: int) -> None:
         held = self._held.pop(worker)
         before = self._shown.setdefault(held.key(), worker)
         if before != worker:
@@ -127,11 +136,11 @@ class Output:
         for line in held.lines:
             self._write(worker, "stderr", line)
 
-    def _write(self, worker, name, text):
+    def _write(self, worker: int, name: Stream, text: str) -> None:
         file = self._files[name]
         try:
             file.write(f"[worker {worker}] {text}\n".encode(errors="replace"))
             file.flush()
-        except BrokenPipeError:  # as in `tfopt launch ... | head`; the worker must not wait for a reader of its pipe meanwhile
+        except BrokenPipeError:  # as in `tfopt launch ... | head`; the worker must not wait for a reader of its pipe until it ends
             self._files[name] = open(os.devnull, "wb")  # noqa: SIM115 (until the process ends)
-            self._events.put(("signal", signal.SIGPIPE))
+            self._events.put(Signaled(signal.SIGPIPE))
