@@ -29,6 +29,7 @@ def launch(**job: Any) -> None:
     tfopt launch -n 2 --threads-per-worker 1 train.py --epochs 3
     tfopt launch --nodes 2 --node-rank 0 --coordinator host0:2222 train.py     (and --node-rank 1 on the other machine)
     """
-    from tfopt.launcher.launch import Job, run
+    from tfopt.launcher.job import Job
+    from tfopt.launcher.launch import run
 
     sys.exit(run(Job(**job)))
