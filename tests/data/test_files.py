@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import tfopt
-from tfopt.data.files import open_npy, open_npz
+from tfopt.data.numpy_files import open_npy, open_npz
 from tfopt.data.images import ImageFolder
 from tfopt.data.signature import TensorSpec
 

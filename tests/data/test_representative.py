@@ -12,6 +12,7 @@ import tensorflow as tf
 import tfopt
 from tfopt.data import representative
 from tfopt.data.open_samples import open_samples
+from tfopt.data.scaling_notes import scaling_notes
 from tfopt.data.signature import TensorSpec
 
 ROWS = np.random.default_rng(0).random((6, 4), dtype="float32")
@@ -250,6 +251,6 @@ SCALING = {
 
 @pytest.mark.parametrize(("layer", "arrays", "said"), SCALING.values(), ids=SCALING)
 def test_wrong_scaling_is_noted_and_right_scaling_is_not(layer, arrays, said):
-    notes = representative.scaling_notes(layer, arrays)
+    notes = scaling_notes(layer, arrays)
     assert len(notes) == bool(said)
     assert all(said in note for note in notes)

@@ -92,7 +92,7 @@ UNLABELLED = {
 @pytest.mark.parametrize("make", UNLABELLED.values(), ids=UNLABELLED)
 def test_every_kind_gives_the_same_samples(make, tmp_path):
     samples = open_samples(make(tmp_path), IMAGE, scale="0..1")
-    assert samples.count in (6, None) and not samples.labelled
+    assert samples.count in (6, None) and not samples.labeled
     for _ in range(2):  # all data can be read again
         inputs, labels = read(samples)
         np.testing.assert_allclose(inputs["image"], IMAGES, atol=1e-6)
@@ -130,7 +130,7 @@ LABELLED = {
 def test_every_kind_gives_the_same_labels(make, tmp_path):
     data, labels = make(tmp_path)
     samples = open_samples(data, IMAGE, labels=labels, scale="0..1")
-    assert samples.labelled
+    assert samples.labeled
     inputs, found = read(samples)
     np.testing.assert_allclose(inputs["image"], IMAGES, atol=1e-6)
     np.testing.assert_array_equal(found, IDS)
@@ -164,7 +164,7 @@ def test_models_with_two_inputs(make, labelled, tmp_path):
     assert list(inputs) == ["zeta", "alpha"]
     np.testing.assert_array_equal(inputs["zeta"], LEFT)
     np.testing.assert_array_equal(inputs["alpha"], RIGHT)
-    assert samples.labelled == labelled
+    assert samples.labeled == labelled
     assert labels == (IDS.tolist() if labelled else [None] * 6)
 
 
@@ -261,17 +261,17 @@ REFUSED = {
     "labels as text": (lambda folder: {"data": IMAGES, "labels": text_file(folder / "labels.npy")}, "labels.npy"),
     "labels as .npz": (lambda folder: {"data": IMAGES, "labels": npz(folder, y=IDS)}, "labels|data.npz"),
     # nothing to read
-    "empty array": (lambda _: {"data": IMAGES[:0]}, "none in"),
-    "empty list": (lambda _: {"data": []}, "none in"),
-    "empty tuple of arrays": (lambda _: {"data": (LEFT[:0], RIGHT[:0]), "specs": TWO}, "none in"),
-    "empty dict of arrays": (lambda _: {"data": {"image": IMAGES[:0]}}, "none in"),
-    "empty tf.data": (lambda _: {"data": dataset(IMAGES).take(0)}, "none from the dataset"),
-    "empty function": (lambda _: {"data": lambda: iter(())}, "none from the generator function"),
+    "empty array": (lambda _: {"data": IMAGES[:0]}, "no samples in"),
+    "empty list": (lambda _: {"data": []}, "no samples in"),
+    "empty tuple of arrays": (lambda _: {"data": (LEFT[:0], RIGHT[:0]), "specs": TWO}, "no samples in"),
+    "empty dict of arrays": (lambda _: {"data": {"image": IMAGES[:0]}}, "no samples in"),
+    "empty tf.data": (lambda _: {"data": dataset(IMAGES).take(0)}, "no samples from the dataset"),
+    "empty function": (lambda _: {"data": lambda: iter(())}, "no samples from the generator function"),
     "function of empty batches": (lambda _: {"data": lambda: iter([IMAGES[:0]])}, "generator function"),
-    "empty PyDataset": (lambda _: {"data": Batches()}, "none from the PyDataset"),
-    "empty .npy": (lambda folder: {"data": npy(folder, IMAGES[:0])}, "none in .*data.npy"),
-    "empty .npz": (lambda folder: {"data": npz(folder, x=IMAGES[:0])}, "none in .*data.npz"),
-    "folder without images": (lambda folder: {"data": text_file(folder / "notes.txt").parent}, "none in"),
+    "empty PyDataset": (lambda _: {"data": Batches()}, "no samples from the PyDataset"),
+    "empty .npy": (lambda folder: {"data": npy(folder, IMAGES[:0])}, "no samples in .*data.npy"),
+    "empty .npz": (lambda folder: {"data": npz(folder, x=IMAGES[:0])}, "no samples in .*data.npz"),
+    "folder without images": (lambda folder: {"data": text_file(folder / "notes.txt").parent}, "no images in"),
     # paths
     "missing file": (lambda folder: {"data": folder / "none.npy"}, "none.npy"),
     "missing folder": (lambda folder: {"data": str(folder / "none")}, "none"),

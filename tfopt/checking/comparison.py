@@ -14,7 +14,7 @@ from tfopt.checking.output_errors import Tally
 from tfopt.checking.reference import Batch, Reference
 from tfopt.checking.result import CheckResult
 from tfopt.checking.settings import CheckSettings
-from tfopt.data.representative import conform
+from tfopt.data.conform import conform
 from tfopt.data.samples import Samples
 from tfopt.errors import DataError
 from tfopt.progress import Progress, ignore
@@ -72,7 +72,7 @@ def compare(file: FileUnderTest, reference: Reference | None, settings: CheckSet
             progress({"stage": "check", "done": tally.count, "total": samples.count})
     outputs = tally.numbers()
     reasons += tally.reasons(outputs, settings)
-    if samples is not None and samples.labelled and tally.accuracy() is None:
+    if samples is not None and samples.labeled and tally.accuracy() is None:
         notes.append("the labels are not class ids or one-hot rows for the first output: no accuracy was measured")
     if samples is None:
         notes.append("only the structure was checked: no data were given")

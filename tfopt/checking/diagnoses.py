@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfopt.checking.layer_facts import Cause, Facts, Kind
-from tfopt.data import representative
+from tfopt.data.scaling_notes import scaling_notes
 from tfopt.keras_model.describe import describe
 from tfopt.tflite.operations import FIXED_SCALE, SAME_SCALE
 
@@ -80,7 +80,7 @@ def _calibration_scaling(facts: Facts) -> Iterator[Hit]:
             continue
         shape = facts.graph.tensors[numbers.index].shape[1:]
         ends = np.stack([np.full(shape, end, "float32") for end in numbers.int8_range])
-        for note in representative.scaling_notes(facts.model.scaling, {numbers.name: ends}):
+        for note in scaling_notes(facts.model.scaling, {numbers.name: ends}):
             yield 1.0, numbers.name, note.replace("the representative data lie", "the calibration data lay")
 
 

@@ -13,6 +13,7 @@ from tfopt.data import representative, signature
 from tfopt.data.open_samples import open_samples
 from tfopt.data.representative import Representative
 from tfopt.data.samples import Samples
+from tfopt.data.scaling_notes import scaling_notes
 from tfopt.data.signature import TensorSpec
 from tfopt.errors import ArgumentError, DataError
 from tfopt.keras_model.describe import crash_suspects
@@ -90,7 +91,7 @@ def trace_with_data(model: keras.Model, request: ConversionRequest, progress: Pr
     specs, drawn = _draw(representative_data, validation, specs, settings, is_required=not is_trained)
     notes = list(drawn.notes) if drawn else []
     if drawn and drawn.calibrated:
-        notes += representative.scaling_notes(find_input_scaling(model), drawn.arrays)
+        notes += scaling_notes(find_input_scaling(model), drawn.arrays)
 
     progress({"stage": "trace"})
     traced = trace_model(served, specs, lowering)

@@ -1,29 +1,47 @@
 """A folder of images as an array."""
 
-import numpy as np
+from __future__ import annotations
 
-from tfopt.data.scaling import SCALES
+import pathlib
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from tfopt.data.scaling import SCALES, Scale
+from tfopt.data.signature import TensorSpec
 from tfopt.errors import DataError
 
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm"}
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm"}
 
 
 class ImageFolder:
-    """A folder of images as an array, decoded and resized one by one when asked for.
+    """A folder of images as an array of float32, decoded and resized one by one when they are read.
+
+    Example: `ImageFolder(pathlib.Path("photos"), TensorSpec("image", (None, 224, 224, 3), "float32"), "0..1")`
 
     Attributes:
-        shape: tuple of int, (images, height, width, channels).
-        classes: list of str, the names of the sub-folders, sorted; class ids are places in it, as in Keras.
-        class_ids: list of int, one per image.
+        shape: (images, height, width, channels).
+        classes: names of the sub-folders, sorted.
+        class_ids: one for each image: the position of its sub-folder in `classes`, as in Keras; None for an image that lies
+            directly in the folder.
 
     Args:
-        folder: pathlib.Path, searched with its sub-folders.
-        spec: `signature.TensorSpec` of the input, (batch, height, width, 1 or 3).
-        scale: a key of `SCALES`.
+        folder: searched with its sub-folders.
+        spec: the input, of shape (batch, height, width, 1 or 3).
+        scale: the range that the model expects.
+
+    Raises:
+        DataError: the input is no image of known size, `scale` is missing or unknown, or the folder has no images.
     """
 
-    def __init__(self, folder, spec, scale):
-        if len(spec.shape) != 4 or spec.shape[-1] not in (1, 3) or None in spec.shape[1:]:
+    shape: tuple[int, ...]
+    classes: list[str]
+    class_ids: list[int | None]
+
+    def __init__(self, folder: pathlib.Path, spec: TensorSpec, scale: Scale | None) -> None:
+        size = [dimension for dimension in spec.shape[1:] if dimension is not None]
+        if len(spec.shape) != 4 or len(size) != 3 or size[-1] not in (1, 3):
             raise DataError(
                 "A folder of images needs an input (batch, height, width, 1 or 3) of known size. "
                 f"Received: {spec}. Give the size with --input-shape, or the data as .npy."
@@ -33,26 +51,32 @@ class ImageFolder:
                 f"The range that the model expects of images must be given: --scale {'|'.join(SCALES)} (Python: scale=...). "
                 f"Received: scale={scale!r} for {folder}. Use 0..255 if the model begins with Rescaling or Normalization."
             )
-        self._files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _IMAGE_SUFFIXES and file.is_file())
+        self._files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
         if not self._files:
-            kinds = ", ".join(sorted(_IMAGE_SUFFIXES))
-            raise DataError(f"At least one image ({kinds}) is required. Received: none in {folder}. Check the path.")
+            kinds = ", ".join(sorted(_SUFFIXES))
+            raise DataError(f"At least one image ({kinds}) is required. Received: no images in {folder}. Check the path.")
         self._scale = SCALES[scale]
-        self.shape = (len(self._files), *spec.shape[1:])
+        self.shape = (len(self._files), *size)
         self.classes = sorted(item.name for item in folder.iterdir() if item.is_dir())
         parts = [file.relative_to(folder).parts for file in self._files]
         self.class_ids = [self.classes.index(part[0]) if len(part) > 1 else None for part in parts]
 
-    def rows(self, indices):
+    def rows(self, indices: Iterable[int]) -> Iterator[npt.NDArray[np.float32]]:
+        """Yields the images at `indices`, each of shape (height, width, channels), in the range of `scale`.
+
+        Raises:
+            DataError: an image is damaged.
+        """
         from PIL import Image
 
         _, height, width, channels = self.shape
         factor, offset = map(np.float32, self._scale)
         for index in indices:
             try:
-                with Image.open(self._files[index]) as image:
-                    if image.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
-                        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+                with Image.open(self._files[index]) as file:
+                    # `convert` would cut off 16 bits at 255.
+                    is_deep = file.mode.startswith("I")
+                    image = Image.fromarray((np.asarray(file) // 257).astype(np.uint8)) if is_deep else file
                     pixels = image.convert("RGB" if channels == 3 else "L")
                     pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
             except (OSError, ValueError, Image.DecompressionBombError) as error:

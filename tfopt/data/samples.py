@@ -1,70 +1,73 @@
-"""Samples of a model's inputs, checked, with labels where there are some."""
+"""Samples of a model's inputs, with labels where there are some."""
+
+from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
+from tfopt.data.signature import TensorSpec
 from tfopt.errors import DataError
+
+Sample = tuple[dict[str, npt.NDArray[Any]], Any]
+"""(inputs by name without batch dimension, label); the label is None where there is none."""
+
+
+class Read(Protocol):
+    """Reads samples."""
+
+    def __call__(self, indices: Sequence[int] | None = None) -> Iterator[Sample]:
+        """Yields the samples at `indices`, which must rise; all samples for None."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Data that are read when asked for, one sample (without batch dimension) at a time.
+    """Data that are read on demand, one sample at a time.
+
+    Example: `for inputs, label in samples.read([0, 5]): ...`
 
     Attributes:
-        source: str, how messages name the data.
-        count: int, or None where only reading tells.
-        read: `read(indices)` yields (inputs, label) of those samples in rising order, of all for None. `inputs` is a dict by
-            input name, `label` is None where there is none.
-        labelled: bool, whether samples come with labels.
-        may_be_endless: bool, whether reading all of them may never end: a generator, a repeated dataset.
-        endless: bool, whether it surely does not.
+        source: the name of the data in messages.
+        count: number of samples; None where it is unknown until all are read.
+        read: reads some or all samples, as often as it is called.
+        labeled: whether samples come with labels.
+        may_be_endless: whether reading all samples may never end: a generator, a repeated dataset.
+        endless: whether reading all samples surely never ends.
     """
 
     source: str
     count: int | None
-    read: Callable
-    labelled: bool
+    read: Read
+    labeled: bool
     may_be_endless: bool = False
     endless: bool = False
 
 
-def open_arrays(columns, specs, labels, source):
-    columns = {name: column if hasattr(column, "rows") else _as_array(column, name, source) for name, column in columns.items()}
-    for name, column in columns.items():
-        if not column.shape:
-            raise DataError(f"Input {name!r} needs an array of samples. Received: a single number in {source}.")
-    counts = {name: int(column.shape[0]) for name, column in columns.items()}
-    count = counts[specs[0].name]
-    if len(set(counts.values())) > 1:
-        raise DataError(f"All inputs must have as many samples. Received: {counts} in {source}.")
-    _require_count(count, source)
-    labels = _checked_labels(labels, count)
+def bind(data: Any, specs: Sequence[TensorSpec], source: str) -> dict[str, Any]:
+    """Assigns arrays to the inputs of a model.
 
-    def read(indices=None):
-        indices = range(count) if indices is None else indices
-        streams = [_rows(columns[spec.name], indices) for spec in specs]
-        targets = itertools.repeat(None) if labels is None else _rows(labels, indices)
-        for *values, label in zip(*streams, targets):  # noqa: B905 (`repeat` has no end)
-            yield {spec.name: value for spec, value in zip(specs, values, strict=True)}, label
+    Args:
+        data: one array for a model of one input; a tuple or list in the model's order, or a dict by input name.
+        specs: the model's inputs.
+        source: the name of the data in messages.
 
-    return Samples(source, count, read, labels is not None)
+    Returns:
+        Array by input name, in the model's order.
 
-
-def bind(data, specs, source):
-    """Names the inputs: {input name: array}, in the model's order."""
+    Raises:
+        DataError: the names or the number of arrays are not those of the inputs.
+    """
     names = [spec.name for spec in specs]
     if isinstance(data, dict):
         if set(data) == set(names):
             return {name: data[name] for name in names}
         if len(data) == len(names) == 1 and set(data) == {"x"}:
             return {names[0]: data["x"]}
-        missing, unknown = sorted(set(names) - set(data)), sorted(set(data) - set(names))
-        raise DataError(
-            f"The arrays must be named as the inputs, {names}. Received: {source} without {missing} and with {unknown}."
-        )
+        raise DataError(f"The arrays must be named as the inputs, {names}. Received: {source} {_difference(names, data)}.")
     listed = isinstance(data, list) and len(data) == 1 and np.ndim(data[0]) == len(specs[0].shape)
     if len(names) == 1 and not isinstance(data, tuple) and not listed:
         return {names[0]: data}
@@ -74,37 +77,9 @@ def bind(data, specs, source):
     return dict(zip(names, data, strict=True))
 
 
-def _as_array(column, name, source):
-    try:
-        return np.asanyarray(column)
-    except ValueError as error:  # lists of unequal lengths
-        raise DataError(f"Input {name!r} needs one array. Received: {error} in {source}.") from error
-
-
-def _rows(column, indices):
-    if hasattr(column, "rows"):
-        return column.rows(indices)
-    return (column[index] for index in indices)
-
-
-def _checked_labels(labels, count):
-    if labels is None:
-        return None
-    if isinstance(labels, (dict, tuple)):
-        raise DataError(
-            f"Labels must be one array, for the first output. Received: a {type(labels).__name__} of {len(labels)}. Give that one."
-        )
-    try:
-        labels = np.asarray(labels)
-    except ValueError as error:
-        raise DataError(f"Labels must be one array, for the first output. Received: {error}.") from error
-    if labels.dtype.kind not in "iubf":
-        raise DataError(f"Labels must be class ids or one-hot rows. Received: an array of {labels.dtype}. Number the classes.")
-    if labels.ndim == 0 or len(labels) != count:
-        raise DataError(f"As many labels as samples, {count}, are required. Received: labels of shape {labels.shape}.")
-    return labels
-
-
-def _require_count(count, source):
-    if not count:
-        raise DataError(f"At least one sample is required. Received: none in {source}.")
+def _difference(names: Sequence[str], data: dict[str, Any]) -> str:
+    """Which inputs `data` lacks and which of its names are no inputs, in words."""
+    missing, unknown = sorted(set(names) - set(data)), sorted(set(data) - set(names), key=str)
+    return " and ".join(
+        [*([f"without {missing}"] if missing else []), *([f"with {unknown}, which the model does not have"] if unknown else [])]
+    )

@@ -1,4 +1,4 @@
-"""The ranges that the pixels of a folder of images can be brought to."""
+"""Ranges that the pixels of a folder of images can be scaled to."""
 
 from __future__ import annotations
 

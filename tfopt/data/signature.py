@@ -1,7 +1,11 @@
-"""What goes into a model and what comes out: names, shapes, dtypes, in the model's own order."""
+"""Inputs and outputs of a model: names, shapes and dtypes, in the model's own order."""
+
+from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from tfopt.errors import ArgumentError
 
@@ -11,29 +15,31 @@ class TensorSpec:
     """One input or output.
 
     Attributes:
-        name: str.
-        shape: tuple of int or None, the batch size first. None is a size that the model leaves open.
-        dtype: str, a NumPy dtype name.
+        name: with "_" in place of "/".
+        shape: batch size first; None stands for a dimension that the model leaves open.
+        dtype: name of a NumPy dtype.
     """
 
     name: str
-    shape: tuple
+    shape: tuple[int | None, ...]
     dtype: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.name} {self.dtype}({', '.join('?' if size is None else str(size) for size in self.shape)})"
 
 
-def input_specs(model, input_shapes=None):
+def input_specs(model: Any, input_shapes: Mapping[str, Sequence[int | None]] | None = None) -> list[TensorSpec]:
     """The inputs of a model.
+
+    Example: `input_specs(model, {"image": (1, 224, 224, 3)})`
 
     Args:
         model: a Keras 3 or Keras 2 model.
-        input_shapes: None or dict of input name -> shape with batch, for sizes that the model leaves open; for a model that
-            names no inputs (a subclassed one), the shapes of all its inputs.
+        input_shapes: shape with batch by input name, for dimensions that the model leaves open; for a model that names no inputs
+            (a subclassed model), the shapes of all its inputs.
 
     Returns:
-        list of `TensorSpec`; sizes that nobody gave are None.
+        One spec for each input; dimensions that are open and not given are None.
 
     Raises:
         ArgumentError: a name is unknown or a shape contradicts the model.
@@ -51,7 +57,9 @@ def input_specs(model, input_shapes=None):
     specs = [TensorSpec(_plain(tensor.name), tuple(tensor.shape), _dtype(tensor)) for tensor in tensors]
     for spec in specs:
         if not re.fullmatch("(float|bfloat|int|uint)[0-9]+|bool", spec.dtype):
-            raise ArgumentError(f"Every input must be numbers. Received: {spec}. Move what reads it out of the model.")
+            raise ArgumentError(
+                f"Every input must be numbers. Received: {spec}. Move the layers that read this input out of the model."
+            )
     unknown = sorted(set(given) - {spec.name for spec in specs})
     if unknown:
         raise ArgumentError(
@@ -60,13 +68,13 @@ def input_specs(model, input_shapes=None):
     return [_merge(spec, given.get(spec.name)) for spec in specs]
 
 
-def named_tensors(model, which):
-    """The symbolic tensors of a model's "inputs" or "outputs"; empty where it has none of its own (a subclassed model)."""
+def named_tensors(model: Any, which: Literal["inputs", "outputs"]) -> list[Any]:
+    """The symbolic tensors of a model's inputs or outputs; an empty list if it has none of its own (a subclassed model)."""
     return getattr(model, which, None) or []  # Keras 3 raises AttributeError where Keras 2 has None
 
 
-def output_names(model):
-    """Names of the model's outputs in its own order; None where the model does not say how many there are."""
+def output_names(model: Any) -> list[str] | None:
+    """Names of a Keras model's outputs in its own order; None if the number of outputs is unknown (a subclassed model)."""
     outputs = named_tensors(model, "outputs")
     if not outputs:
         return None
@@ -81,19 +89,23 @@ def output_names(model):
     return names
 
 
-def fix_sizes(specs, batch_size, sample_shapes=None):
-    """Fills in every open size: the batch from `batch_size`, the rest from a sample.
+def fix_sizes(
+    specs: Sequence[TensorSpec], batch_size: int, sample_shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> list[TensorSpec]:
+    """Fills in every dimension of None: the batch from `batch_size`, the others from a sample.
+
+    Example: `fix_sizes([TensorSpec("x", (None, None, 3), "float32")], 1, {"x": (20, 3)})` -> x float32(1, 20, 3)
 
     Args:
-        specs: list of `TensorSpec`.
-        batch_size: int, >= 1.
-        sample_shapes: None or dict of input name -> shape of one sample, without batch.
+        specs: the model's inputs.
+        batch_size: >= 1.
+        sample_shapes: shape of one sample by input name, without batch.
 
     Returns:
-        list of `TensorSpec` without None.
+        The specs without None.
 
     Raises:
-        ArgumentError: a size is still open, or the batch contradicts the model.
+        ArgumentError: a dimension is still None, or the batch size contradicts the model.
     """
     fixed = []
     for spec in specs:
@@ -102,20 +114,20 @@ def fix_sizes(specs, batch_size, sample_shapes=None):
             raise ArgumentError(
                 f"`batch_size` must be {batch}, which the shape of input {spec.name!r} prescribes. Received: {batch_size}."
             )
-        sample = (sample_shapes or {}).get(spec.name, ())
+        sample = sample_shapes.get(spec.name, ()) if sample_shapes else ()
         if len(sample) == len(rest):
             rest = [seen if size is None else size for size, seen in zip(rest, sample, strict=True)]
         if None in rest:
             example = ",".join("1" if index == 0 else str(size or 32) for index, size in enumerate(spec.shape))
             raise ArgumentError(
-                f"Every size of an input but the batch must be known. Received: {spec}. "
+                f"Every dimension of an input except the batch must be known. Received: {spec}. "
                 f"Give it, for example --input-shape {spec.name}={example} (Python: input_shapes={{{spec.name!r}: ({example})}})."
             )
         fixed.append(TensorSpec(spec.name, (batch_size, *rest), spec.dtype))
     return fixed
 
 
-def _merge(spec, shape):
+def _merge(spec: TensorSpec, shape: tuple[int | None, ...] | None) -> TensorSpec:
     if shape is None:
         return spec
     agrees = 0 < len(shape) == len(spec.shape) and all(
@@ -127,9 +139,9 @@ def _merge(spec, shape):
     return TensorSpec(spec.name, (batch, *shape[1:]), spec.dtype)
 
 
-def _plain(name):
+def _plain(name: str) -> str:
     return name.split(":")[0].replace("/", "_")
 
 
-def _dtype(tensor):
+def _dtype(tensor: Any) -> str:
     return getattr(tensor.dtype, "name", tensor.dtype)

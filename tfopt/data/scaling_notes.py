@@ -1,0 +1,55 @@
+"""Scaling of the data compared with the layer that the model begins with: a wrong or double scaling ruins calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import keras
+
+
+def scaling_notes(layer: keras.layers.Layer | None, arrays: Mapping[str, npt.NDArray[Any]]) -> list[str]:
+    """Compares the range of the data with the scaling that the model applies to its input.
+
+    Example: `scaling_notes(None, {"image": pixels})` -> "... lie in [0, 255], as raw pixels do, but ..."
+
+    Args:
+        layer: the `Rescaling` or `Normalization` layer that the model begins with, or None.
+        arrays: array (n, ...) by input name.
+
+    Returns:
+        What looks wrong, in sentences; an empty list if nothing does.
+    """
+    if len(arrays) != 1:
+        return []
+    values = next(iter(arrays.values()))
+    if values.dtype.kind != "f":
+        return []
+    low, high = float(values.min()), float(values.max())
+    seen = f"the representative data lie in [{low:.4g}, {high:.4g}]"
+    looks_raw = low >= 0 and high > 16
+    if layer is None:
+        is_image = values.ndim == 4 and values.shape[-1] in (1, 3)
+        if is_image and looks_raw:
+            return [f"{seen}, as raw pixels do, but the model does not begin with Rescaling: scale them as in training"]
+        return []
+    if type(layer).__name__ == "Rescaling":
+        factor = float(np.max(np.abs(np.asarray(layer.scale))))
+        if factor < 0.05 and max(abs(low), abs(high)) * factor < 0.05:
+            return [f"{seen}, but the model begins with {layer.name} (Rescaling by {factor:.4g}): they look scaled already"]
+        if looks_raw and high * factor > 16:
+            return [f"{seen}, but the model begins with {layer.name} (Rescaling by {factor:.4g}): they look like raw pixels"]
+        return []
+    deviation = float(np.sqrt(np.max(np.asarray(layer.variance))))
+    center = float(np.max(np.abs(np.asarray(layer.mean))))
+    if max(center, deviation) > 5 and max(abs(low), abs(high)) < max(center, deviation) / 4:
+        what = f"{layer.name} (Normalization of values about {center:.4g})"
+        return [f"{seen}, but the model begins with {what}: they look scaled already"]
+    if looks_raw and high - center > 30 * deviation:
+        what = f"{layer.name} (Normalization of values about {center:.4g})"
+        return [f"{seen}, but the model begins with {what}: they look like raw pixels"]
+    return []
