@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -111,11 +111,10 @@ def synthetic(specs: Sequence[TensorSpec], count: int, seed: int) -> Representat
         Numbers uniform in [0, 1) for float inputs, zeros for others.
     """
     generator = np.random.default_rng(seed)
-    arrays = {
-        spec.name: np.zeros((count, *spec.shape[1:]), spec.dtype)
-        if np.dtype(spec.dtype).kind != "f"
-        else generator.random((count, *spec.shape[1:])).astype(spec.dtype)
-        for spec in specs
-    }
+    arrays = {}
+    for spec in specs:
+        shape = (count, *cast(tuple[int, ...], spec.shape[1:]))
+        is_float = np.dtype(spec.dtype).kind == "f"
+        arrays[spec.name] = generator.random(shape).astype(spec.dtype) if is_float else np.zeros(shape, spec.dtype)
     note = "UNCALIBRATED: the ranges come from random numbers, so accuracy and SQNR say nothing about real data"
     return Representative(arrays, SYNTHETIC, (note,), calibrated=False)

@@ -1,48 +1,48 @@
-"""Names of classes and functions that a model file needs and a user gives."""
+"""Classes and functions that a model file needs and the caller gives, by name."""
+
+from __future__ import annotations
 
 import importlib.util
 import inspect
 import pathlib
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from tfopt.errors import LoadError
 from tfopt.keras2 import door
+from tfopt.loading.model_file import Config, ModelFile
+from tfopt.loading.options import CustomObjects
 
 
-def by_name(custom_objects):
-    """The custom objects that the caller gave, by name.
+def by_name(custom_objects: CustomObjects) -> dict[str, Any]:
+    """Gathers the custom objects that the caller gave.
+
+    Example: `by_name("my_layers.py")` -> {"Swish2": <class 'Swish2'>}
 
     Args:
-        custom_objects: None, a dict of name -> class or function, or the path of a Python file, which is run.
+        custom_objects: as for `load`; a Python file is run.
 
     Returns:
-        A new dict of str -> class or function.
+        A new dict of name -> class or function.
 
     Raises:
-        LoadError: the file is missing, no Python, or raises an error.
+        LoadError: the file is missing, is not Python, or raises an error.
     """
     if custom_objects is None or isinstance(custom_objects, Mapping):
         return dict(custom_objects or {})
-    return _read(pathlib.Path(custom_objects))
+    return _run(pathlib.Path(custom_objects))
 
 
-def _read(path):
-    """Runs the Python file at `path` and returns the classes and functions that it defines, by name.
-
-    Args:
-        path: pathlib.Path of a `.py` file. It may import modules that lie beside it.
-
-    Returns:
-        dict of str -> class or function, and what a dict named `custom_objects` in the file adds.
-    """
+def _run(path: pathlib.Path) -> dict[str, Any]:
+    """The classes and functions that a Python file defines, and those in its dict `custom_objects`."""
     if not path.is_file():
         raise LoadError(f"`custom_objects` must be a dict or a Python file. Received: {path}. Check the path.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None:
-        raise LoadError(f"`custom_objects` must be a dict or a Python file. Received: {path}. Name it `something.py`.")
+    if spec is None or spec.loader is None:
+        raise LoadError(f"`custom_objects` must be a dict or a Python file. Received: {path}. Name the file `something.py`.")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))
+    sys.path.insert(0, str(path.resolve().parent))  # the file may import its neighbors
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -63,11 +63,36 @@ def _read(path):
     return found | added
 
 
-def registered_names(found):
+def registered_names(found: ModelFile) -> set[str]:
+    """Names of the classes and functions that the Keras of the file's generation knows by registration."""
     if not found.written_by_keras_3:
         return door.registered_names()
     import keras
 
-    from tfopt.quantization import quantized_model  # noqa: F401 - what `quantize_aware` adds to a model registers itself
+    from tfopt.quantization import quantized_model  # noqa: F401 - registers the classes that `quantize_aware` adds to a model
 
     return set(keras.saving.get_custom_objects())
+
+
+def add_registered_names(config: Config | None, custom_objects: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds the names that a file has for the custom objects, as "package>Name" for a plain "Name".
+
+    Args:
+        config: the file's configuration.
+        custom_objects: class or function by name.
+
+    Returns:
+        A new dict of name -> class or function.
+    """
+    found = dict(custom_objects)
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            for registered in (node.get("registered_name"), node.get("class_name")):
+                if isinstance(registered, str) and registered.rpartition(">")[2] in custom_objects:
+                    found[registered] = custom_objects[registered.rpartition(">")[2]]
+        for item in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            walk(item)
+
+    walk(config)
+    return found

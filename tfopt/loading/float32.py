@@ -1,6 +1,9 @@
-"""A model that computes in float16 or bfloat16, rebuilt to compute in float32: TFLite quantizes from there."""
+"""A model that computes in float16 or bfloat16, rebuilt to compute in float32, from which TFLite quantizes."""
+
+from __future__ import annotations
 
 import re
+from typing import Any
 
 from tfopt.errors import ArgumentError
 from tfopt.keras2 import door
@@ -8,19 +11,26 @@ from tfopt.keras_model.describe import describe
 from tfopt.keras_model.walk import walk_layers
 
 _LOW_PRECISION = re.compile("(mixed_)?b?float16")
-_REBUILT = ("Functional", "Model", "QuantizedModel", "Sequential")  # from their configuration, layer by layer
+_REBUILT = ("Functional", "Model", "QuantizedModel", "Sequential")  # classes that are rebuilt from their configuration
 
 
-def low_precision_layers(model):
-    """The layers of a model, nested ones too, that compute in float16 or bfloat16."""
+def low_precision_layers(model: Any) -> list[Any]:
+    """The layers of a Keras model, nested layers included, that compute in float16 or bfloat16."""
     return [layer for layer in walk_layers(model) if getattr(layer, "compute_dtype", None) in ("float16", "bfloat16")]
 
 
-def as_float32(model):
-    """The same model with every layer under float32; the model itself if it is so already.
+def is_low_precision(policy: Any) -> bool:
+    """Whether the name of a dtype or of a dtype policy stands for float16 or bfloat16."""
+    return isinstance(policy, str) and _LOW_PRECISION.fullmatch(policy) is not None
+
+
+def as_float32(model: Any) -> Any:
+    """Rebuilds a model with every layer under float32; returns the model itself if every layer is float32 already.
+
+    Example: `as_float32(keras.models.load_model("mixed.keras"))`
 
     Args:
-        model: Keras 3 or Keras 2 model, functional or sequential; nested models included.
+        model: a Keras 3 or Keras 2 model, functional or sequential; nested models included.
 
     Returns:
         A model of the same class with copies of the weights.
@@ -52,7 +62,7 @@ def as_float32(model):
     return rebuilt
 
 
-def _float32(node):
+def _float32(node: Any) -> Any:
     """A configuration with every low-precision dtype policy replaced."""
     if isinstance(node, list | tuple):
         return type(node)(_float32(item) for item in node)
@@ -61,17 +71,17 @@ def _float32(node):
     new = {key: _float32(value) for key, value in node.items()}
     policy = new.get("dtype")
     name = policy.get("config", {}).get("name") if isinstance(policy, dict) else policy
-    if isinstance(name, str) and _LOW_PRECISION.fullmatch(name):
-        # An input stays what the caller feeds; its float16 is that of the policy.
+    if is_low_precision(name):
+        # The dtype of an input layer too: it is float16 only because of the policy.
         new["dtype"] = "float32"
     return new
 
 
-def _is_custom(layer):
+def _is_custom(layer: Any) -> bool:
     return type(layer).__module__.partition(".")[0] not in ("keras", "tf_keras")
 
 
-def _refusal(layer):
+def _refusal(layer: Any) -> ArgumentError:
     return ArgumentError(
         f"Every layer must compute in float32. Received: {describe(layer)} in {layer.compute_dtype}. "
         "Build the model under keras.config.set_dtype_policy('float32') and copy the weights with get_weights, set_weights."

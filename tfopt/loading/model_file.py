@@ -1,60 +1,63 @@
-"""What a model file says of itself, read without loading it: its kind, its writer and its configuration."""
+"""A model file as it lies on disk: its kind, its writer and its configuration, read without loading the model."""
 
-import contextlib
+from __future__ import annotations
+
 import dataclasses
 import json
 import pathlib
-import resource
 import zipfile
+from typing import Any, Literal
 
-from tfopt import errors, isolation
 from tfopt.errors import LoadError
-from tfopt.progress import Progress
-from tfopt.request import Request
+from tfopt.files import PathLike
+from tfopt.loading import hdf5_probe
 
-PROBE_SECONDS = 10  # of CPU time that reading a small file may take
-_SLOWEST = 5e6  # bytes a second that any CPU reads
+Kind = Literal["keras", "h5", "weights", "saved_model"]
+"""A `.keras` archive, HDF5 with an architecture, HDF5 with weights only, a SavedModel folder."""
+
+Config = dict[str, Any]
+"""A configuration as Keras writes it: JSON types, nested."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelFile:
-    """A model file as it lies on disk.
+    """What a model file says about itself.
 
     Attributes:
-        path: pathlib.Path.
-        kind: "keras" (zip archive), "h5", "weights" (HDF5 without an architecture) or "saved_model".
-        keras_version: str, the writer's Keras version; "" where the file does not say.
-        config: dict, the model's configuration; None for weights and a SavedModel.
-        backend: str, what the writer computed with ("tensorflow", "theano", ...); "" where the file does not say.
+        path: of the file or folder.
+        kind: found by content, not by name.
+        keras_version: the writer's Keras version; "" if the file does not say.
+        config: the model's configuration; None for weights and a SavedModel.
+        backend: the writer's Keras backend ("tensorflow", "theano", ...); "" if the file does not say.
     """
 
     path: pathlib.Path
-    kind: str
+    kind: Kind
     keras_version: str
-    config: dict | None
+    config: Config | None
     backend: str = ""
 
     @property
-    def written_by_keras_3(self):
+    def written_by_keras_3(self) -> bool:
+        """Whether Keras 3 wrote the file."""
         return self.keras_version.startswith("3.")
 
 
-def read(path):
-    """Finds out by content, not by name, what the file at `path` is.
+def read(path: PathLike) -> ModelFile:
+    """Reads what the file at `path` says about itself.
+
+    Example: `read("model.h5").keras_version`
 
     Args:
-        path: str or path of a `.keras` or `.h5` file or of a SavedModel folder.
-
-    Returns:
-        A `ModelFile`.
+        path: of a `.keras` or `.h5` file or of a SavedModel folder.
 
     Raises:
-        LoadError: the file is missing, empty, truncated, without an architecture, or no model at all.
+        LoadError: the file is missing, empty, truncated, without an architecture, or no model.
     """
     path = pathlib.Path(path)
     if path.is_dir():
         if not (path / "saved_model.pb").is_file():
-            raise refusal(path, "a folder without `saved_model.pb`", "Give the folder that was written by `model.export`.")
+            raise refusal(path, "a folder without `saved_model.pb`", "Give the folder that `model.export` wrote.")
         return ModelFile(path, "saved_model", "", None)
     try:
         with open(path, "rb") as file:
@@ -70,36 +73,22 @@ def read(path):
     raise refusal(path, "an empty file" if not start else f"a file that starts with {start!r}", "Save the model again.")
 
 
-def add_registered_names(config, custom_objects):
-    """Adds to `custom_objects` the names under which the file knows them, as `package>Name` for a plain `Name`."""
-    found = dict(custom_objects)
-
-    def walk(node):
-        if isinstance(node, dict):
-            for registered in (node.get("registered_name"), node.get("class_name")):
-                if isinstance(registered, str) and registered.rpartition(">")[2] in custom_objects:
-                    found[registered] = custom_objects[registered.rpartition(">")[2]]
-        for item in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-            walk(item)
-
-    walk(config)
-    return found
-
-
-def _read_keras(path):
+def _read_keras(path: pathlib.Path) -> ModelFile:
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
             version = json.loads(archive.read("metadata.json"))["keras_version"]
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, TypeError, NotImplementedError, RecursionError) as error:
         raise refusal(path, f"a damaged or foreign archive ({error})", "Save the model again.") from error
-    return _described(path, "keras", version, config)
+    _require_model(path, version, config)
+    return ModelFile(path, "keras", version, config)
 
 
-def _read_h5(path):
+def _read_h5(path: pathlib.Path) -> ModelFile:
     import h5py
 
-    _probe_h5(path)
+    if not hdf5_probe.can_be_read(path):
+        raise refusal(path, "a damaged HDF5 file, which cannot be read to its end", "Copy or save it again.")
     try:
         with h5py.File(path, "r") as file:
             config = file.attrs.get("model_config")
@@ -115,81 +104,36 @@ def _read_h5(path):
         raise refusal(path, f"a damaged HDF5 file ({error})", "Copy or save it again.") from error
     if config is None:
         return ModelFile(path, "weights", str(found["keras_version"]), None, str(found["backend"]))
-    return _described(path, "h5", found["keras_version"], config, str(found["backend"]))
+    _require_model(path, found["keras_version"], config)
+    return ModelFile(path, "h5", found["keras_version"], config, str(found["backend"]))
 
 
-def _probe_h5(path):
-    """Reads all of a file in a process of its own first: in a damaged one, HDF5 may loop for ever or crash."""
-    seconds = int(PROBE_SECONDS + path.stat().st_size / _SLOWEST)
-    request = ReadRequest(str(path.resolve()), seconds)
-    try:
-        isolation.run("tfopt.loading.model_file:read_all_h5", request, timeout=3 * seconds)
-    except errors.ConversionError as error:
-        raise refusal(path, "a damaged HDF5 file, which cannot be read to its end", "Copy or save it again.") from error
+def _require_model(path: pathlib.Path, version: object, config: object) -> None:
+    if not isinstance(version, str) or not isinstance(config, dict):
+        raise refusal(path, "a file whose configuration is not that of a Keras model", "Save the model again.")
 
 
-@dataclasses.dataclass(frozen=True)
-class ReadRequest(Request):
-    """The path of a file that is read to its end in a child process, and the seconds of CPU time that it may take."""
-
-    path: str
-    seconds: int
-
-
-def read_all_h5(request: str, progress: Progress) -> None:
-    """Reads every attribute and every array of a file, in a child process. Its later reader reports unreadable parts.
+def refusal(path: pathlib.Path, received: str, remedy: str) -> LoadError:
+    """The error for a file that is no readable model.
 
     Args:
-        request: a `ReadRequest` as JSON.
-        progress: is not called.
+        path: of the file or folder.
+        received: the kind of file, a phrase.
+        remedy: a sentence.
     """
-    import h5py
-
-    asked = ReadRequest.from_json(request)
-
-    # A loop in C listens to nobody: the kernel ends it, even if the parent is gone.
-    resource.setrlimit(resource.RLIMIT_CPU, (asked.seconds, asked.seconds))
-
-    def visit(name, item):
-        _attempt(lambda: [item.attrs.get(key) for key in item.attrs])
-        if isinstance(item, h5py.Dataset):
-            _attempt(lambda: item[()])
-
-    def read():
-        with h5py.File(asked.path, "r") as file:
-            visit("", file)
-            file.visititems(visit)
-
-    _attempt(read)
-
-
-def _attempt(read):
-    with contextlib.suppress(OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, MemoryError):
-        read()
-
-
-def _described(path, kind, version, config, backend=""):
-    if not isinstance(version, str) or not isinstance(config, dict):
-        raise refusal(path, "a file whose configuration is not a Keras model's", "Save the model again.")
-    return ModelFile(path, kind, version, config, backend)
-
-
-def refusal(path, received, remedy):
-    """The error for a file that is no readable model."""
     return LoadError(f"A Keras model (`.keras`, `.h5`, or a SavedModel folder) is required. Received: {path}, {received}. {remedy}")
 
 
-def unreadable(found, error):
-    """The error for a file that Keras refuses."""
+def unreadable(found: ModelFile, error: Exception) -> LoadError:
+    """The error for a file that Keras refuses to read with `error`."""
     return LoadError(
         f"The model file must be readable by Keras. Received: {found.path}, written by Keras {found.keras_version or '(unknown)'}: "
-        f"{first_lines(error)} Custom classes and functions are given with --custom-objects FILE.py "
-        "(Python: custom_objects={...})."
+        f"{first_lines(error)} Give custom classes and functions with --custom-objects FILE.py (Python: custom_objects={{...}})."
     )
 
 
-def first_lines(error, limit=400):
-    """What an error says, in one line that is not too long."""
+def first_lines(error: Exception, limit: int = 400) -> str:
+    """The text of an error as one line of at most `limit` characters."""
     # Keras wraps one error in another; the innermost, last one is the cause.
     text = " ".join(str(error).rpartition("Exception encountered:")[2].split()) or type(error).__name__
     return text if len(text) <= limit else f"{text[:limit]} ..."

@@ -1,6 +1,10 @@
-"""Keras 1 (2015 to 2017): what its layers and their arguments are called today, and how its weights lie in Keras 2."""
+"""Layers of Keras 1 (2015 to 2017) and their arguments, translated to Keras 2."""
 
-import numpy as np
+from __future__ import annotations
+
+from typing import Any
+
+from tfopt.loading.model_file import Config
 
 # Keras 1 argument -> Keras 2 argument, whatever the layer.
 _RENAMED = {
@@ -54,28 +58,28 @@ _ORDERINGS = {"th": "channels_first", "tf": "channels_last"}
 SIGNS = frozenset(
     ["nb_filter", "nb_row", "border_mode", "dim_ordering", "init", "inner_init", "W_regularizer", "consume_less", "input_dtype"]
 )
-# The order of an LSTM's gates in the file (i, c, f, o) as positions of today's order (i, f, c, o).
-_GATES = {"LSTM": (0, 2, 1, 3), "ConvLSTM2D": (0, 2, 1, 3), "GRU": (0, 1, 2)}
 
 
-def translate(kind, config):
-    """One Keras 1 layer in the words of Keras 2. Regularizers, constraints and initializers, which only train, are left out.
+def translate(kind: str, config: Config) -> tuple[str, Config]:
+    """Translates a Keras 1 layer to Keras 2, without regularizers, constraints and initializers, which only training needs.
+
+    Example: `translate("Dense", {"output_dim": 4, "init": "uniform"})` -> ("Dense", {"units": 4})
 
     Args:
-        kind: str, class name.
-        config: dict, the layer's configuration.
+        kind: class name.
+        config: the layer's configuration.
 
     Returns:
-        (class name, configuration), new ones.
+        (class name, configuration) of Keras 2, a new dict.
 
     Raises:
-        ValueError: Keras 2 has nothing that computes the same; the text says what, as "uses ...".
+        ValueError: Keras 2 has no layer that computes the same; the text is a predicate, as "merges with 'cos'".
     """
     if kind in ("Merge", "BatchNormalization"):
         _require_a_counterpart(kind, config)
     if kind == "Merge":
         return _merge(config)
-    new = {}
+    new: Config = {}
     for name, value in config.items():
         if name.endswith(("_regularizer", "_constraint")):
             continue
@@ -115,12 +119,12 @@ def translate(kind, config):
     if kind == "BatchNormalization":
         new.pop("mode", None)
     if kind == "Conv2DTranspose":
-        new.pop("output_shape", None)  # `repair` compares it with what the layer gives
+        new.pop("output_shape", None)  # `load_h5` compares it with the layer's own
     return kind, new
 
 
-def _sides(padding):
-    """Padding as Keras 2 writes it: Keras 1 names the sides in a dict, or has four numbers in a row."""
+def _sides(padding: Any) -> Any:
+    """Padding as Keras 2 writes it: Keras 1 names the sides in a dict, or has a list of four numbers."""
     if isinstance(padding, dict):
         rows = [padding.get("top_pad", 0), padding.get("bottom_pad", 0)]
         columns = [padding.get("left_pad", 0), padding.get("right_pad", 0)]
@@ -128,16 +132,16 @@ def _sides(padding):
     return [padding[:2], padding[2:]] if isinstance(padding, list) and len(padding) == 4 else padding
 
 
-def _require_a_counterpart(kind, config):
+def _require_a_counterpart(kind: str, config: Config) -> None:
     if kind == "BatchNormalization" and config.get("mode", 0) != 0:
-        raise ValueError(f"normalizes with mode={config['mode']}, by the statistics of the very batch")
+        raise ValueError(f"normalizes with mode={config['mode']}, with the statistics of the batch")
     if kind == "Merge":
         mode = config.get("mode", "sum")
         if mode not in _MERGES or config.get("mode_type", "raw") != "raw":
-            raise ValueError("merges with a function or a mode that is gone" if len(str(mode)) > 12 else f"merges with {mode!r}")
+            raise ValueError("merges with a function or with an unknown mode" if len(str(mode)) > 12 else f"merges with {mode!r}")
 
 
-def _merge(config):
+def _merge(config: Config) -> tuple[str, Config]:
     mode = config.get("mode", "sum")
     new = {"name": config.get("name")}
     if mode == "concat":
@@ -147,101 +151,3 @@ def _merge(config):
         axes = [axis[0] if isinstance(axis, list) else axis for axis in axes] if isinstance(axes, list) else axes
         new["axes"] = axes
     return _MERGES[mode], new
-
-
-def sequential_of_merge(config, name):
-    """A Keras 1 `Sequential` that begins with a `Merge` of branches, as a graph.
-
-    Args:
-        config: list of layer nodes; the first is a `Merge` whose "layers" are the branches.
-        name: str, of the model.
-
-    Returns:
-        dict, the configuration of a functional model.
-    """
-    merge, *rest = config
-    layers, inputs, merged = [], [], []
-    for position, branch in enumerate(merge["config"]["layers"]):
-        branch_name = _name(branch, f"{name}_branch_{position}")
-        sources = []
-        for index, (shape, dtype) in enumerate(_input_shapes(branch)):
-            source = f"{branch_name}_input_{index}"
-            settings = {"name": source, "batch_input_shape": shape, "dtype": dtype, "sparse": False}
-            layers.append({"class_name": "InputLayer", "name": source, "config": settings, "inbound_nodes": []})
-            inputs.append([source, 0, 0])
-            sources.append([source, 0, 0])
-        if isinstance(branch["config"], list):
-            node = {"class_name": "Sequential", "config": {"name": branch_name, "layers": branch["config"]}}
-        else:
-            node = branch
-        layers.append({**node, "name": branch_name, "inbound_nodes": [sources]})
-        # A model is called on its own inputs first: its call in this graph is its second.
-        merged.append([branch_name, int(isinstance(branch["config"], list) or "layers" in branch["config"]), 0])
-    previous = merged
-    for layer in [{"class_name": "Merge", "config": {k: v for k, v in merge["config"].items() if k != "layers"}}, *rest]:
-        layers.append({**layer, "name": _name(layer, f"{name}_{len(layers)}"), "inbound_nodes": [previous]})
-        previous = [[layers[-1]["name"], 0, 0]]
-    return {"name": name, "layers": layers, "input_layers": inputs, "output_layers": previous}
-
-
-def _name(node, otherwise):
-    config = node.get("config")
-    return config["name"] if isinstance(config, dict) and "name" in config else otherwise
-
-
-def _input_shapes(node):
-    """[(shape with batch, dtype)] of the inputs of a layer or model."""
-    config = node["config"]
-    layers = config if isinstance(config, list) else config.get("layers")
-    if layers and "input_layers" in (config if isinstance(config, dict) else {}):
-        by_name = {layer["name"]: layer for layer in layers}
-        return [pair for name, *_ in config["input_layers"] for pair in _input_shapes(by_name[name])]
-    if layers and layers[0]["class_name"] == "Merge":
-        return [pair for branch in layers[0]["config"]["layers"] for pair in _input_shapes(branch)]
-    if layers:
-        return _input_shapes(layers[0])
-    return [(config["batch_input_shape"], config.get("input_dtype") or config.get("dtype") or "float32")]
-
-
-def arrays_per_variable(kind):
-    """How many arrays a Keras 1 file holds for each variable of a layer: one for each gate."""
-    return len(_GATES.get(kind, (0,)))
-
-
-def convert_arrays(kind, arrays, shapes, *, channels_first):
-    """The arrays of one Keras 1 layer in the layout of Keras 2.
-
-    Args:
-        kind: str, class name in Keras 2.
-        arrays: list of arrays, in the file's order.
-        shapes: list of tuples, of the layer's variables.
-        channels_first: bool, whether the layer was written with dim_ordering="th".
-
-    Returns:
-        list of arrays.
-    """
-    arrays = list(arrays)
-    if kind in _GATES and len(arrays) != len(shapes):  # one array a gate; with consume_less="gpu" they lie together already
-        kinds = len(shapes)
-        arrays = [np.concatenate([arrays[gate * kinds + index] for gate in _GATES[kind]], -1) for index in range(kinds)]
-    if not arrays:
-        return arrays
-    kernel = arrays[0]
-    if kind == "Conv1D" and kernel.ndim == 4:
-        if kernel.shape[0] == shapes[0][2] and kernel.shape[:2] != (shapes[0][0], 1):
-            kernel = kernel.transpose(2, 3, 1, 0)  # Keras 1.0: (filters, channels, length, 1)
-        kernel = kernel[:, 0] if kernel.shape[1] == 1 else kernel
-    elif kind == "Conv2DTranspose":
-        kernel = kernel.transpose(2, 3, 0, 1) if channels_first else kernel.transpose(0, 1, 3, 2)
-        if channels_first:
-            kernel = kernel.transpose(0, 1, 3, 2) if kernel.shape != tuple(shapes[0]) else kernel
-    elif kind in ("Conv2D", "Conv3D", "SeparableConv2D", "ConvLSTM2D") and channels_first:
-        count = {"SeparableConv2D": 2, "ConvLSTM2D": 2}.get(kind, 1)
-        arrays = [_channels_last(array) if index < count else array for index, array in enumerate(arrays)]
-        kernel = arrays[0]
-    return [kernel, *arrays[1:]]
-
-
-def _channels_last(kernel):
-    # (filters, channels, *sizes) -> (*sizes, channels, filters)
-    return np.moveaxis(kernel, (0, 1), (-1, -2))

@@ -1,26 +1,34 @@
 """Whether the graph in a Keras 2 configuration can be followed from its inputs: tf_keras would look for a lost node for ever."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from tfopt.keras2 import door
+from tfopt.loading.model_file import Config
+
+Key = tuple[str, int]
+"""(layer, node): one call of a layer."""
 
 _MODELS = ("Functional", "Model", "Sequential")
-# Layers and ops that may give several tensors; any other layer of Keras gives one.
+# Layers and ops that may return several tensors; any other layer of Keras returns one.
 _SEVERAL = re.compile(".*(RNN|LSTM|GRU|ConvLSTM.*|Bidirectional|TimeDistributed|Attention|Lambda|InstanceProperty|Method|OpLayer)")
 _SEVERAL_OPS = re.compile(
     "(?i).*(split|unstack|unpack|moments|top_?k|meshgrid|svd|qr|eig|unique|where|batch_?norm|shapen|broadcast_)"
 )
-_MOST = 64
+_MOST = 64  # tensors that a layer of several is believed to return
 
 
-def require_followable(node):
-    """Raises unless every layer of every functional model in a configuration can be reached, one after the other.
+def require_followable(node: Any) -> None:
+    """Raises an error unless every layer of every functional model in a configuration can be reached from the inputs.
 
     Args:
         node: a configuration, or any part of it.
 
     Raises:
-        ValueError: some layer's inputs come from nowhere, or from itself.
+        ValueError: a layer takes its inputs from nowhere, or from itself.
     """
     if isinstance(node, dict):
         config = node.get("config")
@@ -33,14 +41,16 @@ def require_followable(node):
             require_followable(item)
 
 
-def _follow(layers):
-    first, gives, waiting = {}, {}, []
+def _follow(layers: list[Config]) -> None:
+    first: dict[str, int] = {}  # by layer, the node of its first call in this graph
+    gives: dict[str, int] = {}  # by layer, how many tensors it returns at most
+    waiting: list[tuple[Key, set[Key]]] = []  # calls, and the calls that they need
     known_layers = door.known_layers()
     for layer in layers:
         name = layer["config"]["name"] if "name" not in layer else layer["name"]
         first[name] = int(_has_own_input(layer))
         gives[name] = _most_tensors(layer, known_layers)
-    # Only inputs, and models with inputs of their own, have a tensor before anything was called.
+    # Only inputs, and models with inputs of their own, have a tensor before the first call.
     known = {name for name, layer in zip(first, layers, strict=False) if _is_input(layer) or _has_own_input(layer)}
     done = {(name, 0) for name in known}
     for name, layer in zip(first, layers, strict=False):
@@ -54,8 +64,8 @@ def _follow(layers):
         waiting = [(key, needed) for key, needed in waiting if key not in done]
 
 
-def _references(item, gives):
-    """The (layer, node) pairs that the call of a layer takes its tensors from."""
+def _references(item: Any, gives: Mapping[str, int]) -> Iterator[Key]:
+    """Yields the calls from which the call of a layer takes its tensors."""
     if isinstance(item, dict):
         item = list(item.values())
     if not isinstance(item, list | tuple):
@@ -70,8 +80,8 @@ def _references(item, gives):
         yield from _references(part, gives)
 
 
-def _most_tensors(layer, known_layers):
-    """How many tensors a layer gives at most, where its class tells."""
+def _most_tensors(layer: Config, known_layers: Collection[str]) -> int:
+    """The greatest number of tensors that a layer of this class may return."""
     kind, config = str(layer.get("class_name")), layer.get("config")
     if kind in _MODELS:
         return max(1, len(config.get("output_layers") or ())) if isinstance(config, dict) else 1
@@ -82,15 +92,15 @@ def _most_tensors(layer, known_layers):
     return 1 if kind in known_layers and not _SEVERAL.fullmatch(kind) else _MOST
 
 
-def _is_input(layer):
+def _is_input(layer: Config) -> bool:
     config = layer.get("config")
     return layer.get("class_name") == "InputLayer" or (
         not layer.get("inbound_nodes") and isinstance(config, dict) and ("batch_input_shape" in config or "batch_shape" in config)
     )
 
 
-def _has_own_input(layer):
-    """Whether a nested model has inputs of its own, on which it was called once before it is called in the graph."""
+def _has_own_input(layer: Config) -> bool:
+    """Whether a nested model has inputs of its own, on which it was called once before its calls in the graph."""
     config = layer.get("config")
     if layer.get("class_name") not in _MODELS:
         return False

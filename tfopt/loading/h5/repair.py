@@ -1,10 +1,16 @@
-"""What changed in model configurations from Keras 1 to Keras 2.15, put right so that tf_keras builds the model that was saved."""
+"""Configurations from Keras 1 to Keras 2.15, repaired so that tf_keras builds the model that was saved."""
 
-import dataclasses
+from __future__ import annotations
+
 import re
+from collections.abc import Collection
+from typing import Any
 
 from tfopt.loading.h5 import keras1
-from tfopt.loading.h5.layer_repairs import FUNCTION_OF, STEPS, MissingAnswer, channels_last, float32
+from tfopt.loading.h5.channels import channels_last
+from tfopt.loading.h5.keras1_merge import graph_of_merge
+from tfopt.loading.h5.layer_repairs import FUNCTION_OF, REPAIRS, Context, Known, MissingAnswer, compute_in_float32
+from tfopt.loading.model_file import Config
 
 # Classes that were renamed, or that compute the same as another.
 _RENAMED = {
@@ -18,57 +24,37 @@ _RENAMED = {
     "UnifiedGRU": "GRU",
     "UnifiedLSTM": "LSTM",
 }
-
-
 _MODELS = ("Functional", "Model", "Sequential")
 
 
-@dataclasses.dataclass
-class _Context:
-    """What the repairs of one file share: what is known, and what was done."""
-
-    is_keras_1: bool
-    given: frozenset
-    known_layers: frozenset
-    known_parts: frozenset
-    known_functions: frozenset
-    notes: list = dataclasses.field(default_factory=list)
-
-    def note(self, text):
-        if text not in self.notes:
-            self.notes.append(text)
-
-
-def is_keras_1(keras_version, config):
-    """Whether a file is Keras 1's: it says so, or says nothing and uses its argument names."""
+def is_keras_1(keras_version: str, config: Config) -> bool:
+    """Whether Keras 1 wrote a file: the file says so, or does not say its version and uses the argument names of Keras 1."""
     if keras_version:
         return keras_version.startswith("1.")
     return _uses(config, keras1.SIGNS)
 
 
-def repair(config, *, keras_1, given, known_layers, known_parts, known_functions):
-    """A model's configuration as tf_keras of today takes it.
+def repair(config: Config, *, keras_1: bool, given: Collection[str], known: Known) -> tuple[Config, tuple[str, ...]]:
+    """Repairs a model's configuration for tf_keras.
 
     Args:
-        config: dict, the file's configuration; left as it is.
-        keras_1: bool, as `is_keras_1` tells.
+        config: of the file; it is not changed.
+        keras_1: as `is_keras_1` returns it.
         given: names that the user gave objects for.
-        known_layers: names of layer classes that tf_keras has.
-        known_parts: names of initializers, regularizers and constraints that tf_keras has.
-        known_functions: names of activations that tf_keras has.
+        known: names that tf_keras finds without being given them.
 
     Returns:
-        (configuration, tuple of str that say what was repaired)
+        (configuration, sentences about the repairs)
 
     Raises:
-        MissingAnswer: a layer's class or function is not in the file, or is gone.
+        MissingAnswer: a layer needs a class or function that is not in the file and not in tf_keras.
         KeyError, TypeError, ...: the configuration is damaged.
     """
-    context = _Context(keras_1, *map(frozenset, (given, known_layers, known_parts, known_functions)))
-    return _repair(config, context, top=True), tuple(context.notes)
+    context = Context(keras_1, frozenset(given), known)
+    return _repair(config, context), tuple(context.notes)
 
 
-def _repair(node, context, top=False):
+def _repair(node: Config, context: Context) -> Config:
     kind, config = node["class_name"], node.get("config")
     if kind.rpartition(">")[2] in _MODELS and (isinstance(config, list) or (isinstance(config, dict) and "layers" in config)):
         return _repair_model(node, context)
@@ -78,10 +64,10 @@ def _repair(node, context, top=False):
     if kind in context.given or kind.rpartition(">")[2] in context.given:
         return node
     kind, config = _renamed(kind, dict(config), name, context)
-    if kind.rpartition(">")[2] not in context.known_layers:
+    if kind.rpartition(">")[2] not in context.known.layers:
         raise MissingAnswer(name, f"needs {kind!r}, which the file does not hold", _CLASS_ANSWER.format(kind.rpartition(">")[2]))
-    for step in STEPS:
-        step(kind, config, name, context)
+    for repair_layer in REPAIRS:
+        repair_layer(kind, config, name, context)
     for key in ("layer", "backward_layer", "cell"):
         if isinstance(config.get(key), dict) and "class_name" in config[key]:
             config[key] = _repair(config[key], context)
@@ -95,27 +81,27 @@ def _repair(node, context, top=False):
     return channels_last({**node, "class_name": kind, "config": config}, context)
 
 
-def _repair_model(node, context):
+def _repair_model(node: Config, context: Context) -> Config:
     config = node["config"]
     layers = config if isinstance(config, list) else config["layers"]
     name = node.get("name") or (config.get("name") if isinstance(config, dict) else None)
     if layers and layers[0].get("class_name") == "Merge" and node["class_name"] == "Sequential":
         context.note(f"a Sequential that began with {len(layers[0]['config']['layers'])} merged branches is a graph")
-        graph = keras1.sequential_of_merge(layers, name or "sequential")
+        graph = graph_of_merge(layers, name or "sequential")
         return _repair_model({**node, "class_name": "Functional", "config": graph}, context)
     layers = [_repair(layer, context) for layer in layers]
     if node["class_name"] == "Sequential":
         layers = _with_input_layer(layers)
     if isinstance(config, list):
-        # A name of its own, or the whole would be named anew with every load.
+        # With the name in the file, or the model would have another name after every load.
         return {**node, "config": {"name": name, "layers": layers} if name else layers}
     repaired = {**config, "layers": layers}
-    float32(node["class_name"], repaired, str(name), context)
+    compute_in_float32(node["class_name"], repaired, str(name), context)
     return {**node, "config": repaired}
 
 
-def _with_input_layer(layers):
-    """A `Sequential` whose first layer takes integers gets an input layer for them, as a layer's dtype is that of its weights."""
+def _with_input_layer(layers: list[Config]) -> list[Config]:
+    """Adds an input layer if the first layer takes integers, since a layer's dtype is that of its weights."""
     first = layers[0]["config"] if layers and isinstance(layers[0].get("config"), dict) else {}
     if first.get("batch_input_shape") and re.fullmatch("u?int[0-9]+", str(first.get("dtype"))):
         settings = {"batch_input_shape": first["batch_input_shape"], "dtype": first["dtype"], "name": f"{first['name']}_input"}
@@ -124,7 +110,8 @@ def _with_input_layer(layers):
     return layers
 
 
-def _renamed(kind, config, name, context):
+def _renamed(kind: str, config: Config, name: str, context: Context) -> tuple[str, Config]:
+    """The class and the configuration of a layer in the words of today."""
     old = kind
     if kind == "TimeDistributedDense":
         inner = {"class_name": "Dense", "config": {**config, "name": f"{name}_dense"}}
@@ -150,7 +137,8 @@ def _renamed(kind, config, name, context):
 _CLASS_ANSWER = "class {0}(tf_keras.layers.Layer): ..."
 
 
-def _uses(node, names):
+def _uses(node: Any, names: frozenset[str]) -> bool:
+    """Whether any dict in a configuration has one of the keys."""
     if isinstance(node, dict):
         return bool(names & set(node)) or any(_uses(value, names) for value in node.values())
     return isinstance(node, list) and any(_uses(item, names) for item in node)

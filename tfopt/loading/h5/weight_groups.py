@@ -1,18 +1,32 @@
-"""The groups of arrays in an HDF5 file of weights."""
+"""The arrays in an HDF5 file, one group for each layer."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tfopt.errors import LoadError
 
+if TYPE_CHECKING:
+    import h5py
 
-def read_groups(path):
-    """The weights of an HDF5 file by layer, in the file's order.
+Array = npt.NDArray[Any]
 
-    Args:
-        path: of the file.
+Group = list[tuple[str, Array]]
+"""(name, array) of the weights of one layer, in the file's order."""
+
+
+def read_groups(path: pathlib.Path) -> dict[str, Group]:
+    """Reads the weights of an HDF5 file in the layout of Keras 1 and 2.
+
+    Example: `read_groups(pathlib.Path("model.h5"))` -> {"dense": [("dense/kernel:0", array), ("dense/bias:0", array)]}
 
     Returns:
-        dict of layer name -> list of (name, array), layers without weights left out.
+        Group by layer name, in the file's order, without layers that have no weights.
 
     Raises:
         LoadError: the file is damaged, or no Keras weights are in it.
@@ -22,7 +36,7 @@ def read_groups(path):
     try:
         with h5py.File(path, "r") as file:
             root = file["model_weights"] if "model_weights" in file and "layer_names" not in file.attrs else file
-            groups = {}
+            groups: dict[str, Group] = {}
             for layer in _names(root.attrs, "layer_names"):
                 arrays = [(name, _array(root[layer], name, layer, path)) for name in _names(root[layer].attrs, "weight_names")]
                 if arrays and layer in groups:
@@ -31,14 +45,14 @@ def read_groups(path):
                     groups[layer] = arrays
             extra = root.get("top_level_model_weights")
             if extra is not None and _names(extra.attrs, "weight_names"):
-                raise damaged(path, "weights that belong to the model itself and to no layer")
+                raise damaged(path, "weights that belong to the model itself and not to a layer")
             return groups
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, MemoryError) as error:
         raise damaged(path, str(error)) from error
 
 
-def is_new_layout(path):
-    """Whether a file of weights has the layout of `.weights.h5`, which Keras itself reads."""
+def is_new_layout(path: pathlib.Path) -> bool:
+    """Whether an HDF5 file has the layout of `.weights.h5`, which Keras itself reads."""
     import h5py
 
     try:
@@ -48,26 +62,29 @@ def is_new_layout(path):
         raise damaged(path, str(error)) from error
 
 
-def require_all_in(path, model):
-    """Raises unless every array of a `.weights.h5` file is one of the model's variables, and every weight is in the file.
+def require_all_in(path: pathlib.Path, model: Any) -> int:
+    """Raises an error unless the arrays of a `.weights.h5` file are exactly the weights of the model.
 
     Args:
         path: of the file.
-        model: the model after `load_weights`.
+        model: a Keras model after `load_weights`.
 
     Returns:
-        int, how many arrays there are.
+        The number of arrays.
+
+    Raises:
+        LoadError: an array is no weight of the model, or a weight of the model is not in the file.
     """
     import h5py
 
-    def key(array):
-        array = np.ascontiguousarray(array)
-        return array.shape, array.tobytes()
+    def key(array: npt.ArrayLike) -> tuple[tuple[int, ...], bytes]:
+        whole = np.ascontiguousarray(array)
+        return whole.shape, whole.tobytes()
 
     found = []
     with h5py.File(path, "r") as file:
 
-        def visit(name, item):
+        def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
             aside = name.startswith(("optimizer", "_optimizer", "metrics", "compile")) or "seed_generator" in name
             if isinstance(item, h5py.Dataset) and not aside:
                 found.append((name, key(item[()])))
@@ -83,19 +100,19 @@ def require_all_in(path, model):
     return len(found)
 
 
-def _array(group, name, layer, path):
+def _array(group: h5py.Group, name: str, layer: str, path: pathlib.Path) -> Array:
     import h5py
 
     found = group[name]
     if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "fiub" or found.size > 2**31:
-        raise damaged(path, f"weights of layer {layer!r} that are no numbers")
+        raise damaged(path, f"weights of layer {layer!r} that are not numbers")
     if found.external:
-        raise damaged(path, f"weights of layer {layer!r} that lie in another file")
+        raise damaged(path, f"weights of layer {layer!r} that are in another file")
     return found[()]
 
 
-def _names(attributes, key):
-    """A list of names, which Keras splits into `key0`, `key1`, ... where it is long."""
+def _names(attributes: Mapping[str, Any], key: str) -> list[str]:
+    """A list of names, which Keras splits into `key0`, `key1`, ... if it is long."""
     if key in attributes:
         found = list(attributes[key])
     else:
@@ -108,5 +125,6 @@ def _names(attributes, key):
     return [name.decode() if isinstance(name, bytes) else str(name) for name in found]
 
 
-def damaged(path, what):
+def damaged(path: pathlib.Path, what: str) -> LoadError:
+    """The error for a file whose weights do not fit; `what` says what the file has or lacks."""
     return LoadError(f"The weights in the file must be those of its model. Received: {path} with {what}. Copy or save it again.")

@@ -1,66 +1,47 @@
-"""The weights in an HDF5 file that Keras 1 or 2 wrote, and their way into a model: every array into one variable, by name."""
+"""The weights in an HDF5 file, assigned to the variables of a model: every array to one variable, by name."""
 
-import dataclasses
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from tfopt.errors import LoadError
 from tfopt.keras_model.walk import walk_layers
-from tfopt.loading.h5 import keras1
-from tfopt.loading.h5.weight_groups import damaged
-
-# Layers whose kernels Theano applied mirrored, with the number of arrays that are kernels.
-_CONVOLUTIONS = {
-    "Conv1D": 1, "Conv2D": 1, "Conv3D": 1, "Conv2DTranspose": 1, "Conv3DTranspose": 1, "ConvLSTM2D": 2, "SeparableConv1D": 1,
-    "SeparableConv2D": 1, "DepthwiseConv2D": 1,
-}  # fmt: skip
+from tfopt.loading.h5 import layouts
+from tfopt.loading.h5.layouts import KERAS_2, Writer
+from tfopt.loading.h5.weight_groups import Array, Group, damaged
 
 
-@dataclasses.dataclass(frozen=True)
-class Writer:
-    """What of the writer matters to the layout of the weights.
+def assign(model: Any, groups: Mapping[str, Group], path: pathlib.Path, writer: Writer = KERAS_2, *, by_order: bool = False) -> int:
+    """Assigns every array of the file to one variable of the model, so that no array and no variable is left over.
 
-    Attributes:
-        is_keras_1: bool.
-        is_theano: bool, whether Theano computed, whose convolutions mirror the kernel.
-        channels_first: names of layers that were written with channels first.
-        cudnn: names of layers that were CuDNNLSTM or CuDNNGRU.
-        gone: names of classes that the user gave in place of a class of the file; their weights are taken as they are.
-    """
-
-    is_keras_1: bool = False
-    is_theano: bool = False
-    channels_first: frozenset = frozenset()
-    cudnn: frozenset = frozenset()
-    gone: frozenset = frozenset()
-
-
-def assign(model, groups, path, writer=None, *, by_order=False):
-    """Puts every array of the file into one variable of the model, and leaves none of either over.
+    Example: `assign(model, read_groups(path), path)`
 
     Args:
         model: Keras model of either generation.
-        groups: dict, as `read_groups` gives it.
+        groups: as `read_groups` returns them.
         path: of the file, for messages.
-        writer: a `Writer`; Keras 2 with TensorFlow by default.
-        by_order: bool. Whether layers with weights are matched in their order where names differ.
+        writer: of the file.
+        by_order: whether layers with weights are matched by their order if their names differ.
 
     Returns:
-        int, how many arrays the file has.
+        The number of arrays in the file.
 
     Raises:
-        LoadError: a layer has no weights in the file or the file has weights for no layer, or their number or shapes differ.
+        LoadError: a layer has no weights in the file, weights in the file have no layer, or their number or shapes differ.
     """
-    writer = writer or Writer()
-    pairs, left = [], dict(groups)
-    _match(model, left, pairs, path)
+    left = dict(groups)
+    pairs = list(_match(model, left))
     if (left or any(arrays is None for _, arrays in pairs)) and by_order:
         layers = [layer for layer in model.layers if layer.weights]
         if len(layers) != len(groups):
             raise LoadError(
                 f"The architecture must have as many layers with weights as the file. Received: {path} with {len(groups)} "
                 f"({', '.join(groups)}), and {len(layers)} in the architecture ({', '.join(layer.name for layer in layers)}). "
-                "Give the function that built the model which was saved."
+                "Give the function that built the saved model."
             )
         pairs, left = list(zip(layers, groups.values(), strict=True)), {}
     for layer, arrays in pairs:
@@ -68,9 +49,10 @@ def assign(model, groups, path, writer=None, *, by_order=False):
             raise damaged(path, f"no weights of layer {layer.name!r} ({type(layer).__name__}), which has {len(layer.weights)}")
     if left:
         raise damaged(path, f"weights of the layers {sorted(left)}, which the model does not have")
-    values, seen = [], set()
+    values: list[tuple[Any, Array]] = []
+    seen: set[int] = set()
     for layer, arrays in pairs:
-        for variable, value in _values(layer, arrays, path, writer):
+        for variable, value in _values(layer, arrays or [], path, writer):
             if id(variable) in seen:
                 raise damaged(path, f"weights of layer {layer.name!r} twice")
             seen.add(id(variable))
@@ -79,42 +61,44 @@ def assign(model, groups, path, writer=None, *, by_order=False):
         variable.assign(value)
     for variable, value in values:
         if not np.array_equal(np.asarray(variable), np.asarray(value).astype(np.asarray(variable).dtype), equal_nan=True):
-            raise damaged(path, f"the weight {variable.name!r}, which did not arrive whole")
+            raise damaged(path, f"the weight {variable.name!r}, which changed on its way into the model")
     for layer in walk_layers(model):
-        if hasattr(layer, "finalize_state"):  # Normalization and its like compute with what follows from their weights
+        if hasattr(layer, "finalize_state"):  # as in Normalization, which computes with numbers derived from its weights
             layer.finalize_state()
     return sum(len(arrays) for arrays in groups.values())
 
 
-def _match(model, left, pairs, path):
+def _match(model: Any, left: dict[str, Group]) -> Iterator[tuple[Any, Group | None]]:
+    """Yields each layer with its arrays, which are taken out of `left`; None for a layer that the file does not have."""
     for layer in model.layers:
         if not layer.weights:
             continue
         if layer.name in left:
-            pairs.append((layer, left.pop(layer.name)))
-        elif getattr(layer, "layers", None):  # Keras 1 has the layers of a nested Sequential in a row
-            _match(layer, left, pairs, path)
+            yield layer, left.pop(layer.name)
+        elif getattr(layer, "layers", None):  # Keras 1 lists the layers of a nested Sequential beside the others
+            yield from _match(layer, left)
         else:
-            pairs.append((layer, None))
+            yield layer, None
 
 
-def _values(layer, arrays, path, writer):
-    """Yields (variable, value) of one layer of the file, which may be a nested model or wrap others."""
-    names, arrays = [name for name, _ in arrays], [array for _, array in arrays]
+def _values(layer: Any, group: Group, path: pathlib.Path, writer: Writer) -> Iterator[tuple[Any, Array]]:
+    """Yields (variable, value) of one layer of the file, which may be a nested model or a wrapper of other layers."""
+    names, arrays = [name for name, _ in group], [array for _, array in group]
     variables = [*layer.trainable_weights, *layer.non_trainable_weights]
     leaves = list(_leaves(layer, set()))
     trainable = [variable for leaf in leaves for variable in leaf.trainable_weights]
     ordered = [*trainable, *(variable for leaf in leaves for variable in leaf.non_trainable_weights)]
     if [id(variable) for variable in ordered] != [id(variable) for variable in variables]:
         leaves = [layer]
-    sizes = [_count(leaf, writer) for leaf in leaves]
+    sizes = [layouts.arrays_per_variable(leaf, writer) for leaf in leaves]
     gates_apart = sum(size * len(leaf.weights) for size, leaf in zip(sizes, leaves, strict=True)) == len(arrays)
     sizes = sizes if gates_apart else [1] * len(leaves)
     if sum(size * len(leaf.weights) for size, leaf in zip(sizes, leaves, strict=True)) != len(arrays):
         raise damaged(
             path, f"{len(arrays)} weights of layer {layer.name!r}, which has {len(variables)} (in the file: {', '.join(names[:6])})"
         )
-    position, parts = 0, {id(leaf): [] for leaf in leaves}
+    position = 0
+    parts: dict[int, list[Array]] = {id(leaf): [] for leaf in leaves}
     for kind in ("trainable_weights", "non_trainable_weights"):
         for leaf, size in zip(leaves, sizes, strict=True):
             count = size * len(getattr(leaf, kind))
@@ -122,7 +106,7 @@ def _values(layer, arrays, path, writer):
             position += count
     for leaf in leaves:
         own = [*leaf.trainable_weights, *leaf.non_trainable_weights]
-        converted = _converted(leaf, parts[id(leaf)], [tuple(variable.shape) for variable in own], writer)
+        converted = layouts.convert(leaf, parts[id(leaf)], writer)
         for variable, value in zip(own, converted, strict=True):
             if tuple(variable.shape) != tuple(value.shape):
                 raise damaged(
@@ -133,7 +117,8 @@ def _values(layer, arrays, path, writer):
             yield variable, value
 
 
-def _leaves(layer, seen):
+def _leaves(layer: Any, seen: set[int]) -> Iterator[Any]:
+    """Yields the layers inside a nested model or a wrapper, each once; a layer that has none is its own leaf."""
     if id(layer) in seen:
         return
     seen.add(id(layer))
@@ -148,34 +133,3 @@ def _leaves(layer, seen):
         return
     for child in children:
         yield from _leaves(child, seen)
-
-
-def _count(leaf, writer):
-    return keras1.arrays_per_variable(type(leaf).__name__) if writer.is_keras_1 else 1
-
-
-def _converted(leaf, arrays, shapes, writer):
-    kind, name = type(leaf).__name__, leaf.name.removesuffix("_channels_last")
-    if kind in writer.gone:
-        return arrays
-    if writer.is_keras_1:
-        arrays = keras1.convert_arrays(kind, arrays, shapes, channels_first=name in writer.channels_first)
-    if name.removeprefix("forward_").removeprefix("backward_") in writer.cudnn:
-        arrays = _from_cudnn(kind, arrays)
-    if writer.is_theano and kind in _CONVOLUTIONS:
-        count = _CONVOLUTIONS[kind]
-        arrays = [_mirrored(array) if index < count else array for index, array in enumerate(arrays)]
-    return arrays
-
-
-def _mirrored(kernel):
-    return np.flip(kernel, tuple(range(kernel.ndim - 2)))
-
-
-def _from_cudnn(kind, arrays):
-    """cuDNN keeps each gate's kernels transposed, and two biases a gate, which an LSTM adds up and a GRU needs both of."""
-    kernel, recurrent, bias = arrays
-    gates = 4 if kind == "LSTM" else 3
-    kernel = np.concatenate([part.ravel().reshape(part.shape[::-1]).T for part in np.split(kernel, gates, -1)], -1)
-    recurrent = np.concatenate([part.T for part in np.split(recurrent, gates, -1)], -1)
-    return [kernel, recurrent, sum(np.split(bias, 2)) if kind == "LSTM" else bias.reshape(2, -1)]

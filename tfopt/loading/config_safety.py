@@ -1,15 +1,20 @@
-"""Code that hides in a model file is found before anything of the file is loaded."""
+"""Code in a model's configuration is found before anything of the file is loaded."""
+
+from __future__ import annotations
 
 import builtins
 import json
-import re
+import pathlib
+from collections.abc import Collection
+from typing import Any
 
 from tfopt.errors import LoadError, UnsafeModelError
 from tfopt.loading import model_file
+from tfopt.loading.model_file import ModelFile
 
-# Modules that Keras writes for its own objects. Anything else is imported only if the caller gave the class.
+# Modules that Keras writes for its own objects. A class of any other module must be given by the caller.
 _KERAS_MODULES = {"keras", "tf_keras", "builtins"}
-# The only Keras modules whose *functions* belong in a model. `keras.utils` alone would offer file downloads.
+# The only Keras modules whose *functions* belong in a model: `keras.utils`, for example, downloads files.
 _FUNCTION_MODULES = {"builtins", "activations", "initializers", "losses", "metrics", "ops", "constraints", "regularizers"}
 # Python's own functions, as `exec`, would pass for Keras functions of the module "builtins".
 _PYTHON_FUNCTIONS = set(dir(builtins))
@@ -40,95 +45,88 @@ reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod reduce_sum repeat
 sequence_mask shape sigmoid sign sin size slice sort space_to_depth split sqrt square squeeze stack stop_gradient strided_slice
 subtract tan tanh tensordot tile transpose truediv truncatediv unstack where zeros zeros_like
 """
-# Ops with which a SavedModel's graph could read or write files, reach Python or the network when it runs: all whose names say so,
-# but for those of variables, tensor arrays and checkpoints.
-_REACHING_OPS = re.compile(
-    "Read|Write|File|Py(Func|Call)|Print|Save|Summary|Debug|Dataset|Iterator|Sql|Send|Recv|Rpc|Queue|Restore|Load|Dump|Merge|Plugin"
-)
-_HARMLESS_OPS = {"ReadVariableOp", "TensorArrayReadV3", "TensorArrayWriteV3", "Merge", "RefMerge", "DisableCopyOnRead"}
-_CHECKPOINT_OPS = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"}
 
 
-def require_safe(found, *, custom_objects=()):
-    """Raises if loading the file would run code that came with it, or import a module that it names.
+def require_safe(found: ModelFile, *, custom_objects: Collection[str] = ()) -> None:
+    """Raises an error if loading the file would run code that came with it, or import a module that it names.
+
+    Example: `require_safe(model_file.read("model.h5"), custom_objects={"Swish2"})`
 
     Args:
-        found: a `model_file.ModelFile`.
-        custom_objects: names of classes and functions that the caller gave.
+        found: a file with a configuration.
+        custom_objects: names of the classes and functions that the caller gave.
 
     Raises:
         UnsafeModelError: a layer holds Python bytecode, or asks for a function that no model needs.
-        LoadError: a layer needs a class or function that the caller did not give.
+        LoadError: a layer needs a class or function that the caller did not give, or the configuration is damaged.
     """
-    if found.kind == "saved_model":
-        _require_safe_graph(found.path)
-        return
     try:
-        _require_safe_config(found.config, found.path, set(custom_objects), layer="")
+        _require_safe(found.config, found.path, set(custom_objects), layer="")
     except (TypeError, LookupError, AttributeError) as error:
         raise model_file.refusal(found.path, f"a damaged configuration ({error})", "Save the model again.") from error
     except RecursionError as error:
         raise model_file.refusal(found.path, "a configuration that is nested too deeply", "Save the model again.") from error
 
 
-def _require_safe_config(node, path, given, layer):
+def _require_safe(node: Any, path: pathlib.Path, given: set[str], layer: str) -> None:
+    """`require_safe` for a part of the configuration that belongs to `layer`."""
     if isinstance(node, list):
         for item in node:
-            _require_safe_config(item, path, given, layer)
+            _require_safe(item, path, given, layer)
     if not isinstance(node, dict):
         return
     kind, config = node.get("class_name"), node.get("config")
     if isinstance(config, dict) and isinstance(config.get("name"), str):
         layer = config["name"]
     if kind == "__lambda__":
-        raise _unsafe(path, layer, "holds Python bytecode")
+        raise unsafe(path, layer, "holds Python bytecode")
     if kind == "Lambda" and isinstance(config, dict) and not _is_given(config.get("function"), given):
         if isinstance(config.get("function"), str) and config.get("function_type") != "lambda":
             raise _missing(path, layer, config["function"])
-        raise _unsafe(path, layer, "holds Python bytecode")
+        raise unsafe(path, layer, "holds Python bytecode")
     if kind in _CODE_LAYERS:
-        raise _unsafe(path, layer, f"is a {kind} layer, which can call anything")
+        raise unsafe(path, layer, f"is a {kind} layer, which can call anything")
     if kind == "InstanceProperty" and _of(config, "attr_name") not in _PROPERTIES:
-        raise _unsafe(path, layer, f"is an InstanceProperty layer, which reads {_of(config, 'attr_name')!r}")
+        raise unsafe(path, layer, f"is an InstanceProperty layer, which reads {_of(config, 'attr_name')!r}")
     if kind == "TensorFlowOpLayer" and _op(config) not in _COMPUTING_OPS.split():
-        raise _unsafe(path, layer, f"is a TensorFlowOpLayer layer with the op {_op(config)!r}, which may do more than compute")
+        raise unsafe(path, layer, f"is a TensorFlowOpLayer layer with the op {_op(config)!r}, which may do more than compute")
     if kind in ("TFOpLambda", "SlicingOpLambda") and isinstance(config, dict):
         name = str(config.get("function", "__operators__"))
         if not _computes(name):
-            raise _unsafe(path, layer, f"calls `tf.{name}`, which can reach files or Python")
+            raise unsafe(path, layer, f"calls `tf.{name}`, which can reach files or Python")
     module = node.get("module")
     if isinstance(kind, str) and isinstance(module, str):
         _require_known(node, path, given, layer)
     for item in node.values():
-        _require_safe_config(item, path, given, layer)
+        _require_safe(item, path, given, layer)
 
 
-def _require_known(node, path, given, layer):
+def _require_known(node: dict[str, Any], path: pathlib.Path, given: set[str], layer: str) -> None:
     is_function = node["class_name"] == "function"
     name = node["config"] if is_function else node["class_name"]
-    # The name that Keras looks up among the given objects before it imports anything.
+    # Keras looks up this name among the given objects before it imports anything.
     if _is_given(name if is_function else node.get("registered_name") or name, given):
         return
     root, _, rest = node["module"].partition(".")
     if root not in _KERAS_MODULES:
         raise _missing(path, layer, f"{node['module']}.{name}")
     if is_function and (not {root, *rest.split(".")} & _FUNCTION_MODULES or name in _PYTHON_FUNCTIONS):
-        raise _unsafe(path, layer, f"calls `{node['module']}.{name}`, which no model needs")
+        raise unsafe(path, layer, f"calls `{node['module']}.{name}`, which no model needs")
 
 
-def _computes(function):
+def _computes(function: str) -> bool:
     """Whether a TensorFlow function, by its exported name, only computes."""
     parts = function.removeprefix("compat.v1.").removeprefix("compat.v2.").split(".")
     return parts[0] in _COMPUTING_MODULES if len(parts) > 1 else parts[0] in _COMPUTING_FUNCTIONS.split()
 
 
-def _of(config, key):
+def _of(config: Any, key: str) -> str | None:
     value = config.get(key) if isinstance(config, dict) else None
     return value if isinstance(value, str) else None
 
 
-def _op(config):
-    """The op of a `TensorFlowOpLayer`, whose node lies in the file as a dict or, since TF 2.2, as JSON text."""
+def _op(config: Any) -> str | None:
+    """The op of a `TensorFlowOpLayer`, whose node is in the file as a dict or, since TF 2.2, as JSON text."""
     node = config.get("node_def") if isinstance(config, dict) else None
     try:
         node = json.loads(node) if isinstance(node, str) else node
@@ -137,51 +135,19 @@ def _op(config):
     return _of(node, "op")
 
 
-def _is_given(name, given):
+def _is_given(name: Any, given: set[str]) -> bool:
     return isinstance(name, str) and (name in given or name.rpartition(">")[2] in given)
 
 
-def _require_safe_graph(folder):
-    from tensorflow.core.framework import types_pb2
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    saved_model = saved_model_pb2.SavedModel()
-    try:
-        saved_model.ParseFromString((folder / "saved_model.pb").read_bytes())
-    except Exception as error:  # protobuf's DecodeError is not part of its public interface
-        raise model_file.refusal(folder, f"a SavedModel that cannot be parsed ({error})", "Export the model again.") from error
-    for graph in saved_model.meta_graphs:
-        functions = graph.graph_def.library.function
-        _require_safe_ops(graph.graph_def.node, folder, is_checkpoint=False)
-        for function in functions:
-            # Checkpoints are written and read by functions of a file name. A model with such an input is refused later on, and
-            # a function that calls them would have to have one as well.
-            takes_text = any(argument.type == types_pb2.DT_STRING for argument in function.signature.input_arg)
-            _require_safe_ops(function.node_def, folder, is_checkpoint=takes_text)
-        savers = {
-            function.signature.name for function in functions if any(node.op in _CHECKPOINT_OPS for node in function.node_def)
-        }
-        for function in functions:
-            for node in function.node_def:
-                if any(value.func.name in savers for value in node.attr.values()):
-                    raise _unsafe(folder, node.name, "writes or reads checkpoints while it computes")
-
-
-def _require_safe_ops(nodes, folder, *, is_checkpoint):
-    for node in nodes:
-        harmless = node.op in _HARMLESS_OPS or (is_checkpoint and node.op in _CHECKPOINT_OPS)
-        if not harmless and _REACHING_OPS.search(node.op):
-            raise _unsafe(folder, node.name, f"runs the op `{node.op}`, which reaches files, Python or the network")
-
-
-def _unsafe(path, layer, what):
+def unsafe(path: pathlib.Path, layer: str, what: str) -> UnsafeModelError:
+    """The error for a file with code in it; `what` is the predicate of a sentence about the layer."""
     return UnsafeModelError(
-        f"A model file must not bring its own code. Received: {path}, whose layer {layer!r} {what}; nothing of it was run. "
-        "If you trust who wrote it, allow it with --allow-unsafe (Python: allow_unsafe=True)."
+        f"A model file must not bring its own code. Received: {path}, whose layer {layer!r} {what}; no code was run. "
+        "If you trust the writer of the file, allow the code with --allow-unsafe (Python: allow_unsafe=True)."
     )
 
 
-def _missing(path, layer, name):
+def _missing(path: pathlib.Path, layer: str, name: str) -> LoadError:
     return LoadError(
         f"Every class and function in the model must be known. Received: {path}, whose layer {layer!r} needs {name!r}. "
         "Give it with --custom-objects FILE.py (Python: custom_objects={...})."
