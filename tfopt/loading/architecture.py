@@ -62,6 +62,7 @@ def _import(text: str) -> Callable[[], Any]:
     try:
         if is_file:
             spec = importlib.util.spec_from_file_location(path.stem, path)
+            assert spec is not None and spec.loader is not None  # the file ends with .py
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
         else:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import marshal
 import pathlib
+from typing import Any
 
 from tfopt.errors import LoadError
 from tfopt.loading.model_file import Config
@@ -37,7 +38,7 @@ def require_runnable(layer: Config, path: pathlib.Path) -> None:
         ) from error
 
 
-def _bytes(code: str) -> bytes:
+def _bytes(code: Any) -> bytes:
     try:
         return base64.b64decode("".join(code.split()), validate=True)
     except (UnicodeEncodeError, binascii.Error, ValueError):

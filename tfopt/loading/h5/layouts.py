@@ -80,4 +80,5 @@ def _from_cudnn(kind: str, arrays: list[Array]) -> list[Array]:
     gates = 4 if kind == "LSTM" else 3
     kernel = np.concatenate([part.ravel().reshape(part.shape[::-1]).T for part in np.split(kernel, gates, -1)], -1)
     recurrent = np.concatenate([part.T for part in np.split(recurrent, gates, -1)], -1)
-    return [kernel, recurrent, sum(np.split(bias, 2)) if kind == "LSTM" else bias.reshape(2, -1)]
+    both = bias.reshape(2, -1)
+    return [kernel, recurrent, both.sum(0) if kind == "LSTM" else both]

@@ -85,7 +85,7 @@ def _most_tensors(layer: Config, known_layers: Collection[str]) -> int:
     kind, config = str(layer.get("class_name")), layer.get("config")
     if kind in _MODELS:
         return max(1, len(config.get("output_layers") or ())) if isinstance(config, dict) else 1
-    if kind in ("TFOpLambda", "TensorFlowOpLayer"):
+    if kind in ("TFOpLambda", "TensorFlowOpLayer") and isinstance(config, dict):
         node = config.get("node_def")
         op = config.get("function") or (node.get("op") if isinstance(node, dict) else node)
         return _MOST if _SEVERAL_OPS.match(str(op)) else 1

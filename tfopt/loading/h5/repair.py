@@ -114,10 +114,10 @@ def _renamed(kind: str, config: Config, name: str, context: Context) -> tuple[st
     """The class and the configuration of a layer in the words of today."""
     old = kind
     if kind == "TimeDistributedDense":
-        inner = {"class_name": "Dense", "config": {**config, "name": f"{name}_dense"}}
+        inner = {key: value for key, value in config.items() if key != "batch_input_shape"}
         shape = config.get("batch_input_shape")
-        inner["config"].pop("batch_input_shape", None)
-        kind, config = "TimeDistributed", {"name": name, "layer": inner, **({"batch_input_shape": shape} if shape else {})}
+        config = {"name": name, "layer": {"class_name": "Dense", "config": {**inner, "name": f"{name}_dense"}}}
+        kind, config = "TimeDistributed", config | ({"batch_input_shape": shape} if shape else {})
     elif context.is_keras_1 or kind == "Merge":
         try:
             kind, config = keras1.translate(kind, config)

@@ -106,7 +106,10 @@ def _values(layer: Any, group: Group, path: pathlib.Path, writer: Writer) -> Ite
             position += count
     for leaf in leaves:
         own = [*leaf.trainable_weights, *leaf.non_trainable_weights]
-        converted = layouts.convert(leaf, parts[id(leaf)], writer)
+        try:
+            converted = layouts.convert(leaf, parts[id(leaf)], writer)
+        except (ValueError, IndexError) as error:  # NumPy cannot split or transpose arrays of other shapes
+            raise damaged(path, f"weights of layer {leaf.name!r} ({type(leaf).__name__}) in other shapes ({error})") from error
         for variable, value in zip(own, converted, strict=True):
             if tuple(variable.shape) != tuple(value.shape):
                 raise damaged(
