@@ -27,8 +27,7 @@ def test_classes_of_a_model_by_name():
     objects = custom_objects_of(model)
     assert objects["Double"] is Double
     assert objects["Lambda"].from_config({"name": "plus"}) is model.layers[1]
-    twice = tf_keras.Sequential(
-        [layers.InputLayer((4,)), small(layers.Lambda(lambda x: x, name="plus"), shape=(4,)), *model.layers[1:]]
-    )
+    inner = small(layers.Lambda(lambda x: x, name="plus"), shape=(4,))
+    twice = tf_keras.Sequential([layers.InputLayer((4,)), inner, model.layers[1]])
     with pytest.raises(ArgumentError, match=r"different names.*Received: plus, plus\. Give `name`"):
         custom_objects_of(twice)
