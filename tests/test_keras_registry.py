@@ -105,19 +105,19 @@ print("held")
 def saved(tmp_path_factory):
     """A folder with a quantization-aware model, a Distiller, an input and the outputs of both for it."""
     folder = tmp_path_factory.mktemp("saved")
-    x = np.random.default_rng(0).normal(size=(32, 6, 6, 3)).astype("float32")
+    x = np.random.default_rng(0).normal(size=(8, 4, 3)).astype("float32")
 
-    def net(channels, name):
-        image = keras.Input((6, 6, 3), name="image")
-        y = layers.ReLU(name="relu")(layers.BatchNormalization()(layers.Conv2D(channels, 3, name="conv")(image)))
-        return keras.Model(image, layers.Dense(4, name="class")(layers.Flatten()(y)), name=name)
+    def net(units, name):
+        source = keras.Input((4, 3), name="x")
+        hidden = layers.BatchNormalization()(layers.Dense(units, name="hidden")(source))
+        return keras.Model(source, layers.Dense(2, name="class")(layers.Flatten()(hidden)), name=name)
 
     qat = tfopt.calibrate(tfopt.quantize_aware(net(4, "student"), freeze_batch_normalization=True), x)
     losses = [
-        tfopt.LogitsDistillation(), tfopt.DecoupledDistillation(), tfopt.FeatureDistillation("relu", "relu"),
-        tfopt.AttentionTransfer("relu", "relu"), tfopt.RelationalDistillation(),
+        tfopt.LogitsDistillation(), tfopt.DecoupledDistillation(), tfopt.FeatureDistillation("hidden", "hidden"),
+        tfopt.AttentionTransfer("hidden", "hidden"), tfopt.RelationalDistillation(),
     ]  # fmt: skip
-    distiller = tfopt.Distiller(student=qat, teacher=net(6, "teacher"), distillation_losses=losses)
+    distiller = tfopt.Distiller(student=qat, teacher=net(4, "teacher"), distillation_losses=losses)
     rate = tfopt.WarmUp(keras.optimizers.schedules.CosineDecay(1e-3, 10), steps=5)
     distiller.compile(keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     qat.save(folder / "qat.keras")

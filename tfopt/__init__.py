@@ -1,7 +1,7 @@
 """Compress Keras models and ship them as verified int8 TFLite files."""
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfopt import keras_registry
 
@@ -169,14 +169,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'tfopt' has no attribute {name!r}")
     module = importlib.import_module(_MODULES[name])
     return module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *_MODULES})
 
 

@@ -52,6 +52,8 @@ def distiller(student=None, teacher=None, seed=0, optimizer="adam", **options):
     teacher = net(12, "teacher") if teacher is None else teacher
     made = tfopt.Distiller(student=net(6, "student") if student is None else student, teacher=teacher, **options)
     made.compile(optimizer, LOSS, metrics=["accuracy"], jit_compile=False)
+    if made.built:
+        made.optimizer.build(made.trainable_variables)  # otherwise the first step does, and TensorFlow traces the step twice
     return made
 
 

@@ -36,7 +36,7 @@ class Gated(layers.Layer):
 
 
 def activation(name):
-    """Case of an activation function behind a convolution."""
+    """Case of an activation function after a convolution."""
     return (6, 6, 4), lambda x: layers.Activation(name)(layers.Conv2D(8, 3)(x))
 
 
@@ -127,7 +127,7 @@ CASES = {
 
 
 def build(name):
-    """(model, inputs, targets) of a case: the layer, and a Dense behind it so that all before has a gradient."""
+    """(model, inputs, targets) of a case: the layer, and a Dense after it so that all layers before it have a gradient."""
     keras.utils.set_random_seed(1)
     shape, make = CASES[name]
     inputs = keras.Input(shape, dtype="int32" if name == "Embedding" else None)

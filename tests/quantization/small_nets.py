@@ -31,6 +31,7 @@ def compiled(model, **options):
     options = {"jit_compile": False, **options}
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"], **options)
+    model.optimizer.build(model.trainable_variables)  # otherwise the first step builds it, and TensorFlow traces the step twice
     return model
 
 

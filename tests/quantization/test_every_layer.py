@@ -26,7 +26,7 @@ class TestEveryLayer:
         given = model.get_weights()
         qat = trained(model, x, y, epochs=0, run_eagerly=True)
         before = [variable.numpy() for variable in qat.trainable_variables]
-        qat.fit(x, y, batch_size=50, epochs=3, verbose=0)
+        qat.fit(x, y, batch_size=100, epochs=2, verbose=0)
         still = [
             variable.path
             for variable, value in zip(qat.trainable_variables, before, strict=True)

@@ -14,10 +14,10 @@ class Dropout(layers.Layer):
 @pytest.mark.parametrize(
     ("layer", "keeps", "rounds"),
     [
-        (layers.MaxPooling2D(), True, False),
+        (layers.MaxPooling2D(2), True, False),
         (layers.Dropout(0.5), True, False),
         (Dropout(), False, False),
-        (layers.AveragePooling2D(), False, True),
+        (layers.AveragePooling2D(2), False, True),
         (layers.UpSampling2D(), True, False),
         (layers.UpSampling2D(interpolation="bilinear"), False, True),
         (layers.UpSampling1D(), True, False),

@@ -173,7 +173,7 @@ def _fingerprint(taught: Features, x: Any) -> str:
     return made.hexdigest()
 
 
-def _class_weights(y: npt.ArrayLike, class_weight: Mapping[int, float], sample_weight: npt.ArrayLike | None) -> Array:
+def _class_weights(y: Any, class_weight: Mapping[int, float], sample_weight: npt.ArrayLike | None) -> Array:
     """Weights of samples (n,) that stand for the weights of their classes, times `sample_weight`."""
     labels = np.asarray(y)
     if labels.ndim > 1 and labels.shape[-1] > 1:

@@ -192,16 +192,18 @@ def _connect(calls: Sequence[Call], start: int, period: int, count: int) -> list
             return None
         trunks.append(rest[0])
     places = {made[index].get(id(trunks[index + 1])) for index in range(count - 1)}
-    if len(places) != 1 or None in places:
+    if len(places) != 1:
         return None
     (place,) = places
+    if place is None:
+        return None
     trunks.append(_outputs(parts[-1])[place])
     inside = {id(call) for part in parts for call in part}
     shapes = {(tuple(tensor.shape), tensor.dtype) for tensor in trunks}
     for index, part in enumerate(parts):
-        own = {id(call) for call in part}
+        inner = {id(call) for call in part}
         private = {name for name in made[index] if name != id(trunks[index + 1])}
-        users = (call for call in calls if id(call) not in own)
+        users = (call for call in calls if id(call) not in inner)
         if any(id(tensor) in private for call in users for tensor in call.inputs):
             return None
     # Only the next block may use a tensor between two blocks; otherwise the output of a dropped block would be used elsewhere.

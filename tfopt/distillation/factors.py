@@ -62,7 +62,7 @@ def factors(layer: keras.layers.Layer, rank: int | float | None, energy: float |
 def split(layer: keras.layers.Layer) -> Split | None:
     """The kernel of `layer`, a layer of one of `CLASSES`, as a matrix; None if it is not one matrix."""
     kernel, config = layer.kernel.numpy(), layer.get_config()
-    plain = {"activation": None, "bias_regularizer": None, "activity_regularizer": None, "bias_constraint": None}
+    plain: dict[str, Any] = {"activation": None, "bias_regularizer": None, "activity_regularizer": None, "bias_constraint": None}
     if "use_bias" in config:
         plain["use_bias"] = False
     first = {**config, **plain, "name": f"{layer.name}_in", "kernel_initializer": "zeros"}
@@ -118,5 +118,6 @@ def _choose(singular: npt.NDArray[np.float32], rank: int | float | None, energy:
     """The rank, from 1 to the number of singular values."""
     if energy is not None:
         share = np.cumsum(singular**2) / max(np.sum(singular**2), np.finfo("float32").tiny)
-        return int(min(np.searchsorted(share, energy) + 1, len(singular)))
+        return min(int(np.searchsorted(share, energy)) + 1, len(singular))
+    assert rank is not None  # one of the two is given
     return max(1, min(rank if isinstance(rank, int) else round(rank * len(singular)), len(singular)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import keras
 from keras import ops
@@ -15,7 +15,7 @@ from tfopt.keras_model.describe import describe
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    Projector = Literal["auto"] | keras.layers.Layer | None
+    Projector: TypeAlias = Literal["auto"] | keras.layers.Layer | None
 
 _TINY = 1e-12
 

@@ -39,25 +39,25 @@ def check_arguments(
             "`student` and `teacher` must be two models. Received: the same model twice. "
             "keras.models.clone_model makes a second one."
         )
-    losses = [LogitsDistillation()] if losses is None else list(losses) if isinstance(losses, list | tuple) else [losses]
-    for loss in losses:
+    listed: list[DistillationLoss] = [LogitsDistillation()] if losses is None else _as_list(losses)
+    for loss in listed:
         if not isinstance(loss, DistillationLoss):
             raise ArgumentError(
                 "`distillation_losses` must be tfopt.LogitsDistillation, FeatureDistillation, AttentionTransfer, "
                 "RelationalDistillation, DecoupledDistillation, another tfopt.DistillationLoss, or a list of these. "
                 f"Received: {loss!r}."
             )
-    names = [loss.name for loss in losses]
+    names = [loss.name for loss in listed]
     if len(set(names)) < len(names):
         raise ArgumentError(f"Each of `distillation_losses` must have a name of its own. Received: {names}. Give name=.")
-    weights = [1.0] * len(losses) if weights is None else list(weights) if isinstance(weights, list | tuple) else [weights]
-    if len(weights) != len(losses) or not all(_is_number(weight) and weight >= 0 for weight in weights):
+    scales: list[float] = [1.0] * len(listed) if weights is None else _as_list(weights)
+    if len(scales) != len(listed) or not all(_is_number(scale) and scale >= 0 for scale in scales):
         raise ArgumentError(
-            f"`distillation_loss_weights` must be a number of at least 0 for each of {len(losses)} losses. Received: {weights!r}."
+            f"`distillation_loss_weights` must be a number of at least 0 for each of {len(listed)} losses. Received: {scales!r}."
         )
     if not _is_number(student_loss_weight) or not 0 <= student_loss_weight <= 1:
         raise ArgumentError(f"`student_loss_weight` must be a number from 0 to 1. Received: {student_loss_weight!r}.")
-    return losses, [float(weight) for weight in weights]
+    return listed, [float(scale) for scale in scales]
 
 
 def check_inputs(student: keras.Model, teacher: keras.Model) -> None:
@@ -163,6 +163,10 @@ def _few(arrays: Any, teacher: keras.Model) -> Any:
 
 def _are_probabilities(output: npt.NDArray[np.float32]) -> bool:
     return output.shape[-1] > 1 and output.min() >= 0 and np.allclose(output.sum(axis=-1), 1, atol=1e-3)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _is_number(value: object) -> TypeGuard[float]:

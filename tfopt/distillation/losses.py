@@ -218,6 +218,7 @@ class DecoupledDistillation(DistillationLoss):
 
     def call(self, student: tf.Tensor, teacher: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         """See `DistillationLoss.call`; `labels` are class ids (batch, ...) or (batch, ..., 1), or one-hot rows."""
+        assert labels is not None  # as `needs_labels` says
         classes = student.shape[-1]
         if len(labels.shape) == len(student.shape) and labels.shape[-1] == classes and classes > 1:
             labels = ops.argmax(labels, axis=-1)
@@ -244,8 +245,8 @@ class DecoupledDistillation(DistillationLoss):
 
 def require_positive(name: str, value: object, or_zero: bool = False) -> None:
     """Raises `ArgumentError` unless `value` is a finite number above 0, or of at least 0 if `or_zero`."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number and (0 < value < float("inf") or (or_zero and value == 0))):
+    is_usable = isinstance(value, int | float) and (0 < value < float("inf") or (or_zero and value == 0))
+    if not is_usable or isinstance(value, bool):
         raise ArgumentError(f"`{name}` must be a number {'of at least' if or_zero else 'above'} 0. Received: {name}={value!r}.")
 
 

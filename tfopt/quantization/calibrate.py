@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -14,14 +14,10 @@ from tfopt.quantization.fake_quantize import observing
 from tfopt.quantization.quantize_aware import require_quantization_aware
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from tfopt.quantization.simulation import Tensors
 
-    Data = npt.ArrayLike | list[npt.ArrayLike] | dict[str, npt.ArrayLike] | Iterable[Any]
 
-
-def calibrate(model: keras.Model, data: Data, *, batch_size: int = 32, verbose: bool = True) -> keras.Model:
+def calibrate(model: keras.Model, data: Any, *, batch_size: int = 32, verbose: bool = True) -> keras.Model:
     """Widens the ranges of a model by all values that pass when it runs on `data` as floats: `r <- extremes of r and the batch`.
 
     Weights and statistics stay. Training continues from the calibrated ranges.
@@ -73,9 +69,9 @@ def calibrate(model: keras.Model, data: Data, *, batch_size: int = 32, verbose: 
     return model
 
 
-def _batches(data: Data, size: int) -> tuple[Iterator[Tensors], int | None]:
+def _batches(data: Any, size: int) -> tuple[Iterator[Tensors], int | None]:
     """(batches of the model's inputs, how many there are or None if that is not known)."""
-    first = next(iter(keras.tree.flatten(data)), None) if isinstance(data, list | tuple | dict) else data
+    first: Any = next(iter(keras.tree.flatten(data)), None) if isinstance(data, list | tuple | dict) else data
     if not hasattr(first, "shape"):
         return (batch[0] if isinstance(batch, tuple) else batch for batch in data), None
     starts = range(0, len(first), size)

@@ -272,7 +272,7 @@ def _with_zero(low: float, high: float) -> Range:
 
 
 def _check(bits: object, ranges: object, momentum: object, is_input: object) -> None:
-    if not isinstance(bits, numbers.Integral) or isinstance(bits, bool) or not 2 <= bits <= 16:
+    if not isinstance(bits, numbers.Integral) or isinstance(bits, bool) or not 2 <= int(bits) <= 16:
         raise ArgumentError(f"`bits` must be an integer from 2 to 16. Received: bits={bits!r}.")
     is_rule = isinstance(ranges, str) and ranges in RANGES
     is_pair = isinstance(ranges, list | tuple) and len(ranges) == 2 and all(map(_is_number, ranges)) and ranges[0] < ranges[1]

@@ -99,15 +99,16 @@ class Simulation:
             return self._quantize(f"{path}/{key}" if path else key, tensor, fixed)
 
         found: Functions = {}
-        function = getattr(layer, "activation", None)
+        function: Any = getattr(layer, "activation", None)
         name = activation_name(function)
-        compute = functools.partial(ACTIVATIONS[name], quantize) if name in ACTIVATIONS else function
+        if name in ACTIVATIONS:
+            function = functools.partial(ACTIVATIONS[name], quantize)
         kind = type(layer).__name__
         if kind == "Activation":
             if name in ACTIVATIONS:
-                found["activation"] = compute
+                found["activation"] = function
         elif has_activation(layer) and name not in ("relu", "relu6"):
-            found["activation"] = lambda x: compute(quantize("before_activation", x))
+            found["activation"] = lambda x: function(quantize("before_activation", x))
         if kind in LAYERS:
             found["call"] = functools.partial(LAYERS[kind], layer, quantize)
         if kind == "Softmax" and path:  # of attention; a Softmax that stands alone has nothing inside

@@ -68,7 +68,7 @@ class QuantizeWrapper(keras.layers.Layer):
         activation_bits: int = 8,
         ranges: RangeRule | Range = "moving_average",
         quantizers: Iterable[tuple[str, Range | None]] = (),
-        neighbors: Sequence[str | None] | None = None,
+        neighbors: tuple[str, str | None] | None = None,
         unrounded: Sequence[int] = (),
         **kwargs: Any,
     ) -> None:
@@ -80,12 +80,12 @@ class QuantizeWrapper(keras.layers.Layer):
         self.supports_masking = True
         self.quantizers: dict[str, FakeQuantize] = {}
         self._add_quantizers(quantizers)
-        self.neighbors: tuple[str | None, ...] | None = tuple(neighbors) if neighbors else None
+        self.neighbors: tuple[str, str | None] | None = (neighbors[0], neighbors[1]) if neighbors else None
         self.unrounded: tuple[int, ...] = tuple(unrounded)
         self.rounds_outputs: bool = False
         self._found: dict[str, Range | None] | None = None
         self._is_baked = False
-        self._neighbor_layers: Callable[[], tuple[keras.layers.Layer | None, ...]] | None = None
+        self._neighbor_layers: Callable[[], tuple[FakeQuantize, keras.layers.BatchNormalization | None]] | None = None
         self.built = True  # the layer inside builds itself when it is called
 
     def call(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Tensors:
@@ -138,7 +138,8 @@ class QuantizeWrapper(keras.layers.Layer):
     def find_neighbors(self, layers: Mapping[str, keras.layers.Layer]) -> None:
         """Finds the neighbors among `layers`, which maps names to layers."""
         if self.neighbors and self.neighbors[0] in layers:
-            found = tuple(layers.get(name) if name else None for name in self.neighbors)
+            quantizer, normalization = self.neighbors
+            found = layers[quantizer], layers.get(normalization) if normalization else None
             self._neighbor_layers = lambda: found  # a function, as Keras would take the layers for parts of this one
 
     def bake(self) -> None:
