@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from document_blocks import INDEX, PAGES, ROOT, anchors, blocks, commands, links, name_of, prose, title
 
+from tfopt import isolation
 from tfopt.checking.diagnoses import CAUSES
 from tfopt.cli.main import cli
 from tfopt.conversion.settings import QUANTIZATIONS
@@ -36,6 +37,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
     """(names, folder) after the block of docs/README.md with which every page begins, and a few images."""
+    isolation.end_warm_child()  # it would run in the folder in which it was started
     folder = tmp_path_factory.mktemp("setting")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -44,6 +46,12 @@ def setting(tmp_path_factory):
     for index, image in enumerate(names["x_train"][:30]):
         keras.utils.save_img(folder / "images" / f"{index}.png", 255 * image, scale=False)
     return names, folder
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """The folder in which all pages run, one after the other."""
+    return tmp_path_factory.mktemp("workplace")
 
 
 def run_python(names, *several):
@@ -67,14 +75,22 @@ def run_command(words):
     return ""
 
 
-@pytest.mark.parametrize("page", PAGES_THAT_RUN, ids=name_of)
-def test_every_block_runs(page, setting, tmp_path, monkeypatch):
-    names, folder = setting
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)  # as for a script in this folder
+@pytest.fixture
+def names(setting, workplace, monkeypatch):
+    """The names of the setting, in a folder with its files alone and an untouched model."""
+    given, folder = setting
+    for path in workplace.iterdir():  # not the folder itself, in which the warm child runs
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(folder, workplace, dirs_exist_ok=True)
+    monkeypatch.chdir(workplace)
+    monkeypatch.syspath_prepend(workplace)  # as for a script in this folder
     keras.utils.set_random_seed(0)
-    names, said = {**names, "model": keras.saving.load_model("model.keras")}, ""
+    return {**given, "model": keras.saving.load_model("model.keras")}
+
+
+@pytest.mark.parametrize("page", PAGES_THAT_RUN, ids=name_of)
+def test_every_block_runs(page, names):
+    said = ""
     for block in blocks(page):
         if block.file:
             pathlib.Path(block.file).write_text(block.text, encoding="utf-8")
