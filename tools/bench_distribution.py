@@ -1,23 +1,25 @@
-"""What two workers gain over one for the same work, and what a step of theirs is made of.
+"""Measures what two workers gain over one worker for the same work, and the parts of their step.
 
     python tools/bench_distribution.py [--batch 128] [--rounds 7] [--steps 20] [--json FILE]
 
 A CNN for images of 32 x 32 that is bound by its computation trains through `fit` in processes of `tfopt launch
---threads-per-worker 1`, each on one CPU of its own. The work of a step is a global batch of 2 b images (--batch), in four ways that
+--threads-per-worker 1`, each on a CPU of its own. A step works on a global batch of 2 b images (--batch). Four ways to do this work
 take turns in each round:
 
     t1     one worker takes all 2 b images, without a strategy
     half   one worker takes b images, without a strategy
-    apart  two processes take b images each at the same time and know nothing of each other: what sharing the machine costs
+    apart  two independent processes take b images each at the same time, which shows the cost of sharing the machine
     t2     two workers take b images each under tfopt.strategy("multi_worker"), and add up their gradients
 
-All stay alive, and those whose turn it is not sleep. Times are medians over all steps and rounds; of two workers, the slower one's.
-Printed: `efficiency = t1 / (2 t2)`, which must be at least 0.85, and the parts of t2: computation `half`, the machine shared
-`apart - half`, communication `t2 - apart`. After their steps of a round, the two workers of t2 time all-reduces of several sizes;
-`tools/predict_scaling.py` takes that and the times from the JSON to tell what more workers would bring.
+All processes stay alive; they sleep when it is not their turn. Times are medians over all steps and rounds, and of two workers the
+median of the slower one. Printed are `efficiency = t1 / (2 t2)`, which must be at least 0.85, and the parts of t2: computation
+`half`, sharing the machine `apart - half`, communication `t2 - apart`. After their steps of a round, the two workers of t2 time
+all-reduces of several sizes; `tools/predict_scaling.py` predicts the effect of more workers from these times.
 
 Exits with 1 if the efficiency is below the bar. Let nothing else run on the machine.
 """
+
+from __future__ import annotations
 
 import argparse
 import contextlib
@@ -30,25 +32,33 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 BAR = 0.85
 WORKER = pathlib.Path(__file__).with_name("distribution_worker.py")
 
 
 class Side:
-    """A job that stays alive and trains when asked to."""
+    """A job that stays alive and trains when it is asked to.
 
-    def __init__(self, folder, name, workers, batch, kind, options):
+    Args:
+        folder: where the job and this process exchange files.
+        name: of the side: "t1", "half", "apart" or "t2".
+        workers: 1 or 2.
+        arguments: of `distribution_worker.py` after FOLDER and NAME.
+    """
+
+    def __init__(self, folder: pathlib.Path, name: str, workers: int, arguments: list[str | int]) -> None:
         self.folder, self.name, self.workers = folder, name, workers
-        self.rounds = []
-        arguments = [WORKER, folder, name, batch, kind, options.rounds, options.steps]
+        self.rounds: list[list[dict[str, Any]]] = []  # the answers of a round, by worker
+        arguments = [str(WORKER), str(folder), name, *arguments]
         command = [sys.executable, "-m", "tfopt", "launch", "-n", workers, "--threads-per-worker", 1, *arguments]
         self.log = open(folder / f"{name}.log", "wb")  # noqa: SIM115 (until the process ends)
         environment = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
         self.process = subprocess.Popen(list(map(str, command)), stdout=self.log, stderr=self.log, env=environment)
 
-    def run(self, index):
-        """One round; its answers by worker."""
+    def run(self, index: int) -> list[dict[str, Any]]:
+        """Runs one round, and returns its answers by worker."""
         (self.folder / f"{self.name}.go.{index}").touch()
         files = [self.folder / f"{self.name}.done.{index}.{worker}.json" for worker in range(self.workers)]
         while not all(file.exists() for file in files):
@@ -62,31 +72,30 @@ class Side:
             self.rounds.append(answers)
         return answers
 
-    def close(self):
+    def close(self) -> None:
         """Ends the job."""
         self.process.terminate()
         self.process.wait()
         self.log.close()
 
-    def medians(self):
-        """Median seconds of a step by round; of several workers, that of the slower."""
+    def medians(self) -> list[float]:
+        """Returns the median seconds of a step by round; with two workers, the median of the slower one."""
         return [max(statistics.median(answer["seconds"]) for answer in answers) for answers in self.rounds]
 
-    def step(self):
-        """Median seconds of a step over all rounds; of several workers, that of the slower."""
+    def step(self) -> float:
+        """Returns the median seconds of a step over all rounds; with two workers, the median of the slower one."""
         by_worker = zip(*self.rounds, strict=True)
         return max(statistics.median(second for answer in answers for second in answer["seconds"]) for answers in by_worker)
 
-    def least(self):
-        """Least seconds of a step over all rounds; of several workers, that of the slower."""
+    def least(self) -> float:
+        """Returns the least seconds of a step over all rounds; with two workers, those of the slower one."""
         by_worker = zip(*self.rounds, strict=True)
         return max(min(second for answer in answers for second in answer["seconds"]) for answers in by_worker)
 
 
-def measure(options):
-    """All rounds of all sides, as the dict that `--json` writes."""
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Runs all rounds of all sides, and returns the dict that `--json` writes."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        folder = pathlib.Path(folder)
         kinds = {
             "t1": (1, options.batch, "alone"),
             "half": (1, options.batch // 2, "alone"),
@@ -95,7 +104,7 @@ def measure(options):
         }
         sides = {}
         for name, (workers, batch, kind) in kinds.items():
-            sides[name] = Side(folder, name, workers, batch, kind, options)
+            sides[name] = Side(pathlib.Path(folder), name, workers, [batch, kind, options.rounds, options.steps])
             stack.callback(sides[name].close)
         for index in range(options.rounds + 1):
             order = list(sides.values())
@@ -120,8 +129,8 @@ def measure(options):
     }
 
 
-def cpu_name():
-    """The name of the CPU, where Linux tells it."""
+def cpu_name() -> str:
+    """Returns the name of the CPU if Linux knows it, else its architecture."""
     with contextlib.suppress(OSError):
         for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -129,8 +138,8 @@ def cpu_name():
     return platform.machine()
 
 
-def print_tables(found):
-    """Prints times and shares; returns whether the bar is reached."""
+def print_tables(found: dict[str, Any]) -> bool:
+    """Prints times and shares, and returns whether the bar is reached."""
     seconds, least, by_round = found["seconds"], found["least_seconds"], found["seconds_by_round"]
     half = found["batch"] // 2
     print(
@@ -149,10 +158,10 @@ def print_tables(found):
             f"{name:6}{label:40}{1000 * seconds[name]:>9.1f}{spread:>18}{1000 * least[name]:>9.1f}{found['cpus_used'][name]:>11.2f}"
         )
     if found["cpus_used"]["t1"] < 0.9:
-        print("note: one worker alone did not get a CPU of its own: something else runs here, and these times prove nothing")
+        print("note: one worker alone did not get a whole CPU. Another program runs here, so these times prove nothing.")
     parts = {
         "computation": seconds["half"],
-        "the machine shared": seconds["apart"] - seconds["half"],
+        "sharing the machine": seconds["apart"] - seconds["half"],
         "communication": seconds["t2"] - seconds["apart"],
     }
     print()
@@ -166,12 +175,12 @@ def print_tables(found):
     return reached
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=128, help="images of a step, of all workers together; even")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=20, help="of each side in a round")
-    parser.add_argument("--json", metavar="FILE", help="write what was measured, for tools/predict_scaling.py")
+    parser.add_argument("--steps", type=int, default=20, help="steps of each side in a round")
+    parser.add_argument("--json", metavar="FILE", help="write the measurement to FILE, for tools/predict_scaling.py")
     options = parser.parse_args()
     if options.batch < 2 or options.batch % 2 or options.rounds < 1 or options.steps < 1:
         parser.error("--batch must be even and at least 2, --rounds and --steps at least 1")

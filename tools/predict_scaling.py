@@ -1,4 +1,4 @@
-"""What more workers would bring, from a measurement of one and two: a model of a step's cost, fitted and written out.
+"""Predicts the effect of more workers: fits a model of the cost of a step to a measurement of one and two workers.
 
     python tools/bench_distribution.py --json measured.json
     python tools/predict_scaling.py measured.json [--bandwidth GB/s] [--latency us] [--overlap SHARE] [--global-batch N]
@@ -10,63 +10,69 @@ The model, for n workers that take b samples each (docs/scaling.md explains it):
     T(n, b) = C(b) + A(n) - min(o A(n), 2/3 C(b))          the share o of A(n) runs during the backward pass, 2/3 of C
 
 c0 and c1 come from one worker with two batch sizes, the latency L and the bandwidth B from all-reduces of several sizes between two
-workers, the overlap o from the step of two. Where the workers of the measurement share one machine, L and B are those of this
-machine: give those of the network that you have, as `iperf3` and `ping` tell them.
+workers, the overlap o from the step of two workers. If the measured workers share one machine, L and B are those of this machine:
+measure your network with `iperf3` and `ping`, and give its values instead.
 """
+
+from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
 import pathlib
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
 WORKERS = (1, 2, 8, 16, 32, 64, 128, 256, 512, 1024)
-GOOD = 0.9  # the efficiency that accumulation or larger batches are to reach
+GOOD = 0.9  # the efficiency for which the number of accumulated batches is given
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
     """The constants of the model, in seconds and bytes."""
 
-    c0: float  # s, of a step whatever its batch
+    c0: float  # s, the part of a step that does not depend on its batch
     c1: float  # s per sample
     latency: float  # s, of one message of the ring
     bandwidth: float  # bytes per s
-    overlap: float  # share of the all-reduce that can hide behind the backward pass, 0..1
+    overlap: float  # share of the all-reduce that can run during the backward pass, 0..1
     gradient_bytes: int
 
-    def compute(self, batch):
-        """Seconds of computation for `batch` samples on one worker."""
+    def compute(self, batch: float) -> float:
+        """Returns the seconds of computation for `batch` samples on one worker."""
         return self.c0 + self.c1 * batch
 
-    def all_reduce(self, workers):
-        """Seconds of a ring all-reduce of the gradients."""
+    def all_reduce(self, workers: int) -> float:
+        """Returns the seconds of a ring all-reduce of the gradients."""
         return 2 * (workers - 1) * self.latency + 2 * (workers - 1) / workers * self.gradient_bytes / self.bandwidth
 
-    def step(self, workers, batch, accumulate=1):
-        """Seconds until `workers` have taken `accumulate` batches of `batch` samples each and added up their gradients once."""
+    def step(self, workers: int, batch: float, accumulate: int = 1) -> float:
+        """Returns the seconds in which each worker takes `accumulate` batches of `batch` samples, and all add up gradients once."""
         compute, reduce = self.compute(batch), self.all_reduce(workers)
         return accumulate * compute + reduce - min(self.overlap * reduce, 2 / 3 * compute)
 
-    def efficiency(self, workers, batch, accumulate=1):
-        """Samples per second and worker, against one worker alone."""
+    def efficiency(self, workers: int, batch: float, accumulate: int = 1) -> float:
+        """Returns samples per second and worker, divided by those of one worker alone."""
         return accumulate * self.compute(batch) / self.step(workers, batch, accumulate)
 
 
-def fit(measured, *, bandwidth=None, latency=None, overlap=None):
-    """`Cost` from the JSON of `bench_distribution.py`; what is given is taken instead of what was measured.
+def fit(
+    measured: Mapping[str, Any], *, bandwidth: float | None = None, latency: float | None = None, overlap: float | None = None
+) -> Cost:
+    """Fits the constants of the model to a measurement.
 
     Args:
-        measured: dict.
-        bandwidth: bytes per s, or None.
-        latency: s, or None.
-        overlap: 0..1, or None.
+        measured: the JSON of `bench_distribution.py`.
+        bandwidth: bytes per s; None (default): as measured.
+        latency: s; None (default): as measured.
+        overlap: 0..1; None (default): as measured.
     """
     seconds, whole = measured["seconds"], measured["batch"]
     c1 = max(0.0, (seconds["t1"] - seconds["half"]) / (whole - whole // 2))
     c0 = max(0.0, seconds["half"] - c1 * (whole // 2))
     fixed, per_byte = line({int(size): time for size, time in measured["all_reduce_seconds"].items()})
-    here = Cost(c0, c1, fixed / 2, 1 / per_byte, 0.0, measured["gradient_bytes"])  # of two workers: A = 2 L + V / B
+    here = Cost(c0, c1, fixed / 2, 1 / per_byte, 0.0, measured["gradient_bytes"])  # for two workers, A = 2 L + V / B
     if overlap is None:
         shown = max(0.0, seconds["t2"] - seconds["apart"])
         overlap = min(1.0, max(0.0, 1 - shown / here.all_reduce(2)))
@@ -75,8 +81,8 @@ def fit(measured, *, bandwidth=None, latency=None, overlap=None):
     )
 
 
-def line(points):
-    """(a, b) of `a + b x`, neither negative, that fits the points {x: y} with the least sum of squared relative errors."""
+def line(points: Mapping[int, float]) -> tuple[float, float]:
+    """Returns (a, b) of the line `a + b x` with the least squared relative errors at the points {x: y}; neither is negative."""
     weights = {x: 1 / y**2 for x, y in points.items()}
     total = sum(weights.values())
     mean_x = sum(weight * x for x, weight in weights.items()) / total
@@ -87,13 +93,13 @@ def line(points):
     return max(0.0, mean_y - slope * mean_x), slope
 
 
-def smallest(good):
-    """The smallest power of 2 up to 2^20 for which `good(factor)` holds, or None."""
+def smallest(good: Callable[[int], bool]) -> int | None:
+    """Returns the smallest power of 2 up to 2^20 for which `good(factor)` holds, or None."""
     return next((1 << power for power in range(21) if good(1 << power)), None)
 
 
-def print_report(cost, batch, global_batch, sample_bytes):
-    """Prints the constants, then the tables."""
+def print_report(cost: Cost, batch: int, global_batch: int, sample_bytes: int) -> None:
+    """Prints the constants and the table of predictions."""
     print(
         f"computation {1000 * cost.c0:.2f} ms + {1000 * cost.c1:.3f} ms per sample, {cost.gradient_bytes:,} bytes of gradients,\n"
         f"latency {1e6 * cost.latency:.0f} us, bandwidth {cost.bandwidth / 1e9:.3f} GB/s, overlap {cost.overlap:.2f}\n"
@@ -113,21 +119,21 @@ def print_report(cost, batch, global_batch, sample_bytes):
             speed_up = cost.compute(global_batch) / cost.step(workers, share)
             row += [f"{1000 * cost.step(workers, share):.1f}", f"{speed_up:.1f}", f"{speed_up / workers:.3f}"]
         else:
-            row += ["-"] * 3  # less than a sample for each
+            row += ["-"] * 3  # a worker has less than one sample
         print(f"{workers:>7}" + "".join(f"{cell:>12}" for cell in row))
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("measured", metavar="FILE", help="JSON of tools/bench_distribution.py")
-    parser.add_argument("--bandwidth", type=float, metavar="GB/s", help="of the network, instead of what was measured")
-    parser.add_argument("--latency", type=float, metavar="us", help="of a message, instead of what was measured")
-    parser.add_argument("--overlap", type=float, help="0..1, instead of what was measured")
-    parser.add_argument("--gradient-mb", type=float, help="of another model with the same computation")
-    parser.add_argument("--batch", type=int, help="samples per worker; else half of what was measured")
-    parser.add_argument("--global-batch", type=int, help="samples of a step in strong scaling; else 32 times --batch")
+    parser.add_argument("--bandwidth", type=float, metavar="GB/s", help="of the network; default: as measured")
+    parser.add_argument("--latency", type=float, metavar="us", help="of a message; default: as measured")
+    parser.add_argument("--overlap", type=float, help="0..1; default: as measured")
+    parser.add_argument("--gradient-mb", type=float, help="MB of gradients of another model with the same computation")
+    parser.add_argument("--batch", type=int, help="samples per worker; default: half of the measured batch")
+    parser.add_argument("--global-batch", type=int, help="samples of a step in strong scaling; default: 32 times --batch")
     parser.add_argument(
-        "--sample-bytes", type=int, default=32 * 32 * 3 * 4, help="that tf.data must deliver; else an image in float32"
+        "--sample-bytes", type=int, default=32 * 32 * 3 * 4, help="bytes of a sample that tf.data must deliver; default: the image"
     )
     options = parser.parse_args()
     if options.overlap is not None and not 0 <= options.overlap <= 1:

@@ -1,9 +1,14 @@
-"""Trains under two workers with a backup of each epoch: OUT [VICTIM...]; in start number k, worker VICTIM[k] dies in epoch 3."""
+"""Trains under two workers with a backup of each epoch: OUT [VICTIM...]; in start number k, worker VICTIM[k] dies in epoch 3.
+
+At the end, the workers train the same model once more without a fault.
+"""
 
 import os
 import pathlib
 import signal
 import sys
+
+import light_keras  # noqa: F401 - isort: skip
 
 import keras
 import numpy as np
@@ -27,9 +32,8 @@ class Die(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main():
-    folder, *victims = sys.argv[1:]
-    folder, restart, index = pathlib.Path(folder), int(os.environ["TFOPT_RESTART"]), strategy.cluster_resolver.task_id
+def train(path, *callbacks):
+    """Writes the state of the model and of its optimizer after training."""
     keras.utils.set_random_seed(0)
     with strategy.scope():
         model = keras.Sequential(
@@ -48,12 +52,17 @@ def main():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 128)
     x = (rng.normal(size=(128, 6, 6, 1)) + y[:, None, None, None]).astype("float32")
-    callbacks = [keras.callbacks.BackupAndRestore(folder / "backup")]
-    if restart < len(victims) and int(victims[restart]) == index:
-        callbacks.append(Die())
-    model.fit(x, y, batch_size=16, epochs=4, shuffle=False, verbose=0, callbacks=callbacks)
-    state = [np.array(variable) for variable in (*model.variables, *model.optimizer.variables)]
-    np.savez(folder / f"end-{index}.npz", *state)
+    model.fit(x, y, batch_size=16, epochs=4, shuffle=False, verbose=0, callbacks=list(callbacks))
+    np.savez(path, *[np.array(variable) for variable in (*model.variables, *model.optimizer.variables)])
+
+
+def main():
+    folder, *victims = sys.argv[1:]
+    folder, restart, index = pathlib.Path(folder), int(os.environ["TFOPT_RESTART"]), strategy.cluster_resolver.task_id
+    backup = keras.callbacks.BackupAndRestore(folder / "backup")
+    dies = restart < len(victims) and int(victims[restart]) == index
+    train(folder / f"killed-{index}.npz", backup, *([Die()] if dies else []))
+    train(folder / f"whole-{index}.npz")
 
 
 if __name__ == "__main__":

@@ -1,28 +1,18 @@
 """Pruning, quantization-aware training and distillation with two replicas: they hold the same, and the result converts."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
-from workers import launch
 
 import tfopt
 
-SCRIPT = pathlib.Path(__file__).with_name("compression.py")
-
 
 @pytest.fixture(scope="module", params=["multi_worker", "mirrored"])
-def run(request, tmp_path_factory):
+def run(request, run_replicas):
     """(folder, [what each worker found])."""
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "multi_worker":
-        launch(2, SCRIPT, request.param, folder)
-    else:
-        subprocess.run([sys.executable, SCRIPT, request.param, folder], check=True, timeout=500)
+    folder = run_replicas(request.param).folder / "compression"
     return folder, [json.loads(file.read_text()) for file in sorted(folder.glob("found.*.json"))]
 
 

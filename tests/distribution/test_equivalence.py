@@ -1,21 +1,13 @@
 """Two replicas compute what one computes on the whole batch, as workers and as devices."""
 
-import pathlib
-import subprocess
-import sys
-
-import keras
+import equivalence
 import numpy as np
 import pytest
-import training
-from workers import launch
-
-SCRIPT = pathlib.Path(training.__file__)
 
 
 @pytest.fixture(scope="module")
 def alone():
-    return training.train(keras, lambda build: build())
+    return equivalence.train(lambda build: build())
 
 
 def differences(found, alone, name):
@@ -25,16 +17,10 @@ def differences(found, alone, name):
 
 
 @pytest.mark.parametrize("kind", ["multi_worker", "mirrored"])
-def test_two_replicas_compute_what_one_does(kind, alone, tmp_path):
-    out = tmp_path / "found.npz"
-    if kind == "multi_worker":
-        said = launch(2, SCRIPT, kind, out)
-        assert "2 replicas: TF_CONFIG names 2 workers, this is number 1" in said
-    else:
-        said = subprocess.run([sys.executable, SCRIPT, kind, out], stderr=subprocess.PIPE, text=True, check=True).stderr
-        assert "tfopt: MirroredStrategy, 2 replicas: the CPU is split into 2" in said
-    found = [dict(np.load(file)) for file in sorted(tmp_path.glob("*.npz"))]
-    assert len(found) == (2 if kind == "multi_worker" else 1)
+def test_two_replicas_compute_what_one_does(kind, alone, run_replicas):
+    files = sorted((run_replicas(kind).folder / "equivalence").iterdir())
+    assert len(files) == (2 if kind == "multi_worker" else 1)
+    found = [dict(np.load(file)) for file in files]
     for each in found:
         plain, normalized, eights = (differences(each, alone, name) for name in ("plain", "normalized", "eights"))
         assert max(plain.values()) <= 1e-5, plain

@@ -1,20 +1,15 @@
 """The repair is where it is needed, and nowhere else."""
 
-import pathlib
-
 import keras
 import tensorflow as tf
-from workers import launch
 
 from tfopt.distribution import keras_repair
 
-HERE = pathlib.Path(__file__).parent
 
-
-def test_keras_still_needs_it():
-    """If this fails, Keras trains with several workers by itself: `keras_repair.py` and its row in the README can go."""
-    said = launch(2, HERE / "plain_keras.py")
-    assert said.count("failed: ValueError") == 2 and "PerReplica" in said, said
+def test_keras_still_needs_it(run_replicas):
+    """If this fails, Keras trains with several workers by itself: `keras_repair.py` and its row in docs/developers.md can go."""
+    said = [file.read_text() for file in (run_replicas("multi_worker").folder / "plain_keras").iterdir()]
+    assert len(said) == 2 and all(each.startswith("failed: ValueError") and "PerReplica" in each for each in said), said
 
 
 def test_models_made_outside_a_scope_are_those_of_keras():

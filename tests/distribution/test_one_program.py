@@ -2,22 +2,18 @@
 
 import csv
 import json
-import pathlib
 
 import keras
 import numpy as np
 import pytest
-from workers import launch
 
-SCRIPT = pathlib.Path(__file__).with_name("one_program.py")
 LABELS = np.arange(330.0) / 100.0
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(run_replicas):
     """(folder, [what each worker found])."""
-    folder = tmp_path_factory.mktemp("one_program")
-    launch(2, SCRIPT, folder)
+    folder = run_replicas("multi_worker").folder / "one_program"
     return folder, [json.loads((folder / f"found.{index}.json").read_text()) for index in range(2)]
 
 

@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from launched import SCRIPT, start_launchers, wait
+from launched import HOUR, SCRIPT, start_launchers, wait
 
 
 @pytest.fixture
@@ -50,24 +50,23 @@ def test_a_module_runs_by_its_name(launch, tmp_path):
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_worker_ends_all_and_is_named(launch, victim):
-    launched = launch("-n", 3, SCRIPT, "wait")
+    launched = launch("-n", 3, SCRIPT, "wait", grace=HOUR)  # the others end when they are asked to
     os.kill(launched.starts(3)[victim]["pids"][0], signal.SIGKILL)
-    began = time.monotonic()
     code, _, stderr = launched.end()
-    assert code == 128 + signal.SIGKILL and time.monotonic() - began < 5
+    assert code == 128 + signal.SIGKILL
     assert f"Worker {victim} of 3 was killed by signal 9 (SIGKILL)" in stderr
     launched.assert_nothing_is_left()
 
 
 def test_workers_that_do_not_listen_are_killed_after_a_while(launch):
-    launched = launch("-n", 2, SCRIPT, "deaf")
+    launched = launch("-n", 2, SCRIPT, "deaf", grace=1)
     starts = launched.starts(2)
-    for _ in range(2):
-        assert "deaf" in launched.process.stdout.readline()
+    launched.read_lines(2, "deaf")
     began = time.monotonic()
     os.kill(starts[0]["pids"][0], signal.SIGKILL)
-    code, _, stderr = launched.end()
-    assert code == 137 and "Worker 0" in stderr and 8 < time.monotonic() - began < 30
+    code, stdout, stderr = launched.end()
+    assert code == 137 and "Worker 0" in stderr and stdout == "[worker 1] heard SIGTERM\n"
+    assert time.monotonic() - began >= 1
     launched.assert_nothing_is_left()
 
 
@@ -76,7 +75,7 @@ def test_after_a_restart_the_job_runs_again_on_other_ports(launch):
     first = launched.starts(2)
     os.kill(first[1]["pids"][0], signal.SIGKILL)
     code, stdout, stderr = launched.end()
-    assert code == 0 and "Worker 1 of 2 was killed" in stderr and "all start again, 1 of 1" in stderr
+    assert code == 0 and "Worker 1 of 2 was killed" in stderr and "restarting all workers (restart 1 of 1)" in stderr
     assert sorted(stdout.splitlines()) == ["[worker 0] done 0", "[worker 1] done 1"]
     second = launched.starts(2, restart=1)
     assert not set(first[0]["cluster"]) & set(second[0]["cluster"])
@@ -85,7 +84,7 @@ def test_after_a_restart_the_job_runs_again_on_other_ports(launch):
 
 def test_restarts_are_counted(launch, tmp_path):
     code, _, stderr = launch("-n", 2, "--max-restarts", 2, SCRIPT, "exit").end()
-    assert code == 7 and stderr.count("all start again") == 2 and stderr.count("failed with exit code 7") == 3
+    assert code == 7 and stderr.count("restarting all workers") == 2 and stderr.count("failed with exit code 7") == 3
     assert len(list(tmp_path.glob("start*.json"))) <= 6
 
 
@@ -112,32 +111,6 @@ def test_a_traceback_that_was_only_logged_is_shown_too(launch):
     assert "[worker 0] ValueError: logged" in stderr and "Traceback" in stderr
 
 
-def test_who_raised_is_the_cause_though_another_is_gone_sooner(launch, tmp_path):
-    """As under TensorFlow: who raised takes its time to end, and the others fail for lack of it."""
-    (tmp_path / "linger.py").write_text(
-        "import atexit, json, os, sys, time\n"
-        "index = json.loads(os.environ['TF_CONFIG'])['task']['index']\n"
-        "time.sleep(0 if index else 1)\n"
-        "if index: atexit.register(time.sleep, 60)\n"
-        "raise ValueError('the cause' if index else 'a consequence')\n"
-    )
-    code, _, stderr = launch("-n", 2, "linger.py").end()
-    assert code == 1 and "Worker 1 of 2 failed with exit code 1" in stderr and stderr.count("Traceback") == 1
-    assert "[worker 1] ValueError: the cause\n" in stderr
-
-
-def test_who_logged_a_traceback_and_ended_well_is_not_the_cause(launch, tmp_path):
-    (tmp_path / "logs.py").write_text(
-        "import json, logging, os, sys, time\n"
-        "index = json.loads(os.environ['TF_CONFIG'])['task']['index']\n"
-        "if index: time.sleep(2); sys.exit(7)\n"
-        "try: 1 / 0\n"
-        "except ZeroDivisionError: logging.exception('on we go')\n"
-    )
-    code, _, stderr = launch("-n", 2, "logs.py").end()
-    assert code == 7 and "Worker 1 of 2 failed with exit code 7" in stderr
-
-
 def test_the_exit_code_is_that_of_the_script(launch):
     code, _, stderr = launch("-n", 2, SCRIPT, "exit", 1).end()
     assert code == 7 and "Worker 1 of 2 failed with exit code 7" in stderr and "Traceback" not in stderr
@@ -154,16 +127,14 @@ def test_ctrl_c_ends_all(launch):
 
 
 def test_a_second_ctrl_c_kills(launch):
-    launched = launch("-n", 2, SCRIPT, "deaf")
-    launched.starts(2)
-    for _ in range(2):
-        assert "deaf" in launched.process.stdout.readline()
+    launched = launch("-n", 2, SCRIPT, "deaf", grace=HOUR)
+    launched.read_lines(2, "deaf")
     launched.process.send_signal(signal.SIGINT)
-    time.sleep(1)
+    launched.read_lines(2, "heard SIGINT")
+    time.sleep(0.6)  # a second signal within 0.5 s counts as the first
     assert launched.process.poll() is None
     launched.process.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    assert launched.end()[0] == 130 and time.monotonic() - began < 5
+    assert launched.end()[0] == 130
     launched.assert_nothing_is_left()
 
 
@@ -206,16 +177,11 @@ def test_a_reader_that_goes_away_ends_the_job(launch, tmp_path):
     ("options", "environment", "words"),
     [
         (["-n", 0, SCRIPT], {}, "-n must be 1 or more. Received: 0."),
-        (["--threads-per-worker", 0, SCRIPT], {}, "--threads-per-worker must be 1 or more. Received: 0."),
-        (["--max-restarts", -1, SCRIPT], {}, "--max-restarts must be 0 or more. Received: -1."),
-        (["nothing.py"], {}, "must be a Python file. Received: 'nothing.py'"),
-        ([SCRIPT], {"TF_CONFIG": "{'cluster'"}, "TF_CONFIG must be JSON. Received: \"{'cluster'\""),
-        ([SCRIPT], {"TF_CONFIG": "[1]"}, "TF_CONFIG must be a JSON object"),
         ([SCRIPT], {"TF_CONFIG": '{"cluster": {"worker": ["a:1", "b:1"]}}'}, "TF_CONFIG must not be set"),
     ],
-    ids=["no worker", "no thread", "restarts", "no script", "damaged", "no object", "another cluster"],
+    ids=["no worker", "another cluster"],
 )
-def test_what_cannot_be_launched_is_refused(launch, tmp_path, options, environment, words):
+def test_a_job_that_is_refused_starts_nothing(launch, tmp_path, options, environment, words):
     code, stdout, stderr = launch(*options, **environment).end()
     assert (code, stdout) == (2, "") and words in stderr and "Traceback" not in stderr
     assert not list(tmp_path.glob("start*.json"))

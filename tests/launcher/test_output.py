@@ -1,11 +1,11 @@
 """What is shown of several workers' output when they fail."""
 
 import io
-import queue
 import signal
 
 import pytest
 
+from tfopt.launcher.events import Events, Signaled
 from tfopt.launcher.output import Output
 
 
@@ -13,7 +13,7 @@ class Both:
     """An `Output` with what came out of it."""
 
     def __init__(self):
-        self.stdout, self.stderr, self.events = io.BytesIO(), io.BytesIO(), queue.SimpleQueue()
+        self.stdout, self.stderr, self.events = io.BytesIO(), io.BytesIO(), Events()
         self.output = Output(self.stdout, self.stderr, self.events)
 
     def fail(self, worker, error="ValueError: of worker {}", before=()):
@@ -106,4 +106,4 @@ def test_a_reader_that_is_gone_is_told(both):
     both.output = Output(Gone(), both.stderr, both.events)
     both.output.line(0, "stdout", "lost")
     both.output.line(0, "stdout", "lost as well")
-    assert both.events.get_nowait() == ("signal", signal.SIGPIPE) and both.events.empty()
+    assert both.events.get_nowait() == Signaled(signal.SIGPIPE) and both.events.empty()

@@ -1,4 +1,4 @@
-"""A worker of the launcher's tests, without TensorFlow: `workers_script.py ACTION [WORKER]`, where the others wait."""
+"""A worker of the launcher's tests, without TensorFlow: ACTION [WORKER]. With WORKER, the other workers wait."""
 
 import json
 import os
@@ -30,14 +30,13 @@ def work():
         time.sleep(600)
     if action == "deaf":
         for name in ("SIGINT", "SIGTERM"):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+            signal.signal(getattr(signal, name), lambda number, _: print("heard", signal.Signals(number).name, flush=True))
         print("deaf", flush=True)
         time.sleep(600)
     if action == "raise":
         raise ValueError(f"of worker {index}")
     if action == "logged":
         print('Traceback (most recent call last):\n  File "x.py", line 1\nValueError: logged', file=sys.stderr)
-        time.sleep(1)
     if action == "exit":
         sys.exit(7)
     print(f"done {index}")

@@ -23,7 +23,7 @@ _LOCK = threading.Lock()
 _STATE: dict[str, Any] = {"depth": 0, "original": None}
 
 
-def trainer_class() -> type:
+def trainer_class() -> type[Any]:
     """Returns the base class of `keras.Model` that knows strategies; Keras does not export it."""
     return next(each for each in keras.Model.__mro__ if each.__name__ == "TensorFlowTrainer")
 

@@ -128,7 +128,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         return cls(**{**config, "after": after if _is_number(after) else keras.saving.deserialize_keras_object(after)})
 
     def _after(self, step: tf.Tensor) -> tf.Tensor:
-        rate = self.after if _is_number(self.after) else self.after(step)
+        rate = self.after if isinstance(self.after, int | float) else self.after(step)
         return keras.ops.cast(rate, "float32")
 
 

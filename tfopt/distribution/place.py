@@ -67,8 +67,11 @@ def place(model: keras.Model, devices: Mapping[str, Layers]) -> keras.Model:
     where: dict[int, str | None] = {}  # id of a tensor -> its device
 
     def device_of(each: functional_graph.Call) -> str | None:
-        is_layer = isinstance(each.layer, keras.layers.Layer)
-        device = wanted.get(each.layer.name) if is_layer else next((where.get(id(tensor)) for tensor in each.inputs), None)
+        layer = each.layer
+        if isinstance(layer, keras.layers.Layer):
+            device = wanted.get(layer.name)
+        else:
+            device = next((where.get(id(tensor)) for tensor in each.inputs), None)
         where.update((id(tensor), device) for tensor in keras.tree.flatten(each.outputs))
         return device
 

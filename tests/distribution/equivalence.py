@@ -1,11 +1,38 @@
-"""Trains the same nets on the same data under any strategy; also a script: KIND OUT.npz writes what came out."""
+"""Trains the same nets on the same data, with one replica or with several."""
 
-import pathlib
-import sys
-
+import keras
 import numpy as np
 
 STEPS, BATCH = 50, 64
+
+
+def run(strategy, worker, folder):
+    """Writes the findings of one worker into `folder`."""
+
+    def in_scope(function):
+        with strategy.scope():
+            return function()
+
+    np.savez(folder / f"found.{worker}.npz", **train(in_scope))
+
+
+def train(make):
+    """dict of arrays: weights, metrics, evaluation and predictions of each net.
+
+    Args:
+        make: function of a function that builds a model, which it calls in its scope.
+    """
+    x, y = data()
+    found = {}
+    for name in ("plain", "normalized", "eights"):
+        model = make(lambda name=name: build(name == "normalized", 8 if name == "eights" else 1))
+        history = model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0).history
+        found |= {f"{name}_weight{index}": weight for index, weight in enumerate(model.get_weights())}
+        found |= {f"{name}_{key}": np.array(values) for key, values in history.items()}
+        found[f"{name}_evaluation"] = np.array(model.evaluate(x[:500], y[:500], batch_size=BATCH, verbose=0))
+        if name != "eights":  # its weights are those of "plain"
+            found[f"{name}_predictions"] = model.predict(x[:100], batch_size=BATCH, verbose=0)
+    return found | fit_on_views(make)
 
 
 def data(samples=STEPS * BATCH):
@@ -15,7 +42,7 @@ def data(samples=STEPS * BATCH):
     return (rng.normal(size=(samples, 8, 8, 1)) + y[:, None, None, None]).astype("float32"), y
 
 
-def build(keras, normalization=False, steps=1):
+def build(normalization=False, steps=1):
     """A small CNN, compiled; with BatchNormalization that sees whole batches, or without any; `steps` in one execution."""
     keras.utils.set_random_seed(0)
     layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(6, 3, activation="relu")]
@@ -28,25 +55,7 @@ def build(keras, normalization=False, steps=1):
     return model
 
 
-def train(keras, make):
-    """dict of arrays: weights, metrics, evaluation and predictions of each net.
-
-    Args:
-        make: function of a function that builds a model, which it calls in its scope.
-    """
-    x, y = data()
-    found = {}
-    for name in ("plain", "normalized", "eights"):
-        model = make(lambda name=name: build(keras, name == "normalized", 8 if name == "eights" else 1))
-        history = model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0).history
-        found |= {f"{name}_weight{index}": weight for index, weight in enumerate(model.get_weights())}
-        found |= {f"{name}_{key}": np.array(values) for key, values in history.items()}
-        found[f"{name}_evaluation"] = np.array(model.evaluate(x[:500], y[:500], batch_size=BATCH, verbose=0))
-        found[f"{name}_predictions"] = model.predict(x[:100], batch_size=BATCH, verbose=0)
-    return found | fit_on_views(keras, make)
-
-
-def fit_on_views(keras, make):
+def fit_on_views(make):
     """dict of arrays: what `fit` counts on batches that are parts of arrays in NumPy's memory, and those arrays after it."""
     x = np.random.default_rng(1).normal(size=(330, 5)).astype("float32")
     y = np.arange(330.0, dtype="float32")[:, None]
@@ -70,18 +79,3 @@ def fit_on_views(keras, make):
 
     history = make(build_on_views).fit(Batches(), epochs=3, shuffle=False, verbose=0).history
     return {"views_hundredths": np.array(history["hundredths"]), "views_x": x, "views_y": y}
-
-
-if __name__ == "__main__":
-    import tfopt
-
-    kind, out = sys.argv[1:]
-    strategy = tfopt.strategy(kind, logical_devices=2 if kind == "mirrored" else None)
-    import keras
-
-    def in_scope(function):
-        with strategy.scope():
-            return function()
-
-    index = strategy.cluster_resolver.task_id if kind == "multi_worker" else 0
-    np.savez(pathlib.Path(out).with_suffix(f".{index}.npz"), **train(keras, in_scope))

@@ -1,0 +1,52 @@
+"""The runs of `replicas.py`, which the tests of this folder share."""
+
+import dataclasses
+import fcntl
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from workers import launch
+
+SCRIPT = pathlib.Path(__file__).with_name("replicas.py")
+PARTS = ("compression", "equivalence", "one_program", "placed", "plain_keras")
+
+
+@dataclasses.dataclass(frozen=True)
+class Replicas:
+    """A run of `replicas.py` that ended well: its folder, with one folder for each part, and its output."""
+
+    folder: pathlib.Path
+    output: str
+
+
+@pytest.fixture(scope="session")
+def run_replicas(tmp_path_factory):
+    """Function of "multi_worker" or "mirrored" that returns `Replicas`; each runs once for all processes of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def run(kind):
+        folder, output = base / kind, base / f"{kind}.output"
+        with open(base / f"{kind}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                for part in PARTS:
+                    (folder / part).mkdir(parents=True)
+                output.write_text(_run(kind, folder))
+        assert output.exists(), f"{SCRIPT.name} {kind} failed, in the first test that asked for it"
+        return Replicas(folder, output.read_text())
+
+    return run
+
+
+def _run(kind, folder):
+    if kind == "multi_worker":
+        return launch(2, SCRIPT, kind, folder)
+    command = [sys.executable, SCRIPT, kind, folder]
+    finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1800)
+    assert finished.returncode == 0, finished.stdout
+    return finished.stdout
