@@ -1,4 +1,4 @@
-"""The house rules that import-linter cannot tell (see setup.cfg): private modules, `tf.keras`, and nothing heavy is imported early."""
+"""House rules beside the contracts in setup.cfg: no private modules, no `tf.keras`, and nothing heavy is imported early."""
 
 import ast
 import pathlib
@@ -14,8 +14,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Modules that a command line's parent process imports: they must need nothing heavy.
 LIGHT_MODULES = (
-    "tfopt", "tfopt.errors", "tfopt.files", "tfopt.isolation", "tfopt.progress", "tfopt.request", "tfopt.cli", "tfopt.reporting.report", "tfopt.reporting.summary",
-    "tfopt.conversion.settings", "tfopt.checking.settings", "tfopt.data.scaling", "tfopt.loading.options", "tfopt.launcher",
+    "tfopt", "tfopt.errors", "tfopt.files", "tfopt.isolation", "tfopt.progress", "tfopt.request", "tfopt.cli",
+    "tfopt.reporting.report", "tfopt.reporting.summary", "tfopt.conversion.settings", "tfopt.checking.settings",
+    "tfopt.data.scaling", "tfopt.loading.options", "tfopt.launcher",
 )  # fmt: skip
 LIGHT = ("numpy", "keras", "tf_keras", "tensorflow", "h5py", "rich", "importlib.metadata", "ai_edge_litert")
 
