@@ -36,7 +36,7 @@ def places(model):
         ({"dense", "relu"}, [0, 4]),
         (frozenset({"dense", "relu"}), [0, 4]),
     ],
-    ids=str,
+    ids=["None", "name", "glob", "path", "model", "name like a glob", "class", "function", "list", "tuple", "set", "frozenset"],
 )
 def test_what_selectors_match(places, selectors, expected):
     included, excluded = select(places, selectors, "relu")

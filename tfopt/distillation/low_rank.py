@@ -9,6 +9,7 @@ from tfopt.errors import ArgumentError
 from tfopt.keras_model.describe import describe
 from tfopt.keras_model.functional_graph import Graph, is_functional
 from tfopt.keras_model.select import left_out_layers
+from tfopt.progress import progress_bar
 
 if TYPE_CHECKING:
     import keras
@@ -24,6 +25,7 @@ def low_rank(
     energy: float | None = None,
     include: Selectors = None,
     exclude: Selectors = None,
+    verbose: bool = True,
 ) -> keras.Model:
     """Returns a new plain model in which large kernels are products of two: it has fewer weights and multiplications.
 
@@ -45,6 +47,7 @@ def low_rank(
             could have.
         energy: a float between 0 and 1, in place of `rank`: `r` is the least rank with `sum_{i <= r} s_i^2 >= energy sum s_i^2`.
         include, exclude: as for `PruningCallback`; by default all Dense, EinsumDense and Conv layers without groups.
+        verbose: whether a progress bar is drawn on a terminal or in a notebook.
 
     Returns:
         A new model, not compiled.
@@ -57,7 +60,9 @@ def low_rank(
     _check(model, rank, energy)
     left_out = left_out_layers(model, include, exclude)
     changed: list[str] = []
-    made = _rebuild(model, rank, energy, left_out, changed)
+    with progress_bar(verbose) as progress:
+        progress({"stage": "factorize kernels"})
+        made = _rebuild(model, rank, energy, left_out, changed)
     if not changed:
         raise ArgumentError(
             f"There must be layers that get cheaper at rank={rank}, energy={energy}. Received: a model in which no chosen layer of "

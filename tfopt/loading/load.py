@@ -19,13 +19,19 @@ from tfopt.loading.h5.weight_groups import read_groups
 from tfopt.loading.options import Architecture, CustomObjects, LoadOptions
 from tfopt.loading.saved_model import load_saved_model
 from tfopt.loading.weights_file import load_weights
+from tfopt.progress import progress_bar
 
 if TYPE_CHECKING:
     import keras
 
 
 def load(
-    path: PathLike, *, custom_objects: CustomObjects = None, architecture: Architecture = None, allow_unsafe: bool = False
+    path: PathLike,
+    *,
+    custom_objects: CustomObjects = None,
+    architecture: Architecture = None,
+    allow_unsafe: bool = False,
+    verbose: bool = True,
 ) -> keras.Model:
     """Loads a model for inference with the Keras generation that wrote it. The file is checked for code before any of it runs.
 
@@ -45,6 +51,7 @@ def load(
         architecture: for a file that holds only weights, the function that builds the model: "module:function",
             "file.py:function" or a function. It is called without arguments.
         allow_unsafe: whether Python bytecode in the file (`Lambda` layers) may run. Only for files whose writer you trust.
+        verbose: whether a progress bar is drawn on a terminal or in a notebook.
 
     Returns:
         A `keras.Model`. A file that Keras 1 or 2 wrote becomes a `tf_keras.Model`, since Keras 3 misreads some of them.
@@ -56,7 +63,9 @@ def load(
         UnsafeModelError: the file holds code, and `allow_unsafe` is false.
     """
     options = LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
-    return load_with_steps(path, options)[0]
+    with progress_bar(verbose) as progress:
+        progress({"stage": "load"})
+        return load_with_steps(path, options)[0]
 
 
 def load_with_steps(path: PathLike, options: LoadOptions) -> tuple[Any, tuple[str, ...]]:

@@ -16,6 +16,7 @@ from tfopt.keras_model.functional_graph import Graph, is_functional
 from tfopt.keras_model.requirements import require_built
 from tfopt.keras_model.select import left_out_layers
 from tfopt.keras_model.walk import walk_layers
+from tfopt.progress import progress_bar
 from tfopt.quantization import weights
 from tfopt.quantization.fake_quantize import RANGES, FakeQuantize
 from tfopt.quantization.frozen import FrozenBatchNormalization, with_class
@@ -39,6 +40,7 @@ def quantize_aware(
     ranges: RangeRule = "moving_average",
     limits: Mapping[str, Range] | None = None,
     freeze_batch_normalization: bool = False,
+    verbose: bool = True,
 ) -> keras.Model:
     """A new model that computes as the int8 file will, and trains as any other; the caller's model is untouched.
 
@@ -69,6 +71,7 @@ def quantize_aware(
             {"*_inner/before_activation": (-5.0, 5.0)}.
         freeze_batch_normalization: whether BatchNormalization keeps its statistics and uses them in training, by default False. Its
             scale and shift train in any case.
+        verbose: whether a progress bar is drawn on a terminal or in a notebook.
 
     Returns:
         A new model with the weights, inputs, outputs and layer names of `model`, and `FakeQuantize` layers in between; not
@@ -87,7 +90,9 @@ def quantize_aware(
     options: Options = {"weight_bits": weight_bits, "activation_bits": activation_bits, "ranges": ranges}
     limits = _check_limits(limits)
     placement = Placement(options, lambda layer: id(layer) in excluded, freeze_batch_normalization, limits)
-    made = placement.rebuild(model if is_functional(model) else _as_functional(model))
+    with progress_bar(verbose) as progress:
+        progress({"stage": "place quantizers"})
+        made = placement.rebuild(model if is_functional(model) else _as_functional(model))
     for pattern in limits:
         if not fnmatch.filter(placement.names, pattern):
             close = difflib.get_close_matches(pattern, placement.names, cutoff=0.4)
