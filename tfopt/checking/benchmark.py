@@ -13,7 +13,7 @@ from tfopt.checking.settings import BenchmarkRequest, BenchmarkSettings
 from tfopt.files import PathLike
 from tfopt.progress import Progress, ignore, progress_bar
 from tfopt.reporting import report, summary
-from tfopt.reporting.tables import Block, as_html, as_text
+from tfopt.reporting.tables import Block, Summarized
 from tfopt.reporting.units import byte_count, milliseconds
 from tfopt.tflite.file import read_bytes
 from tfopt.tflite.interpreter import Interpreter
@@ -31,7 +31,7 @@ class Timing:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class BenchmarkResult:
+class BenchmarkResult(Summarized):
     """The measurements of `benchmark`. `print(result)` prints the table of the command line, and a notebook shows it.
 
     Attributes:
@@ -56,12 +56,6 @@ class BenchmarkResult:
         facts = [milliseconds(self.tflite.median), byte_count(self.tflite.bytes)]
         facts += [f"{self.speedup:.2f}x the other file"] if self.speedup else []
         return f"BenchmarkResult({', '.join(facts)})"
-
-    def __str__(self) -> str:
-        return as_text(self._summary())
-
-    def _repr_html_(self) -> str:
-        return as_html(self._summary())
 
 
 def benchmark(

@@ -17,7 +17,7 @@ from tfopt.loading.load import load_with_steps
 from tfopt.loading.options import Architecture, CustomObjects, LoadOptions
 from tfopt.progress import Progress, progress_bar
 from tfopt.reporting import report, summary
-from tfopt.reporting.tables import Block, as_html, as_text
+from tfopt.reporting.tables import Block, Summarized
 from tfopt.reporting.units import byte_count, plural
 from tfopt.tflite import op_audit
 from tfopt.tflite.file import is_tflite
@@ -72,7 +72,7 @@ class TensorContents:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class Inspection:
+class Inspection(Summarized):
     """The contents of a model file. `print(result)` prints the table of the command line, and a notebook shows it.
 
     Attributes:
@@ -111,12 +111,6 @@ class Inspection:
 
     def __repr__(self) -> str:
         return f"Inspection({self.format}, {byte_count(self.bytes)}, {plural(self.parameters, 'parameter')})"
-
-    def __str__(self) -> str:
-        return as_text(self._summary())
-
-    def _repr_html_(self) -> str:
-        return as_html(self._summary())
 
 
 def inspect(

@@ -8,13 +8,13 @@ from tfopt.checking.layer_facts import Cause
 from tfopt.checking.layer_numbers import LayerNumbers
 from tfopt.checking.output_errors import OutputNumbers
 from tfopt.reporting import report, summary
-from tfopt.reporting.tables import Block, as_html, as_text
+from tfopt.reporting.tables import Block, Summarized
 from tfopt.reporting.units import decibel, percent, plural
 from tfopt.tflite.op_audit import Structure
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class CheckResult:
+class CheckResult(Summarized):
     """The findings of `check`. `print(result)` prints the table of the command line, and a notebook shows it.
 
     Attributes:
@@ -58,9 +58,3 @@ class CheckResult:
         facts += [decibel(min(output.sqnr for output in self.outputs))] if self.outputs else []
         facts += [f"accuracy {percent(self.accuracy)}"] if self.accuracy is not None else []
         return f"CheckResult({', '.join(facts)})"
-
-    def __str__(self) -> str:
-        return as_text(self._summary())
-
-    def _repr_html_(self) -> str:
-        return as_html(self._summary())

@@ -13,12 +13,12 @@ from tfopt.checking.result import CheckResult
 from tfopt.conversion.settings import Settings, io_dtype
 from tfopt.errors import OutputError
 from tfopt.reporting import environment, report, summary
-from tfopt.reporting.tables import Block, as_html, as_text
+from tfopt.reporting.tables import Block, Summarized
 from tfopt.reporting.units import byte_count, decibel
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class ConversionResult:
+class ConversionResult(Summarized):
     """A converted model, what was found out about it, and how it was made.
 
     `print(result)` prints the table of the command line, and a notebook shows it.
@@ -99,9 +99,3 @@ class ConversionResult:
         facts += [decibel(sqnr)] if sqnr is not None else []
         facts += [f"{self.benchmark.speedup:.2f}x float32"] if self.benchmark.speedup else []
         return f"ConversionResult({', '.join(facts)})"
-
-    def __str__(self) -> str:
-        return as_text(self._summary())
-
-    def _repr_html_(self) -> str:
-        return as_html(self._summary())

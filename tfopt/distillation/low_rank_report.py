@@ -12,7 +12,7 @@ import numpy as np
 from tfopt.distillation.factors import CLASSES, split
 from tfopt.errors import ArgumentError
 from tfopt.keras_model.walk import walk_layers
-from tfopt.reporting.tables import Table, as_html, as_text
+from tfopt.reporting.tables import Block, Summarized, Table
 from tfopt.reporting.units import percent, plural
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class LowRankRow:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class LowRankReport:
+class LowRankReport(Summarized):
     """The layers that `low_rank` changed in a model; `print` shows them as a table.
 
     Attributes:
@@ -52,15 +52,7 @@ class LowRankReport:
         """The number of layers and of weights, in one line."""
         return f"LowRankReport({plural(len(self.rows), 'layer')}, weights {_change(_sum([row.weights for row in self.rows]))})"
 
-    def __str__(self) -> str:
-        """A table with a line for each layer and one for their sum."""
-        return as_text([self._table()])
-
-    def _repr_html_(self) -> str:
-        """The same for a notebook."""
-        return as_html([self._table()])
-
-    def _table(self) -> Table:
+    def _summary(self) -> list[Block]:
         rows = [
             (row.name, row.rank, percent(row.error), _change(row.weights), _change(row.macs) if row.macs else "open")
             for row in self.rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
-import html
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -19,7 +18,7 @@ from tfopt.progress import progress_bar
 from tfopt.pruning import masks
 from tfopt.pruning.options import check_options
 from tfopt.pruning.prunable_weights import find_targets
-from tfopt.reporting import tables
+from tfopt.reporting.tables import Block, Summarized, Table
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -33,7 +32,7 @@ Metric: TypeAlias = Literal["accuracy"] | Callable[[Any, npt.NDArray[Any]], floa
 
 
 @dataclasses.dataclass(frozen=True)
-class Sensitivity:
+class Sensitivity(Summarized):
     """The metric of a model when one layer alone is pruned; `print` shows a table."""
 
     baseline: float  # metric of the model without pruning
@@ -90,19 +89,11 @@ class Sensitivity:
     def __repr__(self) -> str:
         return f"Sensitivity({self.metric} {self.baseline:.4f} without pruning, {len(self.scores)} layers)"
 
-    def __str__(self) -> str:
-        return "\n".join([self._title(), *tables.text_table(*self._table())])
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self._title())}</p>{tables.html_table(*self._table())}"
-
-    def _title(self) -> str:
-        return f"{self.metric} with one layer pruned to a sparsity; {self.baseline:.4f} without pruning"
-
-    def _table(self) -> tuple[list[str], list[list[str]]]:
+    def _summary(self) -> list[Block]:
+        title = f"{self.metric} with one layer pruned to a sparsity; {self.baseline:.4f} without pruning"
         sparsities = list(next(iter(self.scores.values())))
         rows = [[layer, *(f"{scores[sparsity]:.4f}" for sparsity in sparsities)] for layer, scores in self.scores.items()]
-        return ["layer", *(f"{100 * sparsity:g} %" for sparsity in sparsities)], rows
+        return [title, Table(["layer", *(f"{100 * sparsity:g} %" for sparsity in sparsities)], rows)]
 
 
 def prune_sensitivity(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import html
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,8 @@ from tfopt.keras_model.requirements import require_built
 from tfopt.keras_model.weights import walk_weights
 from tfopt.pruning import masks
 from tfopt.pruning.prunable_weights import Target
-from tfopt.reporting import tables, units
+from tfopt.reporting import units
+from tfopt.reporting.tables import Block, Summarized, Table
 
 if TYPE_CHECKING:
     from tfopt.keras_model.types import AnyModel
@@ -37,7 +37,7 @@ class WeightSparsity:
 
 
 @dataclasses.dataclass(frozen=True)
-class SparsityReport:
+class SparsityReport(Summarized):
     """The zeros of a model; `print` shows a table."""
 
     weights: tuple[WeightSparsity, ...]  # of rank 2 and more
@@ -57,13 +57,7 @@ class SparsityReport:
             f"int8 {units.byte_count(self.int8_bytes)}, in gzip {units.byte_count(self.int8_gzip_bytes)})"
         )
 
-    def __str__(self) -> str:
-        return "\n".join([*tables.text_table(*self._table()), *self._remarks()])
-
-    def _repr_html_(self) -> str:
-        return tables.html_table(*self._table()) + "".join(f"<p>{html.escape(line)}</p>" for line in self._remarks())
-
-    def _table(self) -> tuple[list[str], list[list[str]]]:
+    def _summary(self) -> list[Block]:
         rows = [
             [
                 weight.name,
@@ -75,10 +69,8 @@ class SparsityReport:
             for weight in self.weights
         ]
         total = sum(weight.parameters for weight in self.weights)
-        return ["weight", "class", "shape", "parameters", "zeros"], [
-            *rows,
-            ["all", "", "", f"{total:,}", units.percent(self.sparsity)],
-        ]
+        rows.append(["all", "", "", f"{total:,}", units.percent(self.sparsity)])
+        return [Table(["weight", "class", "shape", "parameters", "zeros"], rows), *self._remarks()]
 
     def _remarks(self) -> list[str]:
         outputs = sum(weight.zero_outputs for weight in self.weights)

@@ -14,7 +14,7 @@ from tfopt.quantization import weights
 from tfopt.quantization.bake import quantization_layers
 from tfopt.quantization.fake_quantize import FakeQuantize
 from tfopt.quantization.wrapper import QuantizeWrapper
-from tfopt.reporting.tables import Table, as_html, as_text
+from tfopt.reporting.tables import Block, Summarized, Table
 from tfopt.reporting.units import interval, plural
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class QuantizationReport:
+class QuantizationReport(Summarized):
     """All weights and rounded tensors of a model; `print` shows them as a table.
 
     Attributes:
@@ -66,18 +66,10 @@ class QuantizationReport:
             f"rounded, {len(self.unseen)} without a range)"
         )
 
-    def __str__(self) -> str:
-        """A table of the activations and of all weights but vectors."""
-        return as_text([self._table()])
-
-    def _repr_html_(self) -> str:
-        """The same for a notebook."""
-        return as_html([self._table()])
-
-    def _table(self) -> Table:
+    def _summary(self) -> list[Block]:
         shown = (*(row for row in self.weights if row.reason != weights.OF_RANK_1), *self.activations)
         rows = [(row.name, row.bits or "float", row.grid, interval(row.range), row.reason) for row in shown]
-        return Table(("tensor", "bits", "scales", "range", "note"), rows)
+        return [Table(("tensor", "bits", "scales", "range", "note"), rows)]
 
 
 def quantization_report(model: keras.Model) -> QuantizationReport:

@@ -69,3 +69,16 @@ def as_html(blocks: Iterable[Block]) -> str:
     return "".join(
         f"<div>{html.escape(block)}</div>" if isinstance(block, str) else html_table(block.head, block.rows) for block in blocks
     )
+
+
+class Summarized:
+    """The base of results that `print` shows as text and a notebook as HTML; a subclass gives the lines and tables."""
+
+    def _summary(self) -> Iterable[Block]:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return as_text(self._summary())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._summary())
