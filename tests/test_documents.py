@@ -1,5 +1,6 @@
 """README.md and docs/: every block runs, in the order of its page, every link leads somewhere, and names are those of the code."""
 
+import configparser
 import pathlib
 import re
 import shutil
@@ -170,9 +171,8 @@ def test_files_that_are_named_exist(page):
 
 
 def test_workarounds_are_where_the_table_says():
-    """Functions and classes beside a path are defined in that file, and tests exist."""
+    """Functions, classes, and tests beside a path are defined in that file."""
     table = (ROOT / "docs" / "developers.md").read_text(encoding="utf-8").split("## Workarounds", 1)[1]
-    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     for line in table.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         where, condition = cells[2:] if len(cells) == 4 else ("", "")
@@ -181,7 +181,18 @@ def test_workarounds_are_where_the_table_says():
         for name in re.findall(r"`([A-Za-z_]+)`", where):
             assert re.search(rf"\b(def|class) {name}\b", code), f"{name} is not in {where}"
         for name in re.findall(r"`(test_\w+)`", condition):
-            assert f"def {name}(" in tests, name
+            (path,) = re.findall(r"`([\w/]+/test_\w+\.py)`", condition)
+            assert f"def {name}(" in (ROOT / "tests" / path).read_text(encoding="utf-8"), f"{name} is not in {path}"
+
+
+def test_rooms_and_floors_are_those_of_the_package():
+    page = ROOT / "docs" / "developers.md"
+    rooms = set(re.findall(r"^\| `tfopt/(\w+)/` \|", prose(page), re.MULTILINE))
+    assert rooms == {path.parent.name for path in (ROOT / "tfopt").glob("*/__init__.py")}
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    layers = setup["importlinter:contract:floors"]["layers"].replace("tfopt.", "").split("\n")
+    assert "\n".join(filter(None, layers)) + "\n" in [block.text for block in blocks(page)]
 
 
 @pytest.mark.parametrize(
