@@ -38,7 +38,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
     """(names, folder) after the block of docs/README.md with which every page begins, and a few images."""
-    isolation.end_warm_child()  # it would run in the folder in which it was started
+    isolation.end_warm_children()  # they would run in the folder in which they were started
     folder = tmp_path_factory.mktemp("setting")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

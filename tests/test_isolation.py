@@ -107,30 +107,39 @@ def pid_of(child):
 
 @pytest.fixture
 def no_warm_child():
-    isolation.end_warm_child()
+    isolation.end_warm_children()
     yield
-    isolation.end_warm_child()
+    isolation.end_warm_children()
 
 
 def test_a_warm_child_is_used_again(no_warm_child):
-    with isolation.warm_child() as child:
+    with isolation.warm_child("json") as child:
         first = pid_of(child)
-        with isolation.warm_child() as other:  # two at once have a child each
+        with isolation.warm_child("json") as other:  # two at once have a child each
             assert pid_of(other) != first
-    with isolation.warm_child() as child:
+    with isolation.warm_child("json") as child:
         kept = pid_of(child)
-    with pytest.raises(errors.DataError), isolation.warm_child() as child:
+    with pytest.raises(errors.DataError), isolation.warm_child("json") as child:
         child.call(f"{HERE}:refuse", Asked(kind="DataError", message="bad data"), timeout=30)
-    with isolation.warm_child() as child:
+    with isolation.warm_child("json") as child:
         assert pid_of(child) == kept  # an error in the work is no reason to start anew
-    isolation.end_warm_child()
+    isolation.end_warm_children()
     with pytest.raises(ProcessLookupError):
         os.kill(kept, 0)
 
 
+def test_children_of_other_modules_are_kept_apart(no_warm_child):
+    with isolation.warm_child("json") as child:
+        first = pid_of(child)
+    with isolation.warm_child("csv") as child:
+        assert pid_of(child) != first
+    with isolation.warm_child("json") as child:
+        assert pid_of(child) == first
+
+
 @pytest.mark.parametrize("way", ["killed", "hanging", "interrupted"])
 def test_a_child_that_cannot_work_is_not_kept(no_warm_child, way):
-    with isolation.warm_child() as child:
+    with isolation.warm_child("json") as child:
         first = pid_of(child)
         if way == "killed":
             os.kill(first, signal.SIGKILL)
@@ -146,21 +155,21 @@ def test_a_child_that_cannot_work_is_not_kept(no_warm_child, way):
 
             with pytest.raises(KeyboardInterrupt):
                 child.call(f"{HERE}:sleep", Asked(), timeout=30, progress=interrupt)
-    with isolation.warm_child() as child:
+    with isolation.warm_child("json") as child:
         assert pid_of(child) != first
 
 
 def test_a_fork_does_not_share_the_warm_child(no_warm_child):
-    with isolation.warm_child() as child:
+    with isolation.warm_child("json") as child:
         first = pid_of(child)
     read, write = os.pipe()
     fork = os.fork()
     if fork == 0:
-        with isolation.warm_child() as own:
+        with isolation.warm_child("json") as own:
             os.write(write, str(pid_of(own)).encode())
             own.__exit__()
         os._exit(0)
     os.waitpid(fork, 0)
     assert int(os.read(read, 100)) != first
-    with isolation.warm_child() as child:
+    with isolation.warm_child("json") as child:
         assert pid_of(child) == first

@@ -176,26 +176,27 @@ class Child:
         return f" It last said: {fatal[-1][:300]}." if fatal else ""
 
 
-_warm: Child | None = None  # the idle child that the next `warm_child` takes
+_warm: dict[str, Child] = {}  # by preloaded module, the idle child that the next `warm_child` takes
 _warm_lock = threading.Lock()
-_owner = os.getpid()  # a fork of this process must not share the child's pipes
+_owner = os.getpid()  # a fork of this process must not share the pipes of the children
 
 
 @contextlib.contextmanager
 def warm_child(preload: str = "tensorflow") -> Iterator[Child]:
-    """Yields a child that has imported TensorFlow, and keeps it for the next call of this process.
+    """Yields a child that has imported a module, and keeps it for the next call of this process.
 
     The first call starts the child. A child that died, or whose caller was interrupted, is not used again. Two calls at once have
     a child each; one of them is kept. The child ends with this process.
 
     Args:
-        preload: name of the module that a new child imports before its first call; "" for none.
+        preload: name of the module that a new child imports before its first call; "" for none. Each module has a child of its own.
     """
-    global _warm, _owner
+    global _owner
     with _warm_lock:
         if _owner != os.getpid():
-            _warm, _owner = None, os.getpid()
-        child, _warm = _warm, None
+            _warm.clear()
+            _owner = os.getpid()
+        child = _warm.pop(preload, None)
     if child is not None and not child.is_idle():
         child.__exit__()
         child = None
@@ -204,20 +205,20 @@ def warm_child(preload: str = "tensorflow") -> Iterator[Child]:
         yield child
     finally:
         with _warm_lock:
-            kept = _warm is None and child.is_idle()
+            kept = preload not in _warm and child.is_idle()
             if kept:
-                _warm = child
+                _warm[preload] = child
         if not kept:
             child.__exit__()
 
 
 @atexit.register
-def end_warm_child() -> None:
-    """Ends the child that `warm_child` keeps, if there is one, and frees its memory."""
-    global _warm
+def end_warm_children() -> None:
+    """Ends the children that `warm_child` keeps, if there are any, and frees their memory."""
     with _warm_lock:
-        child, _warm = _warm, None
-    if child is not None and _owner == os.getpid():
+        children = list(_warm.values()) if _owner == os.getpid() else []
+        _warm.clear()
+    for child in children:
         child.__exit__()
 
 

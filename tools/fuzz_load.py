@@ -2,77 +2,51 @@
 
     python tools/fuzz_load.py --count 2000 --seed 0
 
-Files are mutated in their bytes and in their structure, and read in child processes. Fails (exit 1) where a process dies, an
-exception is none of tfopt's, a file takes too long, or code from a file ran. The files that failed are kept in --keep.
+Files are damaged in their bytes and in their structure, and read in child processes. The tool fails (exit 1) if a process dies, an
+exception is not one of tfopt's, a file takes too long, or code from a file ran. Files that failed are kept in --keep. It needs the
+package `hypothesis`.
 """
+
+from __future__ import annotations
 
 import argparse
 import collections
-import io
-import json
-import os
 import pathlib
 import random
 import shutil
 import sys
 import tempfile
-import zipfile
+from collections.abc import Sequence
+from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[1]
 LEGACY = ROOT / "tests" / "data" / "legacy_h5"
-FILES_A_CHILD = 120  # then a fresh one, as TensorFlow keeps what was built
-MEMORY = 4 << 30
+FILES_A_CHILD = 120  # then a fresh child, as TensorFlow keeps everything that was built
 
 
-def attempt(request, progress):
-    """Reads one file, in the child. Returns "loaded" or the name of the error that refused it."""
-    import resource
+def make_seeds(folder: pathlib.Path, *, with_legacy: bool = True) -> list[pathlib.Path]:
+    """Writes small valid files of every kind.
 
-    if resource.getrlimit(resource.RLIMIT_DATA)[0] != MEMORY:
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    import tfopt
-
-    os.environ.pop("TFOPT_IN_CHILD", None)  # the public way, which must survive without a parent
-    path = request["path"]
-    try:
-        if path.endswith(".tflite"):
-            progress({"stage": "interpreter"})
-            tfopt.Interpreter(path)
-            progress({"stage": "inspect"})
-            tfopt.inspect(path)
-        else:
-            progress({"stage": "load"})
-            (tfopt.inspect if request["inspect"] else tfopt.load)(path)
-    except tfopt.TfoptError as error:
-        return type(error).__name__
-    return "loaded"
-
-
-def make_seeds(folder, *, with_legacy=True):
-    """Small valid files of every kind.
+    Args:
+        folder: to write to.
+        with_legacy: whether recurrent models, quantized `.tflite` files and real files of old Keras generations are among them.
 
     Returns:
-        list of paths.
+        Their paths.
     """
+    import config_trees
     import keras
     import tf_keras
 
     import tfopt
 
-    for name, library in (("new", keras), ("old", tf_keras)):
-        layers = library.layers
-        source = library.Input((8, 8, 2), name="image")
-        x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(source)))
-        x = layers.Add()([x, layers.DepthwiseConv2D(3, padding="same")(x)])
-        x = layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(x))
-        model = library.Model(source, x)
-        model.save(folder / f"{name}.h5")
-        model.save(folder / f"{name}.keras")
-        if not with_legacy:
-            continue
-        sequence = library.Sequential([layers.InputLayer((6, 3)), layers.LSTM(4, return_sequences=True), layers.GRU(3)])
-        sequence.save(folder / f"{name}_sequence.h5")
-    model = keras.models.load_model(folder / "new.keras")
+    first, *_ = config_trees.make_models(folder)
+    if with_legacy:
+        for name, library in (("new", keras), ("old", tf_keras)):
+            layers = library.layers
+            sequence = library.Sequential([layers.InputLayer((6, 3)), layers.LSTM(4, return_sequences=True), layers.GRU(3)])
+            sequence.save(folder / f"{name}_sequence.h5")
+    model = keras.models.load_model(first)
     for quantization in ("float32", "int8", "dynamic") if with_legacy else ("float32",):
         data = "synthetic" if quantization == "int8" else None
         io_dtype = "int8" if quantization == "int8" else "float32"
@@ -83,19 +57,38 @@ def make_seeds(folder, *, with_legacy=True):
     return [*sorted(path for path in folder.iterdir() if path.is_file()), *legacy]
 
 
-def mutate(content, suffix, rng, flag):
-    """Mutated bytes of a file, and what was done to it."""
-    if suffix != ".tflite" and rng.random() < 0.6:
-        content, what = _mutate_structure(content, suffix, rng, flag)
+def damage(content: bytes, suffix: str, flag: str, data: Any) -> tuple[bytes, str]:
+    """Damages a file.
+
+    Args:
+        content: of the file.
+        suffix: ".keras", ".h5" or ".tflite".
+        flag: path of a file that hostile files would write.
+        data: hypothesis's `data()`, which chooses the damage.
+
+    Returns:
+        (bytes, what was done)
+    """
+    from config_trees import mutated_configs, read_config, with_config
+    from hypothesis import strategies as st
+
+    rng = random.Random(data.draw(st.integers(0, 2**32 - 1)))
+    config = None if suffix == ".tflite" else read_config(content, suffix)
+    where = data.draw(st.sampled_from(["bytes", "bytes", "structure"] + ["configuration"] * 4))
+    if where == "configuration" and config is not None:
+        mutated = data.draw(mutated_configs(config, flag))
+        content, what = with_config(content, suffix, mutated.text), mutated.what
+    elif where == "structure" and suffix != ".tflite":
+        content, what = (_damage_archive if suffix == ".keras" else _damage_h5)(content, rng)
     else:
-        content, what = _mutate_bytes(content, rng)
+        content, what = _damage_bytes(content, rng)
     if rng.random() < 0.1:
-        content, more = _mutate_bytes(content, rng)
+        content, more = _damage_bytes(content, rng)
         what += f", {more}"
     return content, what
 
 
-def _mutate_bytes(content, rng):
+def _damage_bytes(content: bytes, rng: random.Random) -> tuple[bytes, str]:
     data = bytearray(content)
     kind = rng.choice(["flip", "truncate", "duplicate", "splice", "zero", "ones", "int"])
     at, size = rng.randrange(len(data)), rng.choice([1, 4, 16, 256, 4096])
@@ -117,49 +110,45 @@ def _mutate_bytes(content, rng):
     return bytes(data), f"{kind} at {at}"
 
 
-def _mutate_structure(content, suffix, rng, flag):
-    if suffix == ".keras":
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = {name: archive.read(name) for name in archive.namelist()}
-        member = rng.choice(["config.json"] * 5 + ["metadata.json"])
-        tree, what = _mutate_tree(json.loads(members[member]), rng, flag)
-        members[member] = json.dumps(tree).encode()
-        if rng.random() < 0.1:
-            del members[rng.choice(sorted(members))]
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w") as archive:
-            for name, data in members.items():
-                archive.writestr(name, data)
-        return out.getvalue(), what
+def _damage_archive(content: bytes, rng: random.Random) -> tuple[bytes, str]:
+    """Damages the metadata of a `.keras` file, or leaves a member out."""
+    from config_trees import with_members
+
+    metadata = rng.choice(
+        [b"{}", b"[]", b'{"keras_version": 3}', b'{"keras_version": "1.2.2"}', b'{"keras_version": "9"}', b"\xff"]
+    )
+    name, member = rng.choice(
+        [("metadata.json", metadata), ("metadata.json", None), ("config.json", None), ("model.weights.h5", None)]
+    )
+    return with_members(content, {name: member}), f"{name}: {member!r}"
+
+
+def _damage_h5(content: bytes, rng: random.Random) -> tuple[bytes, str]:
+    """Damages the version, the names or an array of an `.h5` file."""
     import h5py
 
-    # A file without a name: HDF5 needs one all the same.
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "model.h5"
         path.write_bytes(content)
         with h5py.File(path, "r+") as file:
-            what = _mutate_h5(file, rng, flag)
+            what = _damage_weights(file, rng)
         return path.read_bytes(), what
 
 
-def _mutate_h5(file, rng, flag):
+def _damage_weights(file: Any, rng: random.Random) -> str:
+    import numpy as np
+
     weights = file.get("model_weights", file)
-    chosen = rng.random()
-    if chosen < 0.75 and "model_config" in file.attrs:
-        text = file.attrs["model_config"]
-        tree, what = _mutate_tree(json.loads(text), rng, flag)
-        file.attrs["model_config"] = json.dumps(tree)
-        return what
-    groups = [name for name in weights if weights[name].attrs.get("weight_names") is not None]
-    name = rng.choice(groups)
-    if chosen < 0.8:
+    name = rng.choice([name for name in weights if weights[name].attrs.get("weight_names") is not None])
+    kind = rng.choice(["version", "group", "names", "array"])
+    if kind == "version":
         key, value = rng.choice(["keras_version", "backend"]), rng.choice(["1.2.2", "2.1.0", "3.0.0", "", "theano", "9", 7, "\x01"])
         file.attrs[key] = value
         return f"{key} {value!r}"
-    if chosen < 0.87:
+    if kind == "group":
         del weights[name]
         return f"no group {name}"
-    if chosen < 0.94:
+    if kind == "names":
         target = rng.choice([weights, weights[name]])
         key = "layer_names" if target is weights else "weight_names"
         names = [name.decode() if isinstance(name, bytes) else name for name in target.attrs.get(key, [])]
@@ -167,8 +156,6 @@ def _mutate_h5(file, rng, flag):
         names = names[: rng.randrange(len(names) + 1)] + rng.choice([[], names[:1], ["nowhere"]])
         target.attrs[key] = [name.encode() for name in names]
         return f"{key} of {target.name}"
-    import numpy as np
-
     group = weights[name]
     for key in list(group.attrs["weight_names"])[:1]:
         array = group[key][()]
@@ -178,146 +165,113 @@ def _mutate_h5(file, rng, flag):
     return "nothing"
 
 
-_VALUES = [
-    None,
-    True,
-    -1,
-    0,
-    1,
-    3,
-    10**12,
-    -(10**12),
-    1e308,
-    float("nan"),
-    float("inf"),
-    "",
-    "x" * 300,
-    "relu",
-    [],
-    {},
-    [1],
-    [[]],
-    "None",
-]
+class Reader:
+    """Reads files in child processes, a new one after `FILES_A_CHILD` files or a failure. A context manager.
+
+    Args:
+        flag: file that hostile files would write.
+        timeout: seconds that a file may take.
+    """
+
+    def __init__(self, flag: pathlib.Path, timeout: float) -> None:
+        self._flag, self._timeout = flag, timeout
+        self._child: Any = None
+        self._used = 0
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._child:
+            self._child.__exit__()
+        self._child, self._used = None, 0
+
+    def read(self, path: pathlib.Path, *, inspect: bool) -> tuple[str, str]:
+        """Reads one file.
+
+        Returns:
+            (outcome, description of the failure or "")
+        """
+        from load_attempt import Attempt
+
+        from tfopt import errors, isolation
+
+        if self._child is None or self._used >= FILES_A_CHILD:
+            self.__exit__()
+            self._child = isolation.Child(preload="tfopt.loading.load")
+        self._used += 1
+        outcome = failure = ""
+        try:
+            timeout = self._timeout + (120 if self._used == 1 else 0)
+            outcome = self._child.call("tests.loading.load_attempt:attempt", Attempt(str(path), inspect), timeout=timeout)
+        except errors.ConversionError as error:
+            outcome, failure = "hung" if "no end" in str(error) else "died", str(error)[:300]
+            self.__exit__()
+        except RuntimeError as error:
+            outcome, failure = "unforeseen exception", str(error)[-1500:]
+        if self._flag.exists():
+            self._flag.unlink()
+            outcome, failure = "code ran", "the file's code ran"
+        return outcome, failure
 
 
-def _mutate_tree(tree, rng, flag):
-    places = list(_places(tree))
-    parent, key = rng.choice(places)
-    kind = rng.choice(["delete", "value", "value", "value", "number", "rename", "gadget", "gadget", "swap", "copy"])
-    if kind == "number":
-        numbers = [(p, k) for p, k in places if isinstance(p[k], int | float)]
-        parent, key = rng.choice(numbers or places)
-        parent[key] = rng.choice([0, -1, 2, 7, 10**5, 10**9, 10**18, 0.5, float("nan")])
-    elif kind == "delete":
-        del parent[key]
-    elif kind == "value":
-        parent[key] = rng.choice(_VALUES)
-    elif kind == "rename":
-        named = [(p, k) for p, k in places if k in ("class_name", "name", "registered_name", "module", "function")]
-        parent, key = rng.choice(named or places)
-        parent[key] = rng.choice(
-            ["Lambda", "Dense", "Sequential", "Model", "TFOpLambda", "LSTM", "Merge", "Nope", "", "os", 3, None]
-        )
-    elif kind == "gadget":
-        layers = [(p, k) for p, k in places if isinstance(p[k], dict) and "class_name" in p[k]]
-        parent, key = rng.choice(layers or places)
-        parent[key] = rng.choice(_gadgets(flag))
-    elif kind == "swap":
-        other, where = rng.choice(places)
-        value = json.loads(json.dumps(other[where]))
-        parent[key] = value
-    elif isinstance(parent, list):
-        parent.insert(0, json.loads(json.dumps(parent[key])))
-    else:
-        parent[f"{key}_2"] = json.loads(json.dumps(parent[key]))
-    return tree, f"{kind} {key!r}"
+def fuzz(
+    count: int, seed: int, *, timeout: float = 60.0, keep: str | None = None, with_legacy: bool = True, only: Sequence[str] = ("",)
+) -> tuple[collections.Counter[str], list[str]]:
+    """Reads damaged files.
 
-
-def _gadgets(flag):
-    import base64
-    import marshal
-
-    code = compile(f"lambda x: (__import__('pathlib').Path({flag!r}).touch(), x)[1]", "f", "eval").co_consts[0]
-    text = base64.b64encode(marshal.dumps(code)).decode()
-    function = {"class_name": "__lambda__", "config": {"code": text, "defaults": None, "closure": None}}
-    touch = f"__import__('pathlib').Path({flag!r}).touch()"
-    return [
-        {"class_name": "Lambda", "config": {"name": "l", "function": [text, None, None], "function_type": "lambda"}},
-        {"class_name": "Lambda", "config": {"name": "l", "function": function, "function_type": "lambda"}},
-        {"class_name": "Dense", "config": {"name": "d", "units": 3, "activation": function}},
-        {"class_name": "Dense", "config": {"name": "d", "units": 3, "activation": {"value": [text, None, None]}}},
-        {"class_name": "TFOpLambda", "config": {"name": "t", "function": "io.write_file"}},
-        {"class_name": "TensorFlowOpLayer", "config": {"name": "t", "node_def": {"op": "WriteFile", "name": "w"}, "constants": {}}},
-        {"module": "builtins", "class_name": "function", "config": "exec", "registered_name": "function"},
-        {"module": "os", "class_name": "system", "config": {"command": f"touch {flag}"}, "registered_name": "system"},
-        {"module": "subprocess", "class_name": "Popen", "config": {"args": ["touch", flag]}, "registered_name": "Popen"},
-        {"module": "builtins", "class_name": "eval", "config": {"source": touch}, "registered_name": "eval"},
-    ]
-
-
-def _places(node):
-    if isinstance(node, dict | list):
-        for key in node if isinstance(node, dict) else range(len(node)):
-            yield node, key
-            yield from _places(node[key])
-
-
-def fuzz(count, seed, *, timeout=60.0, keep=None, with_legacy=True, only=("",)):
-    """Reads `count` mutated files.
+    Args:
+        count: how many.
+        seed: of the damages.
+        timeout: seconds that a file may take.
+        keep: None or a folder for files that failed.
+        with_legacy: as for `make_seeds`.
+        only: suffixes of the files; "" for all.
 
     Returns:
-        (Counter of outcomes, list of str that describe failures)
+        (how often each outcome came, descriptions of failures)
     """
-    sys.path.insert(0, str(ROOT))
-    from tfopt import errors, isolation
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "loading")]
+    import hypothesis
+    from hypothesis import strategies as st
 
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(pathlib.Path(__file__).parent), os.environ.get("PYTHONPATH")]))
-    rng = random.Random(seed)
-    outcomes, failures, child, used = collections.Counter(), [], None, 0
-    with tempfile.TemporaryDirectory(prefix="tfopt-fuzz-") as folder:
-        folder = pathlib.Path(folder)
+    outcomes: collections.Counter[str] = collections.Counter()
+    failures: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="tfopt-fuzz-") as name:
+        folder = pathlib.Path(name)
         (folder / "seeds").mkdir()
         seeds = [path for path in make_seeds(folder / "seeds", with_legacy=with_legacy) if path.suffix in only or "" in only]
         by_suffix = {suffix: [path for path in seeds if path.suffix == suffix] for suffix in {path.suffix for path in seeds}}
         flag = folder / "code-ran"
-        try:
-            for number in range(count):
-                source = rng.choice(by_suffix[rng.choice(sorted(by_suffix))])
-                content, what = mutate(source.read_bytes(), source.suffix, rng, str(flag))
-                path = folder / f"{number:05d}{source.suffix}"
-                path.write_bytes(content)
-                if child is None or used >= FILES_A_CHILD:
-                    if child:
-                        child.__exit__()
-                    child, used = isolation.Child(preload="tfopt.loading.load"), 0
-                used += 1
-                failure = None
-                request = {"path": str(path), "inspect": number % 5 == 0}
-                try:
-                    outcome = child.call("fuzz_load:attempt", request, timeout=timeout + (120 if used == 1 else 0))
-                except errors.ConversionError as error:  # it died, or it hangs
-                    outcome = "hung" if "no end" in str(error) else "died"
-                    failure, used = str(error)[:300], FILES_A_CHILD
-                except RuntimeError as error:
-                    outcome, failure = "unforeseen exception", str(error)[-1500:]
-                if flag.exists():
-                    flag.unlink()
-                    outcome, failure = "code ran", "the file's code ran"
-                outcomes[f"{source.suffix} {outcome}"] += 1
-                if failure:
-                    failures.append(f"#{number} {source.parent.name}/{source.name}: {what}: {outcome}: {failure}")
-                    if keep:
-                        pathlib.Path(keep).mkdir(exist_ok=True, parents=True)
-                        shutil.copy(path, keep)
-                path.unlink()
-        finally:
-            if child:
-                child.__exit__()
+
+        @hypothesis.seed(seed)
+        @hypothesis.settings(
+            max_examples=count, database=None, deadline=None, phases=[hypothesis.Phase.generate],
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )  # fmt: skip
+        @hypothesis.given(st.data())
+        def read_one(data: Any) -> None:
+            number = sum(outcomes.values())
+            source = data.draw(st.sampled_from(by_suffix[data.draw(st.sampled_from(sorted(by_suffix)))]))
+            content, what = damage(source.read_bytes(), source.suffix, str(flag), data)
+            path = folder / f"{number:05d}{source.suffix}"
+            path.write_bytes(content)
+            outcome, failure = reader.read(path, inspect=number % 5 == 0)
+            outcomes[f"{source.suffix} {outcome}"] += 1
+            if failure:
+                failures.append(f"#{number} {source.parent.name}/{source.name}: {what}: {outcome}: {failure}")
+                if keep:
+                    pathlib.Path(keep).mkdir(exist_ok=True, parents=True)
+                    shutil.copy(path, keep)
+            path.unlink()
+
+        with Reader(flag, timeout) as reader:
+            read_one()
     return outcomes, failures
 
 
-def main():
+def main() -> None:
+    """Runs the tool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)

@@ -20,7 +20,7 @@ import tfopt
 def test_saved_model_that_reaches_files_or_python(tmp_path, flag, reach):
     class Reaching(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32)])
-        def serve(x):
+        def serve(self, x):
             reach(str(flag))
             return x
 

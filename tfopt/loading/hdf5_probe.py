@@ -1,11 +1,12 @@
-"""An HDF5 file read to its end in a process of its own: in a damaged file, HDF5 may loop for ever or crash."""
+"""An HDF5 file read to its end in another process: in a damaged file, HDF5 may loop for ever or crash."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import math
 import pathlib
 import resource
+import time
 from collections.abc import Callable
 
 from tfopt import isolation
@@ -32,38 +33,47 @@ def can_be_read(path: pathlib.Path) -> bool:
     seconds = int(SECONDS + path.stat().st_size / _SLOWEST)
     request = ReadRequest(str(path.resolve()), seconds)
     try:
-        isolation.run("tfopt.loading.hdf5_probe:read_all", request, timeout=3 * seconds)
+        with isolation.warm_child("h5py") as child:
+            if not child.call("tfopt.loading.hdf5_probe:read_all", request, timeout=3 * seconds):
+                child.__exit__()  # an error may leave HDF5 in a state that harms the next file
     except ConversionError:
         return False
     return True
 
 
-def read_all(request: str, progress: Progress) -> None:
+def read_all(request: str, progress: Progress) -> bool:
     """Reads every attribute and every array of a file, in a child process. Parts that raise errors are left to the later reader.
 
     Args:
         request: a `ReadRequest` as JSON.
         progress: is not called.
+
+    Returns:
+        Whether no part raised an error.
     """
     import h5py
 
     asked = ReadRequest.from_json(request)
     # Nothing in Python can interrupt a loop in C: the kernel ends it, even if the parent is gone.
-    resource.setrlimit(resource.RLIMIT_CPU, (asked.seconds, asked.seconds))
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + asked.seconds, hard))
+    errors: list[Exception] = []
+
+    def attempt(read: Callable[[], object]) -> None:
+        try:
+            read()
+        except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, MemoryError) as error:
+            errors.append(error)
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        _attempt(lambda: [item.attrs.get(key) for key in item.attrs])
+        attempt(lambda: [item.attrs.get(key) for key in item.attrs])
         if isinstance(item, h5py.Dataset):
-            _attempt(lambda: item[()])
+            attempt(lambda: item[()])
 
     def read() -> None:
         with h5py.File(asked.path, "r") as file:
             visit("", file)
             file.visititems(visit)
 
-    _attempt(read)
-
-
-def _attempt(read: Callable[[], object]) -> None:
-    with contextlib.suppress(OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, MemoryError):
-        read()
+    attempt(read)
+    return not errors

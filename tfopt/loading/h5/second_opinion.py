@@ -83,6 +83,8 @@ def _inputs(model: Any) -> list[npt.NDArray[Any]] | None:
     indices = any(type(layer).__name__ == "Embedding" for layer in model.submodules if hasattr(layer, "get_config"))
     arrays = []
     for tensor in signature.named_tensors(model, "inputs"):
+        if tensor.shape.rank is None:
+            return None
         shape = tensor.shape.as_list()
         shape = [2 if shape[0] is None else shape[0], *(size or (64 if len(shape) == 4 else 16) for size in shape[1:])]
         if np.prod(shape, dtype=float) > 4e6:
