@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-from launched import SCRIPT, start_launchers
+from launched import PATIENCE, SCRIPT, start_launchers
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 
@@ -26,22 +26,12 @@ def test_slurm_starts_a_launcher_on_each_node(tmp_path):
     slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "node[0-1]", "SLURM_NNODES": "2"}
     environment = {**os.environ, **slurm, "PATH": f"{tmp_path}:{os.environ['PATH']}", "FOLDER": str(tmp_path)}
     command = ["bash", str(DOCS / "slurm.sbatch"), str(SCRIPT), "end"]
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert finished.returncode == 0, finished.stderr
     assert sorted(finished.stdout.splitlines()) == ["[worker 0] done 0", "[worker 1] done 1"]
     port = 15000 + os.getpid() % 10000
     start = json.loads((tmp_path / "start0-1.json").read_text())
     assert start["cluster"] == [f"127.0.0.1:{port + 1}", f"127.0.0.1:{port + 2}"]
-
-
-def test_commands_in_the_text_are_taken_by_the_launcher():
-    """`--help` behind the options, in place of the script, lets click check them without starting anything."""
-    text = (DOCS / "clusters.md").read_text()
-    commands = re.findall(r"^tfopt launch (.*?) train\.py", text, re.MULTILINE)
-    assert len(commands) == 2
-    with start_launchers(DOCS) as start:
-        launched = [start(*command.split(), "--help") for command in commands]
-        assert [one.end()[0] for one in launched] == [0, 0]
 
 
 def test_the_script_of_the_text_trains_with_two_workers(tmp_path):
@@ -50,7 +40,7 @@ def test_the_script_of_the_text_trains_with_two_workers(tmp_path):
     with start_launchers(tmp_path) as start:
         options = ["-n", 2, "--threads-per-worker", 1, "train.py", "--epochs", 1]
         launched = start(*options, CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
-        code, stdout, stderr = launched.end(timeout=280)
+        code, stdout, stderr = launched.end()
     assert code == 0, stderr
     ends = sorted(line for line in stdout.splitlines() if "loss:" in line)
     assert len(ends) == 2 and ends[0].split("accuracy:")[1] == ends[1].split("accuracy:")[1]  # of both workers, on both

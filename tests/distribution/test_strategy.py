@@ -1,9 +1,7 @@
-"""What `tfopt.strategy` chooses, says and refuses; strategies that need a process of their own run in other files."""
+"""What `tfopt.strategy` chooses, logs and refuses; strategies that need a process of their own run in `replicas.py`."""
 
 import json
 import logging
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -23,14 +21,10 @@ def no_cluster(monkeypatch):
 
 
 @pytest.fixture
-def said(caplog, monkeypatch):
-    """What the log "tfopt" got."""
-    logger = logging.getLogger("tfopt")
-    monkeypatch.setattr(logger, "propagate", False)
+def said(caplog):
+    """What the logger "tfopt" got."""
     caplog.set_level(logging.INFO, "tfopt")
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
+    return caplog
 
 
 def test_one_device_where_there_is_nothing_else(said):
@@ -64,7 +58,7 @@ def test_a_tpu_that_answers_is_taken(said, monkeypatch):
 
 def test_a_tpu_that_does_not_answer_is_passed_over_unless_named(said, monkeypatch):
     """TensorFlow's own resolver and its own error, as far as a machine without TPU goes."""
-    with pytest.raises(tfopt.ArgumentError, match="needs a TPU. Received: none, TensorFlow says: Please provide a TPU Name"):
+    with pytest.raises(tfopt.ArgumentError, match="needs a TPU. Received: no TPU; TensorFlow says: Please provide a TPU Name"):
         tfopt.strategy("tpu")
     real = tf.distribute.cluster_resolver.TPUClusterResolver
     monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", lambda *tpu: real("local"))
@@ -77,15 +71,18 @@ def test_a_tpu_that_does_not_answer_is_passed_over_unless_named(said, monkeypatc
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("{", "no JSON"),
-        ("[]", "no JSON object"),
+        ("{", "text that is not JSON"),
+        ("[]", "JSON that is not an object"),
         ({"cluster": TWO}, "a task of type None"),
-        ({"cluster": TWO, "task": {"type": "chief", "index": 0}}, "a task of type 'chief', which is none of worker"),
-        ({"cluster": TWO, "task": {"type": "worker", "index": 2}}, "a task of index 2, where 'worker' has 2"),
+        ({"cluster": TWO, "task": {"type": "chief", "index": 0}}, "a task of type 'chief'; the cluster has worker"),
+        ({"cluster": TWO, "task": {"type": "worker", "index": 2}}, "a task of index 2; the number of processes in 'worker' is 2"),
         ({"cluster": TWO, "task": {"type": "worker", "index": "0"}}, "a task of index '0'"),
-        ({"cluster": {"worker": ["host1"]}, "task": {"type": "worker", "index": 0}}, "no list of 'host:port'"),
+        (
+            {"cluster": {"worker": ["host1"]}, "task": {"type": "worker", "index": 0}},
+            "a job 'worker' that is not a list of 'host:port'",
+        ),
         ({"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}, "the same host:port twice"),
-        ({"cluster": {**TWO, "ps": ["c:1"]}, "task": {"type": "worker", "index": 0}}, "parameter servers are not served"),
+        ({"cluster": {**TWO, "ps": ["c:1"]}, "task": {"type": "worker", "index": 0}}, "parameter servers are not supported"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -117,14 +114,14 @@ def test_slurm_and_kubernetes(monkeypatch):
     assert workers.resolver.cluster_spec().as_dict()["worker"] == ["node1:8888", "node2:8888"]
     monkeypatch.delenv("SLURM_STEP_NUM_TASKS")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    assert "without the package `kubernetes`" in cluster.find_workers()[1]
+    assert "the package `kubernetes` is missing" in cluster.find_workers()[1]
 
     class Pods:
         def cluster_spec(self):
             return tf.train.ClusterSpec({"worker": ["10.0.0.7:8470", "10.0.0.8:8470"]})
 
     monkeypatch.setattr(tf.distribute.cluster_resolver, "KubernetesClusterResolver", Pods)
-    with pytest.raises(tfopt.ArgumentError, match="this pod must be among"):
+    with pytest.raises(tfopt.ArgumentError, match="this pod must be one of the pods"):
         cluster.find_workers()
     monkeypatch.setenv("POD_IP", "10.0.0.8")
     workers, _ = cluster.find_workers()
@@ -152,16 +149,38 @@ def test_what_is_refused(arguments, message):
 def test_a_multi_worker_strategy_comes_first(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": TWO, "task": {"type": "worker", "index": 0}}))
     tf.constant(0)
-    with pytest.raises(tfopt.ArgumentError, match="before TensorFlow computes anything. Received: a program that made"):
+    with pytest.raises(tfopt.ArgumentError, match="before TensorFlow computes anything. Received: a program that has already made"):
         tfopt.strategy()
 
 
-def test_it_says_one_line_and_nothing_twice():
-    code = "import tfopt; tfopt.strategy(logical_devices=2); import logging; logging.getLogger('tfopt').info('seen')"
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    lines = [line for line in finished.stderr.splitlines() if line.startswith("tfopt")]
-    assert lines == ["tfopt: MirroredStrategy, 2 replicas: the CPU is split into 2", "tfopt: seen"]
-    assert not finished.stdout
+def test_logging_is_left_alone():
+    def state():
+        loggers = logging.getLogger(), logging.getLogger("tfopt")
+        settings = [(each.level, each.propagate, each.disabled, [*each.handlers], [*each.filters]) for each in loggers]
+        return settings, logging.root.manager.disable, logging.lastResort, logging.raiseExceptions
+
+    before = state()
+    tfopt.strategy()
+    assert state() == before
+    assert before[0][1] == (logging.NOTSET, True, False, [], [])
+
+
+def test_a_program_decides_what_it_sees_of_the_choice(said):
+    said.set_level(logging.WARNING, "tfopt")
+    tfopt.strategy()
+    assert not said.records
+    said.set_level(logging.INFO, "tfopt")
+    tfopt.strategy()
+    assert [(record.name, record.levelname) for record in said.records] == [("tfopt", "INFO")]
+
+
+def test_several_workers_say_their_choice_where_they_may(run_replicas):
+    output = run_replicas("multi_worker").output
+    for index in range(2):
+        choice = f"MultiWorkerMirroredStrategy, 2 replicas: TF_CONFIG names 2 workers, this is number {index}"
+        assert output.count(f"[worker {index}] INFO:tfopt:{choice}\n") == 1
+    assert output.count("INFO:tfopt:workers had different random seeds") == 2
+    assert "replicas" not in run_replicas("mirrored").output  # this one has not configured logging
 
 
 def test_sharding_is_for_pipelines_that_do_not_say_it(monkeypatch):

@@ -68,7 +68,7 @@ def strategy(
     made, reason, workers = _make(kind, logical_devices)
     scope.attach(made, workers, sharding)
     replicas = made.num_replicas_in_sync
-    _LOGGER.info("%s, %d replica%s: %s", type(made).__name__, replicas, "s" * (replicas != 1), reason)
+    _LOGGER.info("%s, %d replica%s: %s", _public_name(made), replicas, "s" * (replicas != 1), reason)
     if workers is not None:
         agreed = seeds.agree(made, workers)
         if agreed is not None:
@@ -148,6 +148,14 @@ def _make(kind: Kind, logical_devices: int | None) -> tuple[tf.distribute.Strate
         return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0"), "requested", None
     reasons.append("one GPU" if gpus else "no GPU")
     return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0"), "; ".join(reasons), None
+
+
+def _public_name(made: tf.distribute.Strategy) -> str:
+    """The name of the class in `tf.distribute`: the class of a MultiWorkerMirroredStrategy has another name of its own."""
+    import tensorflow as tf
+
+    names = (name for name in dir(tf.distribute) if getattr(tf.distribute, name) is type(made))
+    return next(names, type(made).__name__)
 
 
 def _make_multi_worker(workers: cluster.Workers) -> tf.distribute.MultiWorkerMirroredStrategy:
