@@ -89,7 +89,9 @@ def names(setting, workplace, monkeypatch):
     return {**given, "model": keras.saving.load_model("model.keras")}
 
 
-@pytest.mark.parametrize("page", PAGES_THAT_RUN, ids=name_of)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=name_of(page), marks=[] if page == PAGES[0] else pytest.mark.slow) for page in PAGES_THAT_RUN]
+)
 def test_every_block_runs(page, names):
     said = ""
     for block in blocks(page):

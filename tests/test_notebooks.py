@@ -11,8 +11,6 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 NOTEBOOKS = sorted((pathlib.Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-# The one that runs in the normal suite; the others are slow.
-QUICK = "04_distill.ipynb"
 
 
 def code_cells(notebook):
@@ -136,13 +134,11 @@ CHECKS = {
 
 
 def test_every_notebook_is_checked():
-    assert {path.name for path in NOTEBOOKS} == {*CHECKS} and QUICK in CHECKS
+    assert {path.name for path in NOTEBOOKS} == {*CHECKS}
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, id=path.name, marks=[] if path.name == QUICK else pytest.mark.slow) for path in NOTEBOOKS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_runs_and_draws_figures(run, path):
     notebook = run(path)
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]

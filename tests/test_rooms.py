@@ -93,5 +93,5 @@ def test_functions_take_few_parameters():
             count = len(parameters_of(function))
             if count > MOST_PARAMETERS and (path, name) not in public and not is_command(function):
                 many.append(f"{path}:{function.lineno} {name}: {count} parameters")
-    assert {("tfopt/conversion/convert.py", "convert"), ("tfopt/keras2/pruning.py", "prune")} <= public & met
+    assert {("tfopt/conversion/convert.py", "convert"), ("tfopt/keras2/prune.py", "prune")} <= public & met
     assert not many, listed(many)

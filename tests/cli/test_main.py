@@ -393,6 +393,7 @@ def peak_memory(command, cwd):
     return int(subprocess.run([sys.executable, "-c", code, *command], cwd=cwd, capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 def test_a_large_calibration_file_is_not_read_into_memory(tmp_path):
     """1.5 GiB on paper (the file has holes) cost no more than 300 MiB over 200 samples of the same shape."""
     keras.utils.set_random_seed(0)

@@ -20,7 +20,10 @@ def sweep():
     return module
 
 
-@pytest.mark.parametrize("name", ["MobileNet", "MobileNetV2", "MobileNetV3Small"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("MobileNet", marks=pytest.mark.slow), pytest.param("MobileNetV2", marks=pytest.mark.slow), "MobileNetV3Small"],
+)
 def test_int8_throughout_in_one_partition(sweep, name):
     model, images = sweep.make_model(name, input_shape=(96, 96, 3))
     (spec,) = signature.input_specs(model)

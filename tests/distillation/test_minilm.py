@@ -50,6 +50,7 @@ def test_the_model_is_what_its_definition_says(tool, weights):
     assert near > 0.6 and far < 0.2  # the weights arrived where they belong
 
 
+@pytest.mark.slow
 def test_distillation_brings_a_student_with_half_of_the_layers_nearer(tool, weights):
     keras.utils.set_random_seed(0)
     original = tool.minilm.build(weights, 16, count=4)  # of 6, as a test has to be quick
@@ -65,6 +66,7 @@ def test_distillation_brings_a_student_with_half_of_the_layers_nearer(tool, weig
     assert before < 0.9 and 1 - after < 0.6 * (1 - before)
 
 
+@pytest.mark.slow
 def test_what_is_cut_off_and_distilled_stays_near_in_int8(tool, weights):
     keras.utils.set_random_seed(0)
     sentences = tool.made_sentences.make(352, 0)

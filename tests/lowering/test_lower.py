@@ -6,7 +6,7 @@ import pytest
 from lowering_cases import CASES, KERAS, chain, draw, largest_difference, measure, run_traced, seeded, specs_of, to_int8
 
 import tfopt
-from tfopt.conversion.settings import Settings
+from tfopt.conversion import rewritings
 from tfopt.keras_model.walk import walk_layers
 from tfopt.lowering import lower
 from tfopt.lowering.trace import trace_model
@@ -63,7 +63,7 @@ def test_rules_can_be_left_out():
     assert set(lower.plan(model, skip=("recurrent", "lstm_cell")).touched) == {"normalization", "activation"}
     assert lower.plan(model, skip=("all",)).touched == {}
     with pytest.raises(tfopt.ArgumentError, match="skip_lowering.*normalization.*Received: .*'nonsense'"):
-        Settings(skip_lowering=("nonsense",))
+        rewritings.require_known(("nonsense",))
 
 
 def test_attention_is_listed_where_it_has_a_mask():

@@ -21,7 +21,17 @@ def enlarged():
     return (images + 0.05 * generator.random(images.shape)).astype("float32")[..., None], labels[order]
 
 
-@pytest.mark.parametrize(("name", "end"), [*((name, None) for name in NETS), ("plain", "softmax"), ("conv1d", "softmax")])
+LARGE = ("efficientnet", "mobilenet_v2", "mobilenet_v3", "transformer")  # about 10 s each
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        *(pytest.param(name, None, marks=pytest.mark.slow if name in LARGE else []) for name in NETS),
+        ("plain", "softmax"),
+        ("conv1d", "softmax"),
+    ],
+)
 def test_file_agrees_with_the_model_that_was_trained(enlarged, name, end):
     images, labels = enlarged
     images = images[..., 0] if name in SEQUENCES else images

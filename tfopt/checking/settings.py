@@ -31,7 +31,7 @@ class CheckSettings:
         if not is_number(self.min_sqnr) or math.isnan(self.min_sqnr):
             raise ArgumentError(f"`min_sqnr` must be a number of dB. Received: {self.min_sqnr!r}.")
         require_integer("threads", self.threads)
-        if self.scale is not None and self.scale not in SCALES:
+        if self.scale is not None and self.scale not in tuple(SCALES):
             raise ArgumentError(f"`scale` must be one of {', '.join(SCALES)}. Received: scale={self.scale!r}.")
 
 
