@@ -79,7 +79,7 @@ def test_representative_data_tell_the_ranges_that_training_did_not(case):
     shape, make = LEFT_OUT[case]
     model, _ = quantized(wrap(make, shape))
     without, data = to_int8(model), draw(model)
-    with pytest.raises(tfopt.DataError, match=r"training must have told all ranges, .*'it'.*--calibrate"):
+    with pytest.raises(tfopt.DataError, match=r"Training must have reached all ranges, .*'it'.*--calibrate"):
         quantization_aware.require_covered(without, [layer.name for layer in model.layers])
     calibrated = to_int8(model, data)
     assert float_ops(calibrated) == []
@@ -154,7 +154,7 @@ def test_refusals():
         (argument_error, r"compute in float32. Received: a \(Dense\) in float16", lambda: quantize_aware(low)),
         (argument_error, r"that are not left out. .* with all layers left out", lambda: quantize_aware(dense, exclude="*")),
         (argument_error, r"layers that tfmot quantizes .* with Double \(double\)", lambda: quantize_aware(custom)),
-        (data_error, r"none for .*, a, out\. Train", lambda: quantization_aware.served(fresh, has_data=True)),
+        (data_error, r"no range for .*, a, out\. Train", lambda: quantization_aware.served(fresh, has_data=True)),
         (argument_error, r"'int16x8', .*tfopt\.legacy\.strip", lambda: ask(quantization="int16x8")),
         (argument_error, r"ptq='best'. .*tfopt\.legacy\.strip", lambda: ask(ptq="best")),
     ):
