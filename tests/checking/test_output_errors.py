@@ -113,9 +113,10 @@ def test_values_that_are_not_finite_are_reasons_that_say_whose(pair, value):
     bad[3, 1] = value
     for outputs, who in (((bad, pair[1]), "the file"), ((pair[1], bad), "the reference")):
         tally = tally_of([outputs[0]], [outputs[1]])
-        assert f"output 'score' of {who} is NaN or infinite on some samples" in list(
-            tally.reasons(tally.numbers(), CheckSettings())
-        )
+        (numbers,) = tally.numbers()
+        reasons = list(tally.reasons((numbers,), CheckSettings()))
+        assert f"output 'score' of {who} is NaN or infinite on some samples" in reasons
+        assert math.isnan(numbers.sqnr) and not math.isfinite(numbers.max_error) and not math.isfinite(numbers.mean_error)
 
 
 def test_other_outputs_than_the_reference(pair):

@@ -77,7 +77,7 @@ class _OutputTally:
         self._product += float((wanted * output).sum())
         self._noise += float((error**2).sum())
         self._error += float(error.sum())
-        self._max_error = max(self._max_error, float(error.max(initial=0.0)))
+        self._max_error = float(np.maximum(self._max_error, error.max(initial=0.0)))  # Python's max() may drop a NaN
         self._size += error.size
         if self._scale:
             steps = np.nan_to_num(np.round(2 * error / self._scale), nan=_HALF_STEPS).clip(0, _HALF_STEPS).astype(int)
