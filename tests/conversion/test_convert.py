@@ -5,6 +5,10 @@ import numpy as np
 import pytest
 
 import tfopt
+from tfopt.checking.comparison import FileUnderTest, compare
+from tfopt.conversion.settings import ConversionRequest, Settings
+from tfopt.conversion.traced_model import trace_with_data
+from tfopt.progress import ignore
 
 
 @pytest.mark.parametrize("origin", ["keras3.keras", "keras3.h5", "keras2.h5", "saved_model"])
@@ -114,6 +118,7 @@ def test_wrong_scaling_fails_the_check_and_is_not_saved(classifier, digits, tmp_
     (images, _), test = digits
     result = tfopt.convert(classifier, representative_data=images / 255.0, validation_data=test, runs=3)
     assert not result.check.passed and any("SQNR" in reason for reason in result.check.reasons)
+    assert any("--layers" in note for note in result.notes), "where to look"
     with pytest.raises(tfopt.OutputError, match="must pass its check"):
         result.save(tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
@@ -166,19 +171,6 @@ def test_flex_ops_are_an_error_that_names_the_layer():
         tfopt.convert(model, quantization="float32", runs=3)
 
 
-def test_a_model_that_kills_the_converter_is_an_error_and_we_live_on():
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((20, 8)), keras.layers.LSTM(16, name="memory"), keras.layers.Dense(4)])
-    data = np.random.default_rng(0).normal(size=(32, 20, 8)).astype("float32")
-    with pytest.raises(tfopt.ConversionError, match=r"'convert to int8'.*SIG\w+.*Layers to suspect: memory \(LSTM\)"):
-        tfopt.convert(model, representative_data=data, skip_lowering=("recurrent",))
-
-
-def test_a_hanging_converter_is_ended(classifier, digits):
-    with pytest.raises(tfopt.ConversionError, match=r"must end within 0\.01 s.*--timeout"):
-        tfopt.convert(classifier, representative_data=digits[0][0], timeout=0.01)
-
-
 @pytest.mark.parametrize(
     ("data", "words"),
     [
@@ -208,16 +200,12 @@ def test_not_a_model(model):
         tfopt.convert(model, representative_data=np.zeros((1, 2)))
 
 
-def test_the_callers_model_is_untouched(classifier, digits):
+def test_the_same_seed_gives_the_same_file_and_the_callers_model_is_untouched(classifier, digits, converted):
     before = [weight.copy() for weight in classifier.get_weights()]
-    tfopt.convert(classifier, representative_data=digits[0][0], runs=3)
-    for old, new in zip(before, classifier.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-
-
-def test_the_same_seed_gives_the_same_file(classifier, digits, converted):
     again = tfopt.convert(classifier, representative_data=digits[0][0], validation_data=digits[1], runs=5)
     assert again.tflite == converted.tflite
+    for old, new in zip(before, classifier.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def test_subclassed_model_with_given_shape():
@@ -285,14 +273,22 @@ def test_two_inputs_with_labels():
     generator = np.random.default_rng(0)
     b, a = (generator.normal(size=(60, size)).astype("float32") for size in (4, 3))
     labels = np.asarray(model([b, a])).argmax(1)
+    settings = Settings(quantization="float32", runs=1)
+
+    def check(content, validation_data):
+        """The check of a conversion without the conversion: the data are opened, paired and compared."""
+        request = ConversionRequest(model=model, representative_data=(b, a), validation_data=validation_data, settings=settings)
+        samples, origin = trace_with_data(model, request, ignore).samples_to_check()
+        file = FileUnderTest(interpreter=tfopt.Interpreter(content), samples=samples, origin=origin)
+        return compare(file, None, settings)
+
+    result = tfopt.convert(model, representative_data=(b, a), validation_data=((b, a), labels), quantization="float32", runs=1)
+    assert result.check.accuracy == 1.0 and result.check.samples == 60
     for data in ((b, a), {"a": a, "b": b}):
         for target in (labels, labels[:, None], np.eye(3)[labels]):
-            result = tfopt.convert(
-                model, representative_data=(b, a), validation_data=(data, target), quantization="float32", runs=1
-            )
-            assert result.check.accuracy == 1.0
-    result = tfopt.convert(model, representative_data=(b, a), validation_data=(b, a), quantization="float32", runs=1)
-    assert result.check.accuracy is None and result.check.samples == 60
+            assert check(result.tflite, (data, target)).accuracy == 1.0
+    without = check(result.tflite, (b, a))
+    assert without.accuracy is None and without.samples == 60
 
 
 @pytest.mark.parametrize(
@@ -325,3 +321,19 @@ def test_half_precision_models_are_rebuilt_under_float32():
 def test_arguments_that_contradict_each_other(classifier, digits, arguments):
     with pytest.raises(tfopt.ArgumentError, match="Received: "):
         tfopt.convert(classifier, representative_data=digits[0][0], **arguments)
+
+
+# The last two end the child process that all conversions of this process share.
+
+
+def test_a_model_that_kills_the_converter_is_an_error_and_we_live_on():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((20, 8)), keras.layers.LSTM(16, name="memory"), keras.layers.Dense(4)])
+    data = np.random.default_rng(0).normal(size=(32, 20, 8)).astype("float32")
+    with pytest.raises(tfopt.ConversionError, match=r"'convert to int8'.*SIG\w+.*Layers to suspect: memory \(LSTM\)"):
+        tfopt.convert(model, representative_data=data, skip_lowering=("recurrent",))
+
+
+def test_a_hanging_converter_is_ended(classifier, digits):
+    with pytest.raises(tfopt.ConversionError, match=r"must end within 0\.01 s.*--timeout"):
+        tfopt.convert(classifier, representative_data=digits[0][0], timeout=0.01)

@@ -14,13 +14,11 @@ def test_columns_of_text_are_aligned_and_none_is_empty():
     assert text_table(HEAD, []) == []
 
 
-@pytest.mark.parametrize(
-    ("limit", "shown", "last"), [(1, 1, "... and 2 more"), (2, 2, "... and 1 more"), (3, 3, None), (9, 3, None)]
-)
-def test_rows_over_the_limit_are_counted(limit, shown, last):
-    lines = text_table(HEAD, ROWS, limit)
-    assert lines[1 : 1 + shown] == [line.rstrip() for line in lines[1 : 1 + shown]] and lines[0].startswith("name")
-    assert lines[1 + shown :] == ([last] if last else [])
+@pytest.mark.parametrize(("limit", "last"), [(1, ["... and 2 more"]), (2, ["... and 1 more"]), (3, []), (9, []), (None, [])])
+def test_rows_over_the_limit_are_counted(limit, last):
+    lines, shown = text_table(HEAD, ROWS, limit), ROWS[:limit]
+    assert [line.split() for line in lines[1 : 1 + len(shown)]] == [[str(cell) for cell in row if cell] for row in shown]
+    assert lines[1 + len(shown) :] == last
 
 
 def test_rows_that_are_not_shown_widen_no_column():

@@ -1,4 +1,4 @@
-"""`convert()` and `Int8Evaluation` of quantization-aware models."""
+"""`Int8Evaluation` while a quantization-aware model trains, and the conversion of that model."""
 
 import keras
 import numpy as np
