@@ -6,7 +6,6 @@ import gzip
 import pytest
 
 import tfopt
-from tfopt import isolation
 from tfopt.checking.benchmark import benchmark_file
 from tfopt.checking.settings import BenchmarkRequest, BenchmarkSettings
 from tfopt.reporting import report
@@ -66,7 +65,7 @@ def test_repr_is_one_short_line(pair):
 @pytest.mark.parametrize("with_other", [True, False], ids=["two files", "one file"])
 def test_print_is_the_table_of_the_command_line(pair, run_cli, monkeypatch, with_other):
     result = pair if with_other else dataclasses.replace(pair, against=None, speedup=None)
-    monkeypatch.setattr(isolation, "run", lambda *arguments, **options: report.to_dict(result))
+    monkeypatch.setattr("tfopt.checking.benchmark.benchmark_file", lambda request, progress: report.to_dict(result))
     finished = run_cli("benchmark", "the file", *(["--against", "the other file"] if with_other else []))
     assert finished.returncode == 0 and finished.stdout == f"{result}\n"
     assert len(finished.stdout.splitlines()) == (5 if with_other else 3)

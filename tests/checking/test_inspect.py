@@ -55,10 +55,10 @@ def test_repr_is_one_short_line(model_files, converted, tmp_path, classifier):
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "keras3.keras", "keras2.keras", "saved_model"])
-def test_print_is_the_table_of_the_command_line(model_files, converted, run_here, tmp_path, name):
+def test_print_is_the_table_of_the_command_line(model_files, converted, run_cli, tmp_path, name):
     (tmp_path / "model.tflite").write_bytes(converted.tflite)
     path = tmp_path / name if name.endswith(".tflite") else model_files / name
-    finished = run_here("inspect", path)
+    finished = run_cli("inspect", path)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.replace(str(path), "the file") == f"{tfopt.inspect(path)}\n"
 

@@ -38,8 +38,10 @@ def test_fused_layers_are_one_row_and_the_worst_comes_first(checked, classifier)
 
 def test_numbers_against_numpy(checked, converted, classifier, digits):
     images, last = digits[1][0][:50], by_name(checked)["digit", 1]
-    wanted, found = np.asarray(classifier(images), np.float64), tfopt.Interpreter(converted.tflite)(images).astype(np.float64)
-    assert last.sqnr == pytest.approx(10 * math.log10((wanted**2).sum() / ((wanted - found) ** 2).sum()), abs=0.3)
+    # With `keep_all`, as the layers are read: the delegate's kernels, which depend on the CPU, round in another way.
+    run = tfopt.Interpreter(converted.tflite, keep_all=True)
+    wanted, found = np.asarray(classifier(images), np.float64), run(images).astype(np.float64)
+    assert last.sqnr == pytest.approx(10 * math.log10((wanted**2).sum() / ((wanted - found) ** 2).sum()), abs=0.01)
     assert last.float_range == pytest.approx((wanted.min(), wanted.max()), abs=1e-5)
     assert last.int8_range == pytest.approx((0, 255 / 256)) and last.size == wanted.size
     assert last.saturated == pytest.approx((found >= 255 / 256 - 1e-6).mean(), abs=0.02) and last.negative == 0

@@ -32,10 +32,10 @@ def test_repr_tells_only_what_was_measured(checked, converted):
     assert repr(dataclasses.replace(with_output(checked, sqnr=math.inf), accuracy=None)) == "CheckResult(passed, int8, exact)"
 
 
-def test_print_is_the_table_of_the_command_line(checked, converted, model_files, run_here, tmp_path):
+def test_print_is_the_table_of_the_command_line(checked, converted, model_files, run_cli, tmp_path):
     (tmp_path / "model.tflite").write_bytes(converted.tflite)
     command = ["check", "model.tflite", "--reference", model_files / "keras3.keras", "--data", model_files / "test.npz", "--layers"]
-    finished = run_here(*command)
+    finished = run_cli(*command)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.replace("model.tflite", "the file") == f"{checked}\n"
 

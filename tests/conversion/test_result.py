@@ -6,10 +6,17 @@ import json
 import pathlib
 
 import pytest
+from child_here import ChildHere
 from made_up import conversion, numbers
 
 import tfopt
-from tfopt import isolation
+from tfopt.conversion.settings import FileRequest
+
+
+@pytest.fixture
+def child_of_commands():
+    """The commands of `run_cli` work in this process."""
+    return ChildHere
 
 
 def test_saved_report_holds_what_made_the_file(converted, tmp_path):
@@ -82,11 +89,12 @@ def test_print_is_the_table_of_the_command_line(converted, run_cli, monkeypatch,
     check = dataclasses.replace(converted.check, passed=passed, reasons=() if passed else ("first", "second"))
     result = dataclasses.replace(converted, check=check)
 
-    def call(target, request, **options):
-        pathlib.Path(request.staging).write_bytes(result.tflite)
-        return result.report(request.name)
+    def convert_file(request, progress):
+        job = FileRequest.from_json(request)
+        pathlib.Path(job.staging).write_bytes(result.tflite)
+        return result.report(job.name)
 
-    monkeypatch.setattr(isolation, "run", call)
+    monkeypatch.setattr("tfopt.conversion.convert.convert_file", convert_file)
     finished = run_cli("convert", "model.keras", "-o", "model.tflite")
     *table, last = finished.stdout.splitlines()
     assert table == str(result).splitlines() and last.startswith("Written: model.tflite" if passed else "Nothing was written")
