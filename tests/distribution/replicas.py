@@ -11,8 +11,6 @@ import pathlib
 import random
 import sys
 
-import light_keras  # noqa: F401 - isort: skip
-
 import numpy as np
 
 import tfopt

@@ -8,8 +8,6 @@ import pathlib
 import signal
 import sys
 
-import light_keras  # noqa: F401 - isort: skip
-
 import keras
 import numpy as np
 

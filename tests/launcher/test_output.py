@@ -72,7 +72,7 @@ def test_the_same_traceback_is_not_shown_again_by_workers_that_go_on(both):
     both.fail(1)
     both.output.release(older_than=0)
     assert len(both.shown()) == 5
-    assert both.shown()[-1] == "[worker 1] ValueError: of worker 1 (traceback left out: the same as that of worker 0)"
+    assert both.shown()[-1] == "[worker 1] ValueError: of worker 1 (traceback left out: the same as in worker 0)"
     both.output.line(0, "stderr", "and on it goes")
     assert both.shown()[-1] == "[worker 0] and on it goes"
 

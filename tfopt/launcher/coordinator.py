@@ -16,7 +16,7 @@ _HELLO = 10.0  # seconds in which a connection must send its first message
 
 
 class Coordinator:
-    """Serves the launchers of all nodes, that of node 0 included; see `messages` for what they say.
+    """Serves the launchers of all nodes, node 0's included; the module `messages` describes the messages.
 
     Args:
         listener: a socket that listens at the coordinator's port.

@@ -96,7 +96,7 @@ class Job:
         return [sys.executable, *(["-m"] if self.module else []), self.script, *self.arguments]
 
     def cpus(self, place: int) -> tuple[int, ...]:
-        """Returns the CPUs of the worker at `place`, from 0, among the workers of this machine; no CPU stands for all CPUs."""
+        """Returns the CPUs of the worker at `place`, from 0, among the workers of this machine; an empty tuple means all CPUs."""
         threads, affinity = self.threads_per_worker, getattr(os, "sched_getaffinity", None)
         if not threads or not affinity:
             return ()

@@ -131,7 +131,7 @@ class Output:
         held = self._held.pop(worker)
         before = self._shown.setdefault(held.key(), worker)
         if before != worker:
-            self._write(worker, "stderr", f"{held.error()} (traceback left out: the same as that of worker {before})")
+            self._write(worker, "stderr", f"{held.error()} (traceback left out: the same as in worker {before})")
             return
         for line in held.lines:
             self._write(worker, "stderr", line)

@@ -24,7 +24,7 @@ class Worker:
         index: its number in the cluster.
         command: its command line.
         environment: its whole environment.
-        cpus: the numbers of the CPUs that it may use; no number stands for all CPUs.
+        cpus: the numbers of the CPUs that it may use; an empty sequence means all CPUs.
         output: takes its lines.
         events: queue that gets `Exited` once the worker has ended and all of its output was read.
     """
