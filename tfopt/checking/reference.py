@@ -84,7 +84,7 @@ def bind_keras(model: keras.Model, interpreter: Interpreter) -> KerasReference:
     shapes = {} if signature.named_tensors(model, "inputs") else {spec.name: spec.shape for spec in file_specs}
     own = signature.input_specs(model, shapes)
     pairs = _pair({spec.name: spec.shape[1:] for spec in own}, {spec.name: spec.shape[1:] for spec in file_specs})
-    samples = {pairs[spec.name]: spec.shape[1:] for spec in file_specs}
+    samples = {pairs[spec.name]: tuple(size for size in spec.shape[1:] if size is not None) for spec in file_specs}
     return KerasReference(model, signature.fix_sizes(own, interpreter.batch_size, samples), pairs)
 
 

@@ -13,19 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from tfopt.conversion.settings import IoDtype, Ptq, Quantization, io_dtype
-from tfopt.data.signature import TensorSpec
 from tfopt.errors import ConversionError, OutputError
 from tfopt.lowering import lower
 from tfopt.lowering.trace import Traced
 from tfopt.progress import Progress, ignore
 from tfopt.ptq import headroom, observe, quantizer, search
+from tfopt.ptq.observe import Batches
 from tfopt.tflite.edits import apply_edits
 from tfopt.tflite.signature import attach_signature, in_order
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Batches = list[list[npt.NDArray[np.generic]]]
 Widen = Callable[[bytes, Batches], tuple[bytes, tuple[str, ...]]]
 
 
@@ -91,7 +90,7 @@ def to_tflite(
     widen = headroom.widen if widens else None
     notes: tuple[str, ...]
     try:
-        batches = observe.as_batches([samples[name] for name in names], traced.inputs[0].shape[0]) if widen and samples else None
+        batches = observe.as_batches([samples[name] for name in names], traced.batch_size) if widen and samples else None
         content, notes = _converted(converter(samples), batches, widen)
     except Exception as error:  # MLIR diagnostics arrive as several undocumented types
         raise ConversionError(_explain(str(error), variant.quantization)) from error
@@ -137,7 +136,7 @@ def _converter(traced: Traced, variant: Variant, samples: Mapping[str, npt.NDArr
         if samples is not None:
             given = samples
             converter.target_spec.supported_ops = [integer, tf.lite.OpsSet.TFLITE_BUILTINS]
-            converter.representative_dataset = lambda: _batches(traced.inputs, given, by_name=traced.keeps_functions)
+            converter.representative_dataset = lambda: _batches(traced, given)
         converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io_dtype(quantization, variant.io))
     return converter
 
@@ -160,11 +159,11 @@ def save_traced(traced: Traced, folder: pathlib.Path) -> None:
 
 
 def _batches(
-    inputs: Sequence[TensorSpec], samples: Mapping[str, npt.NDArray[np.generic]], *, by_name: bool
+    traced: Traced, samples: Mapping[str, npt.NDArray[np.generic]]
 ) -> Iterator[dict[str, npt.NDArray[np.generic]] | Sequence[npt.NDArray[np.generic]]]:
     # The road through a SavedModel shuffles the inputs, and then takes them by name.
-    for batch in observe.each_batch([samples[spec.name] for spec in inputs], inputs[0].shape[0]):
-        yield {f"input_{index}": array for index, array in enumerate(batch)} if by_name else batch
+    for batch in observe.each_batch([samples[spec.name] for spec in traced.inputs], traced.batch_size):
+        yield {f"input_{index}": array for index, array in enumerate(batch)} if traced.keeps_functions else batch
 
 
 def _explain(message: str, quantization: Quantization) -> str:

@@ -53,15 +53,14 @@ class LowRankReport(Summarized):
         return f"LowRankReport({plural(len(self.rows), 'layer')}, weights {_change(_sum([row.weights for row in self.rows]))})"
 
     def _summary(self) -> list[Block]:
-        rows = [
+        rows: list[tuple[object, ...]] = [
             (row.name, row.rank, percent(row.error), _change(row.weights), _change(row.macs) if row.macs else "open")
             for row in self.rows
         ]
         weights = _sum([row.weights for row in self.rows])
         macs = _sum([row.macs for row in self.rows if row.macs])
-        return Table(
-            ("layer", "rank", "error", "weights", "multiplications"), [*rows, ("sum", None, None, _change(weights), _change(macs))]
-        )
+        rows.append(("sum", None, None, _change(weights), _change(macs)))
+        return [Table(("layer", "rank", "error", "weights", "multiplications"), rows)]
 
 
 def _sum(pairs: Sequence[tuple[int, int]]) -> tuple[int, int]:

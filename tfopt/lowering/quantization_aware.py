@@ -41,9 +41,9 @@ def served(model: AnyModel, has_data: bool) -> AnyModel:
                 "convert tfopt.legacy.strip(model) with representative data."
             )
         return model
-    unseen = quantization_report(model).unseen
-    if unseen and not has_data:
-        raise DataError(_uncovered(unseen))
+    without_range = quantization_report(model).unseen
+    if without_range and not has_data:
+        raise DataError(_uncovered(without_range))
     return baked(model)
 
 

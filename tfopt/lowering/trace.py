@@ -39,6 +39,13 @@ class Traced:
     output_names: list[str]
     keeps_functions: bool = False
 
+    @property
+    def batch_size(self) -> int:
+        """Samples in a run."""
+        size = self.inputs[0].shape[0]
+        assert size is not None  # the sizes are fixed
+        return size
+
     def __call__(self, arrays: Mapping[str, npt.ArrayLike]) -> list[npt.NDArray[Any]]:
         """Runs the function on one batch, arrays by input name, and returns one array for each output."""
         import tensorflow as tf
