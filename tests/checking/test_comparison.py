@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from fake_files import FakeFile
-from lowering_cases import to_int8
+from seeded_models import to_int8
 
 import tfopt
 from tfopt.checking.comparison import FileUnderTest, batches, compare, spread_batches

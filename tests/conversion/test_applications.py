@@ -4,7 +4,7 @@ import importlib.util
 import pathlib
 
 import pytest
-from lowering_cases import measure, to_int8
+from seeded_models import measure, to_int8
 
 from tfopt.data import signature
 from tfopt.tflite.interpreter import Interpreter

@@ -1,9 +1,13 @@
 """`lower`: the rewritten model computes what the model does, stays int8, and leaves no trace in the model."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
-from lowering_cases import CASES, KERAS, chain, draw, largest_difference, measure, run_traced, seeded, specs_of, to_int8
+from joined_models import JoinedModels
+from lowering_cases import CASES
+from seeded_models import KERAS, chain, draw, largest_differences, measure, run_traced, seeded, specs_of, to_int8
 
 import tfopt
 from tfopt.conversion import rewritings
@@ -13,32 +17,25 @@ from tfopt.lowering.trace import trace_model
 
 IDS = [case[0] for case in CASES]
 # The converter sees the same operations for both Keras; a fused LSTM takes it seconds.
-INT8 = [pytest.param(*case[1:], id=case[0]) for case in CASES if case[1] == "keras3"]
+INT8 = [pytest.param(*case, id=case[0]) for case in CASES if case[1] == "keras3"]
 
 
-def with_masked_steps(model, data):
-    """Some steps are all zero, at the beginning, within and at the end."""
-    if any(type(layer).__name__ == "Masking" for layer in model.layers):
-        for array in data.values():
-            array[::2, :2], array[1::2, 3:] = 0, 0
-    return data
+@functools.cache
+def joined(kind, rule):
+    """All cases of one Keras and rule: traced twice and converted once."""
+    return JoinedModels([case for case in CASES if (case[1], case[3]) == (kind, rule)])
 
 
-@pytest.mark.parametrize(("kind", "build", "rule"), [case[1:] for case in CASES], ids=IDS)
-def test_the_rewritten_model_computes_the_same(kind, build, rule):
-    model = seeded(build, kind)
-    data = with_masked_steps(model, draw(specs_of(model), 4, seed=1, high=3))  # often the id 0, which is masked
-    difference, lowering = largest_difference(model, batch_size=2, data=data)
-    assert rule in lowering.touched
-    assert difference <= 1e-5
+@pytest.mark.parametrize(("name", "kind", "build", "rule"), CASES, ids=IDS)
+def test_the_rewritten_model_computes_the_same(name, kind, build, rule):
+    models = joined(kind, rule)
+    assert models.touched(name, rule)
+    assert models.difference(name) <= 1e-5
 
 
-@pytest.mark.parametrize(("kind", "build", "rule"), INT8)
-def test_int8_without_float_ops(kind, build, rule):
-    model = seeded(build, kind)
-    specs = specs_of(model)
-    content = to_int8(model, data=with_masked_steps(model, draw(specs, 256, seed=2)))
-    float_ops, decibel = measure(model, content, data=with_masked_steps(model, draw(specs, 48, seed=3)))
+@pytest.mark.parametrize(("name", "kind", "build", "rule"), INT8)
+def test_int8_without_float_ops(name, kind, build, rule):
+    float_ops, decibel = joined(kind, rule).int8(name)
     print("SQNR", [round(each, 1) for each in decibel])
     assert not float_ops
     assert min(decibel) >= (25.0 if rule in ("recurrent", "masking") else 20.0)
@@ -80,7 +77,8 @@ def test_attention_is_listed_where_it_has_a_mask():
         x = generator.normal(size=(count, 5, 8)).astype("float32")
         return {"x": x, "mask": np.arange(5) < generator.integers(0, 6, (count, 1))}  # some rows are all masked
 
-    difference, lowering = largest_difference(model, data=data(8))
+    lowering = lower.plan(model)
+    (difference,) = largest_differences(model, data=data(8), lowering=lowering)
     assert lowering.touched["attention"] == ("masked",) and difference <= 1e-5
     float_ops, (decibel,) = measure(model, to_int8(model, data=data(256)), data=data(48))
     assert not float_ops and decibel >= 25.0
@@ -118,7 +116,8 @@ def test_what_a_user_wrote_is_left_alone():
         return x * 3.0
 
     model = seeded(lambda k: chain(k, (5, 4), Own(4), k.layers.Dense(3, activation=elu)), "keras3")
-    difference, lowering = largest_difference(model)
+    lowering = lower.plan(model)
+    (difference,) = largest_differences(model, lowering=lowering)
     assert difference <= 1e-5 and not {"recurrent", "activation"} & set(lowering.touched)
 
 

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 import small_models
-from lowering_cases import CASES, draw, measure, seeded, specs_of, to_int8
-from test_whole_models import MODELS
+from lowering_cases import CASES
+from seeded_models import draw, measure, seeded, specs_of, to_int8
+from whole_models import MODELS
 
 import tfopt
 from tfopt.conversion import export

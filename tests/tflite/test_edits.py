@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from lowering_cases import chain, draw, measure, seeded, specs_of, to_int8
+from seeded_models import chain, draw, measure, seeded, specs_of, to_int8
 
 from tfopt.conversion import export
 from tfopt.lowering import lower
