@@ -30,7 +30,8 @@ def history_and_model(model):
 def test_evaluation_is_that_of_the_file_and_the_file_is_the_model(history_and_model):
     history, _ = history_and_model
     assert len(history["val_int8_accuracy"]) == 2, "every other epoch"
-    np.testing.assert_allclose(history["val_int8_accuracy"], history["val_accuracy"][1::2], atol=1e-6)
+    # One sample between two classes may fall to either side, as kernels round a sum to either side.
+    np.testing.assert_allclose(history["val_int8_accuracy"], history["val_accuracy"][1::2], atol=1 / len(X) + 1e-6)
 
 
 def test_half_precision_is_rebuilt_under_float32():

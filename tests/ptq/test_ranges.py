@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from tfopt.ptq import ranges
 
@@ -99,3 +102,33 @@ def test_extended_leaves_what_ends_there(values):
 def test_zero_lies_in_every_range(choose, values):
     low, high = choose(histogram(values))
     assert low <= 0 <= high and low <= values.min() + 0.1 * abs(values.min()) and np.isfinite([low, high]).all()
+
+
+FINITE = st.floats(-(2.0**100), 2.0**100, width=32)
+VALUES = arrays.arrays(np.float32, st.integers(1, 200), elements=FINITE)
+SAMPLES = arrays.arrays(np.float32, st.tuples(st.integers(1, 60), st.integers(1, 4)), elements=FINITE)
+
+
+@settings(deadline=None)
+@given(VALUES)
+def test_every_value_but_zeros_is_counted_once(values):
+    assert histogram(values).counts.sum() == np.count_nonzero(values)
+
+
+@settings(deadline=None)
+@given(VALUES, st.sampled_from([0.5, 0.9, 0.999, 1.0]))
+def test_chosen_ranges_hold_zero_and_no_more_than_the_values(values, share):
+    found = histogram(values)
+    for low, high in (ranges.percentile(found, share), ranges.minimal_error(found)):
+        assert low <= 0 <= high and np.isfinite([low, high]).all()
+        # Beyond the values only as far as the bins of equal values reach.
+        assert low >= min(values.min(), 0) - 1e-5 * (1 + abs(values.min()))
+        assert high <= max(values.max(), 0) + 1e-5 * (1 + abs(values.max()))
+
+
+@settings(deadline=None)
+@given(SAMPLES)
+def test_extended_holds_all_values_and_treats_both_ends_alike(values):
+    low, high = extended(values)
+    assert low <= min(values.min(), 0) <= max(values.max(), 0) <= high and low < high
+    np.testing.assert_allclose(extended(-values), (-high, -low), rtol=1e-6)

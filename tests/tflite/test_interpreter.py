@@ -6,6 +6,7 @@ import pytest
 from ai_edge_litert import interpreter as litert
 
 import tfopt
+from tfopt import isolation
 from tfopt.tflite.affine import dequantize, quantize
 
 
@@ -40,6 +41,16 @@ def test_names_shapes_and_forms_of_input(converted, digits, tmp_path):
     assert outputs.shape == (3, 10) and outputs.dtype == np.float32
     np.testing.assert_array_equal(outputs, run({"image": images}))
     np.testing.assert_array_equal(outputs, run(images.astype(np.float64)))
+
+
+@pytest.mark.parametrize(("probe", "children"), [(False, 0), (True, 1)])
+def test_a_child_process_is_started_only_for_a_probe(converted, tmp_path, monkeypatch, probe, children):
+    calls = []
+    monkeypatch.setattr(isolation, "run", lambda target, request, **options: calls.append(request.path))
+    path = tmp_path / "model.tflite"
+    path.write_bytes(converted.tflite)
+    tfopt.Interpreter(path, probe=probe)
+    assert calls == [str(path.resolve())] * children
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def _run(request: CheckRequest, progress: Progress) -> CheckResult:
     result = compare(file, run, request.settings, progress)
     if not request.layers or samples is None or bound is None:
         return result
-    observed, given = Interpreter(request.tflite, threads=threads, keep_all=True), samples
+    observed, given = Interpreter(request.tflite, threads=threads, keep_all=True, probe=True), samples
     progress({"stage": "compare layers"})
     numbers, causes = examine(observed, bound, lambda count: spread_batches(observed, given, count), result.structure.float_ops)
     return dataclasses.replace(result, layers=numbers, causes=causes)
