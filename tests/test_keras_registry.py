@@ -129,6 +129,8 @@ def saved(tmp_path_factory):
 @pytest.mark.parametrize("imports", ["import tfopt, keras", "import keras, tfopt"])
 def test_loads_in_a_fresh_process_whichever_is_imported_first(saved, imports):
     run(f"""
+import sys
+sys.modules |= dict.fromkeys(("matplotlib", "sklearn"))  # None: Keras imports them where they are, which takes long
 {imports}
 import numpy as np
 data = np.load({str(saved / "data.npz")!r})

@@ -1,9 +1,4 @@
-"""Distills under MirroredStrategy on two logical CPUs, in a process of its own; prints "held"."""
-
-import pathlib
-import sys
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+"""Distills under MirroredStrategy on two logical CPUs; `on_two_devices.py` runs this script."""
 
 from two_devices import strategy  # isort: skip - before Keras
 
@@ -39,4 +34,3 @@ for cache in (None, "memory"):
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
     np.testing.assert_allclose(found_history["loss"], history["loss"], rtol=1e-4)
-print("held")

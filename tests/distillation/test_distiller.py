@@ -1,30 +1,18 @@
 """`Distiller`: it trains the student as `fit` would and towards the teacher, which stays as it is."""
 
 import inspect
-import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from on_two_devices import require_held
+from small_distillers import LOSS, X, Y, distiller, every_loss, flat, net
 
 import tfopt
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(96, 8, 8, 3)).astype("float32")
-Y = RNG.integers(0, 4, 96)
-LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def net(channels, name, activation=None, classes=4):
-    image = keras.Input((8, 8, 3), name="image")
-    x = layers.Conv2D(channels, 3, padding="same", strides=2, use_bias=False, name="conv")(image)
-    x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(image, layers.Dense(classes, activation=activation, name="class")(x), name=name)
+RNG = np.random.default_rng(1)
 
 
 @keras.saving.register_keras_serializable("tests.distillation")
@@ -40,21 +28,6 @@ class Subclassed(keras.Model):
 
     def get_config(self):
         return {**super().get_config(), "channels": self.channels}
-
-
-def flat(variables):
-    return np.concatenate([variable.numpy().ravel() for variable in variables])
-
-
-def distiller(student=None, teacher=None, seed=0, optimizer="adam", **options):
-    """A distiller of small nets, compiled without XLA, which takes seconds to compile."""
-    keras.utils.set_random_seed(seed)
-    teacher = net(12, "teacher") if teacher is None else teacher
-    made = tfopt.Distiller(student=net(6, "student") if student is None else student, teacher=teacher, **options)
-    made.compile(optimizer, LOSS, metrics=["accuracy"], jit_compile=False)
-    if made.built:
-        made.optimizer.build(made.trainable_variables)  # otherwise the first step does, and TensorFlow traces the step twice
-    return made
 
 
 def test_without_the_teacher_it_is_plain_training_to_the_bit():
@@ -111,49 +84,6 @@ def test_the_gradient_is_that_of_the_formula():
     assert logs["loss"][0] == pytest.approx(float(loss), rel=1e-5)
     for variable, old, gradient in zip(student.trainable_variables, before, expected, strict=True):
         np.testing.assert_allclose(old - variable.numpy(), gradient, atol=2e-6)
-
-
-def every_loss():
-    return [
-        tfopt.LogitsDistillation(), tfopt.DecoupledDistillation(), tfopt.FeatureDistillation("relu", "relu"),
-        tfopt.AttentionTransfer("relu", "relu"), tfopt.RelationalDistillation(student_layer="pool", teacher_layer="pool"),
-    ]  # fmt: skip
-
-
-def train_with(cache):
-    """(history, weights of the student) after a fit with every loss."""
-    made = distiller(distillation_losses=every_loss(), cache=cache)
-    keras.utils.set_random_seed(3)
-    history = made.fit(X, Y, epochs=2, verbose=0, validation_split=0.25, class_weight={0: 2.0, 1: 1.0, 2: 1.0, 3: 1.0}).history
-    return history, flat(made.student.weights)
-
-
-@pytest.fixture(scope="module")
-def without_cache():
-    return train_with(None)
-
-
-@pytest.mark.parametrize("place", ["memory", "folder"])
-def test_a_cache_changes_nothing_but_the_work(place, tmp_path, monkeypatch, without_cache):
-    history, weights = train_with("memory" if place == "memory" else tmp_path / "taught")
-    for name, values in without_cache[0].items():
-        np.testing.assert_allclose(history[name], values, rtol=1e-4, err_msg=name)
-    np.testing.assert_allclose(weights, without_cache[1], atol=1e-5)
-    if place == "folder":
-        (kept,) = (tmp_path / "taught").iterdir()
-        assert {file.name for file in kept.iterdir()} == {"output_0.npy", "feature_0.npy", "feature_1.npy"}
-        monkeypatch.setattr("tfopt.distillation.cache._ask", lambda *_: pytest.fail("the teacher is asked again"))
-        again = distiller(distillation_losses=every_loss(), cache=tmp_path / "taught")
-        again.fit(X[:72], Y[:72], epochs=1, verbose=0)
-
-
-def test_a_cache_is_that_of_these_data_and_this_teacher(tmp_path):
-    made = distiller(cache=tmp_path)
-    made.fit(X[:32], Y[:32], verbose=0)
-    made.fit(X[32:64], Y[32:64], verbose=0)
-    made.teacher.get_layer("class").bias.assign([1, 0, 0, 0])
-    made.fit(X[:32], Y[:32], verbose=0)
-    assert len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.parametrize("options", [{"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 3}])
@@ -228,7 +158,8 @@ def test_an_interrupted_distillation_is_resumed(tmp_path):
                 raise KeyboardInterrupt
 
     def run(*callbacks):
-        made = distiller(distillation_losses=every_loss())
+        losses = [tfopt.LogitsDistillation(), tfopt.FeatureDistillation("relu", "relu")]  # the latter has a projector
+        made = distiller(distillation_losses=losses)
         made.fit(X, Y, epochs=4, verbose=0, shuffle=False, callbacks=list(callbacks))
         return flat(made.student.weights)
 
@@ -236,41 +167,6 @@ def test_an_interrupted_distillation_is_resumed(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(backup, Stop())
     np.testing.assert_allclose(run(keras.callbacks.BackupAndRestore(tmp_path / "backup")), run(), atol=1e-6)
-
-
-def nan_teacher():
-    teacher = net(12, "teacher")
-    teacher.get_layer("class").bias.assign([np.nan, 0, 0, 0])
-    return teacher
-
-
-DATASET = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
-REFUSALS = [
-    ("with the same classes", {"teacher": lambda: net(12, "teacher", classes=7)}),
-    ("Received: 'rellu'. Closest: relu", {"distillation_losses": [tfopt.FeatureDistillation("rellu", "relu")]}),
-    ("must have a name of its own", {"distillation_losses": [tfopt.LogitsDistillation()] * 2}),
-    ("of at least 0 for each of 1 losses", {"distillation_loss_weights": [1.0, 2.0]}),
-    ("from 0 to 1. Received: 1.5", {"student_loss_weight": 1.5}),
-    ("Received: 'kl'", {"distillation_losses": "kl"}),
-    ("`teacher` must be a Keras 3 model. Received: str", {"teacher": lambda: "teacher.keras"}),
-    ("same inputs", {"teacher": lambda: keras.Sequential([keras.Input((9,)), layers.Dense(4)])}),
-    ("decoupled_distillation needs labels", {"y": None, "distillation_losses": tfopt.DecoupledDistillation()}),
-    ("A cache needs arrays.*BatchDataset", {"x": DATASET, "y": None, "cache": "memory"}),
-    ("from_logits=False needs probabilities", {"distillation_losses": tfopt.LogitsDistillation(from_logits=False)}),
-    ("`cache` must be None, 'memory' or the path of a folder. Received: 3", {"cache": 3}),
-    ("NaN or infinity in its weight 'class/bias'", {"teacher": nan_teacher}),
-    ("at least one sample", {"x": X[:0], "y": Y[:0]}),
-]
-
-
-@pytest.mark.parametrize(("message", "options"), REFUSALS)
-def test_refusals(message, options):
-    options = dict(options)
-    x, y = options.pop("x", X), options.pop("y", Y)
-    teacher = options.pop("teacher", lambda: net(12, "teacher"))()
-    kind = tfopt.DataError if message.startswith(("NaN", "at least")) else tfopt.ArgumentError
-    with pytest.raises(kind, match=message):
-        distiller(teacher=teacher, **options).fit(x, y, verbose=0)
 
 
 @pytest.mark.parametrize("positional", [("student", "teacher"), ("student",)], ids=len)
@@ -284,19 +180,5 @@ def test_models_are_given_by_name_only(positional):
     assert {parameters[name].kind for name in models} == {inspect.Parameter.KEYWORD_ONLY}, "also for help() and editors"
 
 
-def test_probabilities_taken_for_logits_are_noticed():
-    made = distiller(teacher=net(12, "teacher", "softmax"))
-    with pytest.warns(UserWarning, match="give it from_logits=False"):
-        made.fit(X, Y, verbose=0)
-
-
-def test_a_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(tfopt.OutputError, match="`cache` must be a folder"):
-        distiller(cache=tmp_path / "file").fit(X, Y, verbose=0)
-
-
-def test_two_replicas_learn_what_one_does():
-    script = pathlib.Path(__file__).with_name("mirrored.py")
-    finished = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
-    assert finished.returncode == 0 and "held" in finished.stdout, finished.stderr[-3000:]
+def test_two_replicas_learn_what_one_does(tmp_path_factory):
+    require_held("distillation", tmp_path_factory)

@@ -69,7 +69,7 @@ def test_distillation_brings_a_student_with_half_of_the_layers_nearer(tool, weig
 @pytest.mark.slow
 def test_what_is_cut_off_and_distilled_stays_near_in_int8(tool, weights):
     keras.utils.set_random_seed(0)
-    sentences = tool.made_sentences.make(352, 0)
+    sentences = tool.made_sentences.make(192, 0)
     training, test = data_of(tool, sentences[32:]), data_of(tool, sentences[:32])
     used = np.unique([training["ids"][0, 0], *training["ids"].ravel(), *test["ids"].ravel()])  # a test has no time for all words
     for data in (training, test):
@@ -78,7 +78,7 @@ def test_what_is_cut_off_and_distilled_stays_near_in_int8(tool, weights):
     weights = {**weights, words: weights[words][used]}
     original = tool.minilm.build(weights, 16, count=1)  # of 6
     wanted = original.predict(test, verbose=0)
-    small = tool.rounded(weights, original, training, layers=[("layer0_out",) * 2], epochs=3, count=1)
+    small = tool.rounded(weights, original, training, layers=[("layer0_out",) * 2], epochs=1, count=1)
     as_it_is, cut_off = (tool.cosine(tool.int8_embedder(model, training)(test), wanted).mean() for model in (original, small))
     print(f"cosine similarity as it is {as_it_is:.3f}, cut off and distilled {cut_off:.3f}")
     assert cut_off > 0.98 and 1 - cut_off < 0.5 * (1 - as_it_is)

@@ -1,9 +1,4 @@
-"""Trains quantization-aware under MirroredStrategy on two logical CPUs, in a process of its own; prints "held"."""
-
-import pathlib
-import sys
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+"""Trains quantization-aware under MirroredStrategy on two logical CPUs; `on_two_devices.py` runs this script."""
 
 from two_devices import strategy  # isort: skip - before Keras
 
@@ -26,4 +21,3 @@ for ranges in ("moving_average", "learned"):
     for variable in qat.variables:
         one, other = (copy.numpy() for copy in strategy.experimental_local_results(variable.value))
         np.testing.assert_allclose(one, other, rtol=1e-5, err_msg=variable.path)
-print("held")

@@ -1,12 +1,9 @@
 """Quantization-aware training as people use it: ways to compile, callbacks, strategies, pruning at the same time, refusals."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
+from on_two_devices import require_held
 from quantized_layers import parity, to_bytes, to_int8, trained
 from small_nets import IMAGES, LABELS, chain, classifier, compiled
 
@@ -125,8 +122,5 @@ def test_refuses_models_that_it_cannot():
         tfopt.quantize_aware(keras.Sequential([layers.Dense(3)]))
 
 
-def test_holds_on_several_devices():
-    finished = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("mirrored.py"))], capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0 and "held" in finished.stdout, finished.stderr[-3000:]
+def test_replicas_agree_on_all_ranges_and_weights(tmp_path_factory):
+    require_held("quantization", tmp_path_factory)
