@@ -39,7 +39,7 @@ def test_file_agrees_with_the_model_that_was_trained(enlarged, name, end):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=end is None)
     qat.compile(keras.optimizers.Adam(5e-3), loss, jit_compile=False)
     qat.optimizer.build(qat.trainable_variables)  # otherwise the first step builds it, and TensorFlow traces the step twice
-    qat.fit(images[:448], labels[:448], batch_size=64, epochs=5, verbose=0)
+    qat.fit(images[:797], labels[:797], batch_size=64, epochs=4, verbose=0)
     interpreter = to_int8(qat, images[:200] if name in APPROXIMATE else None)
     assert not float_ops(interpreter)
     numbers = parity(qat, interpreter, images[797:])[0]
