@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import sys
 import time
 
@@ -62,3 +63,29 @@ def pid(request, progress):
 def change_folder(request, progress):
     """Goes to another working folder."""
     os.chdir(json.loads(request)["path"])
+
+
+def read_model_file(request, progress):
+    """Loads or inspects a model file that may do harm, with at most 4 GiB of memory, as a process of a user's would.
+
+    Returns:
+        "loaded" or the name of the tfopt error that refused the file.
+    """
+    import tfopt
+
+    resource.setrlimit(resource.RLIMIT_DATA, (4 << 30, 4 << 30))
+    os.environ.pop("TFOPT_IN_CHILD", None)
+    asked = json.loads(request)
+    path = asked["path"]
+    try:
+        if path.endswith(".tflite"):
+            progress({"stage": "interpreter"})
+            tfopt.Interpreter(path, probe=True)
+            progress({"stage": "inspect"})
+            tfopt.inspect(path)
+        else:
+            progress({"stage": "load"})
+            (tfopt.inspect if asked["inspect"] else tfopt.load)(path)
+    except tfopt.TfoptError as error:
+        return type(error).__name__
+    return "loaded"

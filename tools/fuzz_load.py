@@ -38,8 +38,6 @@ def make_seeds(folder: pathlib.Path, *, with_legacy: bool = True) -> list[pathli
     import keras
     import tf_keras
 
-    import tfopt
-
     first, *_ = config_trees.make_models(folder)
     if with_legacy:
         for name, library in (("new", keras), ("old", tf_keras)):
@@ -48,13 +46,23 @@ def make_seeds(folder: pathlib.Path, *, with_legacy: bool = True) -> list[pathli
             sequence.save(folder / f"{name}_sequence.h5")
     model = keras.models.load_model(first)
     for quantization in ("float32", "int8", "dynamic") if with_legacy else ("float32",):
-        data = "synthetic" if quantization == "int8" else None
-        io_dtype = "int8" if quantization == "int8" else "float32"
-        result = tfopt.convert(model, quantization=quantization, io=io_dtype, representative_data=data, samples=4, runs=1)
-        (folder / f"{quantization}.tflite").write_bytes(result.tflite)
+        (folder / f"{quantization}.tflite").write_bytes(_tflite(model, quantization))
     kinds = ["mlp", "cnn", "lstm", "nested", "two_in_two_out", "residual", "op_mix", "mixed_float16", "embedding", "lambda_layer"]
     legacy = [path for kind in kinds for path in sorted(LEGACY.glob(f"*/{kind}.h5"))] if with_legacy else []
     return [*sorted(path for path in folder.iterdir() if path.is_file()), *legacy]
+
+
+def _tflite(model: Any, quantization: str) -> bytes:
+    import tensorflow as tf
+
+    function = tf.function(lambda image: model(image)).get_concrete_function(tf.TensorSpec((1, 8, 8, 2), "float32"))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    if quantization != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantization == "int8":
+        converter.representative_dataset = lambda: ([tf.random.stateless_uniform((1, 8, 8, 2), (0, i))] for i in range(4))
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    return converter.convert()
 
 
 def damage(content: bytes, suffix: str, flag: str, data: Any) -> tuple[bytes, str]:
@@ -192,7 +200,7 @@ class Reader:
         Returns:
             (outcome, description of the failure or "")
         """
-        from load_attempt import Attempt
+        from config_trees import Attempt
 
         from tfopt import errors, isolation
 
@@ -203,7 +211,7 @@ class Reader:
         outcome = failure = ""
         try:
             timeout = self._timeout + (120 if self._used == 1 else 0)
-            outcome = self._child.call("tests.loading.load_attempt:attempt", Attempt(str(path), inspect), timeout=timeout)
+            outcome = self._child.call("tests.child_functions:read_model_file", Attempt(str(path), inspect), timeout=timeout)
         except errors.ConversionError as error:
             outcome, failure = "hung" if "no end" in str(error) else "died", str(error)[:300]
             self.__exit__()

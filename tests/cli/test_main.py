@@ -449,3 +449,15 @@ def test_prune_refuses(run_cli, model_files, tmp_path):
         finished = run_cli("prune", model, *arguments)
         assert finished.returncode == 2 and words in finished.stderr and "Traceback" not in finished.stderr, finished.stderr
     assert files_in(tmp_path) == []
+
+
+def test_inspect_builds_the_model_of_a_file_of_weights(run_cli, tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)])
+    model.save_weights(tmp_path / "only.weights.h5")
+    layers = "[keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)]"
+    (tmp_path / "my_models.py").write_text(f"import keras\n\n\ndef build():\n    return keras.Sequential({layers})\n")
+    finished = run_cli("inspect", "only.weights.h5", "--architecture", "my_models:build", "--json")
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout)["parameters"] == 23
+    finished = run_cli("inspect", "only.weights.h5")
+    assert finished.returncode == 2 and "--architecture MODULE:FUNCTION" in finished.stderr

@@ -13,6 +13,8 @@ import zipfile
 import h5py
 from hypothesis import strategies as st
 
+from tfopt.request import Request
+
 DEEP = "replaced by nested lists"
 NAMES_OF_CLASSES = [
     "Activation", "BatchNormalization", "Bidirectional", "ClassMethod", "Conv2D", "Convolution2D", "CuDNNLSTM", "Dense", "Dropout",
@@ -31,6 +33,14 @@ LEAVES = st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS)
 VALUES = st.recursive(
     LEAVES, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)), max_leaves=6
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt(Request):
+    """A request to `child_functions.read_model_file`: the path of a file, and whether it is inspected rather than loaded."""
+
+    path: str
+    inspect: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,10 +3,9 @@
 import pathlib
 
 import pytest
-from config_trees import make_models, mutated_configs, read_config, with_config
+from config_trees import Attempt, make_models, mutated_configs, read_config, with_config
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from load_attempt import Attempt
 
 from tfopt import errors, isolation
 
@@ -35,7 +34,7 @@ def child():
 
 def load(child, path):
     """The outcome; another exception than tfopt's raises `RuntimeError`, a crash or a hang `ConversionError`."""
-    return child.call("tests.loading.load_attempt:attempt", Attempt(str(path)), timeout=120)
+    return child.call("tests.child_functions:read_model_file", Attempt(str(path)), timeout=120)
 
 
 def test_the_models_load_as_they_are(child, models, folder):
@@ -46,7 +45,7 @@ def test_the_models_load_as_they_are(child, models, folder):
 
 
 @settings(
-    max_examples=80, deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.data())
 def test_damaged_and_hostile_configurations_load_or_are_refused(child, models, folder, data):

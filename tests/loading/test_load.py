@@ -40,10 +40,10 @@ def test_damaged_file_is_refused(model_files, tmp_path, name, damage):
         tfopt.load(path)
 
 
-def test_missing_foreign_and_weights_only(model_files, tmp_path, classifier, legacy_classifier, converted):
+def test_missing_foreign_and_weights_only(model_files, tmp_path, classifier, legacy_classifier):
     classifier.save_weights(tmp_path / "weights.weights.h5")
     legacy_classifier.save_weights(tmp_path / "weights2.h5")
-    (tmp_path / "model.tflite").write_bytes(converted.tflite)
+    (tmp_path / "model.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(100))
     expected = {
         "nothing.h5": "No such file",
         "": "folder without `saved_model.pb`",

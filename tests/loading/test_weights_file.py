@@ -51,11 +51,3 @@ def test_an_archive_has_its_own_architecture(tmp_path):
     build(keras).save(tmp_path / "model.keras")
     with pytest.raises(tfopt.LoadError, match="`architecture` belongs to an HDF5 file"):
         tfopt.load(tmp_path / "model.keras", architecture=lambda: build(keras))
-
-
-def test_the_command_line_takes_it(run_cli, architectures):
-    build(tf_keras).save_weights(architectures / "plain.h5")
-    finished = run_cli("inspect", "plain.h5", "--architecture", "my_old_models:build", "--json")
-    assert finished.returncode == 0, finished.stderr
-    assert '"parameters": 23' in finished.stdout
-    assert run_cli("inspect", "plain.h5").returncode == 2

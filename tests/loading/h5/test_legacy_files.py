@@ -7,13 +7,11 @@ import re
 
 import numpy as np
 import pytest
-from legacy_models import FILES, FOLDER, load_with_answers, read_arrays
+from legacy_models import FILES, load_with_answers, read_arrays
 
 import tfopt
 from tfopt.conversion import export
 from tfopt.data import signature
-from tfopt.loading.load import load_with_steps
-from tfopt.loading.options import LoadOptions
 from tfopt.lowering import lower
 from tfopt.lowering.trace import float_ids, trace_model
 from tfopt.tflite import op_audit
@@ -90,11 +88,3 @@ def test_the_other_files_keep_to_it_in_int8_too(path):
 def test_the_corpus_is_whole():
     assert len(FILES) == 188 and len({path.parent.name for path in FILES}) == 6
     assert len(CHOSEN) == 40 and {path.parent for path in CHOSEN} == {path.parent for path in FILES}
-
-
-def test_a_second_opinion_names_what_keras_3_would_read_wrong():
-    _, steps = load_with_steps(FOLDER / "tf-2.15.1" / "activations.h5", LoadOptions())
-    assert steps[0].startswith("read with tf_keras") and steps[0].endswith("written by Keras 2.15.0")
-    assert re.search("12 of 12|8 of 8|weights assigned once; Keras 3 would read it wrong", steps[-1])
-    _, steps = load_with_steps(FOLDER / "tf-2.15.1" / "cnn.h5", LoadOptions())
-    assert "Keras 3 gives the same outputs" in steps[-1]

@@ -13,6 +13,8 @@ FUNCTION_OF = "function of layer "
 """With a layer's name, the name of the function that the user gave for this layer."""
 
 _ROLES = re.compile(".*_(initializer|regularizer|constraint)")
+_INTEGERS = re.compile("u?int[0-9]+")
+_LAMBDA_ANSWER = 'def activation(x):\n    return ...\ncustom_objects = {"<lambda>": activation}'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,11 @@ class Context:
             self.notes.append(text)
 
 
+def takes_integers(config: Config) -> bool:
+    """Whether the dtype of a layer is one of integers."""
+    return _INTEGERS.fullmatch(str(config.get("dtype"))) is not None
+
+
 class MissingAnswer(Exception):
     """The file needs something that only the user has.
 
@@ -61,7 +68,6 @@ class MissingAnswer(Exception):
     Args:
         layer: name of the layer.
         what: predicate of a sentence about the layer, as "needs 'Swish2'".
-        how: see above.
     """
 
     how: str
@@ -72,6 +78,7 @@ class MissingAnswer(Exception):
 
 
 def _plain_numbers(kind: str, config: Config, name: str, context: Context) -> None:
+    """Takes NumPy numbers out of the dicts in which Keras stores them."""
     for key, value in config.items():
         if isinstance(value, dict) and value.get("type") == "ndarray" and "value" in value:
             config[key] = value["value"]
@@ -103,10 +110,10 @@ def _gru_reset(kind: str, config: Config, name: str, context: Context) -> None:
 
 
 def _embedding_dtype(kind: str, config: Config, name: str, context: Context) -> None:
-    if kind == "Embedding" and re.fullmatch("u?int[0-9]+", str(config.get("dtype"))) and not config.get("batch_input_shape"):
-        del config["dtype"]
-        context.note(f"{name}: an Embedding's weights are floats")
-    elif kind == "Embedding" and re.fullmatch("u?int[0-9]+", str(config.get("dtype"))):
+    """The dtype of old files is that of the indices; a first layer keeps it, as `repair` makes an input layer of it."""
+    if kind == "Embedding" and takes_integers(config):
+        if not config.get("batch_input_shape"):
+            del config["dtype"]
         context.note(f"{name}: an Embedding's weights are floats")
 
 
@@ -129,6 +136,7 @@ def _parts_of_training(kind: str, config: Config, name: str, context: Context) -
 
 
 def _functions(kind: str, config: Config, name: str, context: Context) -> None:
+    """Gives activations without a name the functions of the user's, and asks for unknown ones."""
     for key in ("activation", "recurrent_activation"):
         value = config.get(key)
         nameless = value == "<lambda>" or (isinstance(value, dict) and "value" in value and "class_name" not in value)
@@ -157,6 +165,3 @@ REPAIRS: tuple[Callable[[str, Config, str, Context], None], ...] = (
     _functions,
 )
 """Each changes the configuration of one layer in place: (class name, configuration, layer name, context)."""
-
-
-_LAMBDA_ANSWER = 'def activation(x):\n    return ...\ncustom_objects = {"<lambda>": activation}'

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from typing import Any
 
 from tfopt.loading.h5 import keras1
 from tfopt.loading.h5.channels import channels_last
 from tfopt.loading.h5.keras1_merge import graph_of_merge
-from tfopt.loading.h5.layer_repairs import FUNCTION_OF, REPAIRS, Context, Known, MissingAnswer, compute_in_float32
+from tfopt.loading.h5.layer_repairs import FUNCTION_OF, REPAIRS, Context, Known, MissingAnswer, compute_in_float32, takes_integers
 from tfopt.loading.model_file import Config
 
 # Classes that were renamed, or that compute the same as another.
@@ -25,6 +24,7 @@ _RENAMED = {
     "UnifiedLSTM": "LSTM",
 }
 _MODELS = ("Functional", "Model", "Sequential")
+_CLASS_ANSWER = "class {0}(tf_keras.layers.Layer): ..."
 
 
 def is_keras_1(keras_version: str, config: Config) -> bool:
@@ -103,7 +103,7 @@ def _repair_model(node: Config, context: Context) -> Config:
 def _with_input_layer(layers: list[Config]) -> list[Config]:
     """Adds an input layer if the first layer takes integers, since a layer's dtype is that of its weights."""
     first = layers[0]["config"] if layers and isinstance(layers[0].get("config"), dict) else {}
-    if first.get("batch_input_shape") and re.fullmatch("u?int[0-9]+", str(first.get("dtype"))):
+    if first.get("batch_input_shape") and takes_integers(first):
         settings = {"batch_input_shape": first["batch_input_shape"], "dtype": first["dtype"], "name": f"{first['name']}_input"}
         rest = {key: value for key, value in first.items() if key not in ("batch_input_shape", "dtype")}
         return [{"class_name": "InputLayer", "config": settings}, {**layers[0], "config": rest}, *layers[1:]]
@@ -132,9 +132,6 @@ def _renamed(kind: str, config: Config, name: str, context: Context) -> tuple[st
         if kind == "GRU":
             config["reset_after"] = True
     return kind, config
-
-
-_CLASS_ANSWER = "class {0}(tf_keras.layers.Layer): ..."
 
 
 def _uses(node: Any, names: frozenset[str]) -> bool:

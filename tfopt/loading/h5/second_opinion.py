@@ -48,7 +48,7 @@ def second_opinion(model: Any, path: str, *, tolerance: float) -> str:
         return f"not compared with Keras 3: more than {_LIMIT:,} parameters"
     arrays = _inputs(model)
     if arrays is None:
-        return "not compared with Keras 3: the shapes of the inputs are not known"
+        return "not compared with Keras 3: the inputs have no known shape, are too large or are not numbers"
     refusals = (*_REFUSALS, tf.errors.OpError)
     try:
         expected = _outputs(model, arrays)
@@ -78,7 +78,7 @@ def _read_with_keras_3(path: str) -> keras.Model:
 
 
 def _inputs(model: Any) -> list[npt.NDArray[Any]] | None:
-    """Seeded arrays for the model's inputs: 0 and 1 if they choose rows of an embedding. None if a shape or dtype is unsuitable."""
+    """Seeded arrays for the model's inputs: 0 and 1 if they choose rows of an embedding. None if there is no such array."""
     rng = np.random.default_rng(0)
     indices = any(type(layer).__name__ == "Embedding" for layer in model.submodules if hasattr(layer, "get_config"))
     arrays = []
