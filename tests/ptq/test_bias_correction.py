@@ -19,7 +19,7 @@ def dense():
     features = keras.Input((200,), name="features")
     model = keras.Model(features, keras.layers.Dense(8, bias_initializer="ones")(features))
     array = np.random.default_rng(0).uniform(0, 2, (64, 200)).astype("float32")
-    calibrated = quantizer.calibrate(export._converter(small_models.trace(model), export.Variant("int8"), {"features": array}))
+    calibrated = quantizer.collect_ranges(export._converter(small_models.trace(model), export.Variant("int8"), {"features": array}))
     return calibrated, array, observe.observe(calibrated, [[row[None]] for row in array])
 
 
@@ -51,7 +51,7 @@ def test_shift_is_the_mean_of_the_weight_error(builder):
     """Against a convolution of constant input: away from borders its rounded weights shift it by exactly this."""
     model, data = builder()
     (array,) = data.values()
-    calibrated = quantizer.calibrate(
+    calibrated = quantizer.collect_ranges(
         export._converter(small_models.trace(model), export.Variant("int8"), small_models.rows(data, 0, 8))
     )
     seen = observe.observe(calibrated, [[row[None]] for row in array[:8]])

@@ -17,7 +17,7 @@ def prepare(builder, samples=30, batch_size=1):
     converter = export._converter(
         small_models.trace(model, batch_size), export.Variant("int8"), small_models.rows(data, 0, samples)
     )
-    calibrated = quantizer.calibrate(converter)
+    calibrated = quantizer.collect_ranges(converter)
     (array,) = data.values()
     batches = [[array[start : start + batch_size]] for start in range(0, samples, batch_size)]
     return calibrated, array[:samples], observe.observe(calibrated, batches), batches

@@ -18,7 +18,7 @@ def test_two_halves_make_the_whole(io):
     whole = tfopt.Interpreter(
         export.to_tflite(traced, export.Variant("int8", io=io), samples=samples, skip_lowering=("wider_ranges",)).content
     )
-    calibrated = quantizer.calibrate(export._converter(traced, export.Variant("int8", io=io), samples))
+    calibrated = quantizer.collect_ranges(export._converter(traced, export.Variant("int8", io=io), samples))
     halves = tfopt.Interpreter(quantizer.quantize(calibrated, tf.as_dtype(io), tf.as_dtype(io)))
     np.testing.assert_array_equal(halves(data["image"]), whole(data["image"]))
     assert {tensor.dtype for tensor in halves.graph.tensors if tensor.role in ("input", "output")} == {io}
@@ -28,7 +28,7 @@ def test_calibrated_file_is_float_and_holds_ranges():
     model, data = small_models.mobile()
     samples = small_models.rows(data, 0, 20)
     converter = export._converter(small_models.trace(model), export.Variant("int8"), samples)
-    calibrated = quantizer.calibrate(converter)
+    calibrated = quantizer.collect_ranges(converter)
     assert not converter._experimental_calibrate_only
     wanted = small_models.predict(model, data["image"])[0]
     np.testing.assert_allclose(tfopt.Interpreter(calibrated)(data["image"]), wanted, atol=1e-4)

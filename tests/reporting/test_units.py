@@ -22,7 +22,7 @@ from tfopt.reporting.units import affine, byte_count, decibel, interval, millise
         (steps(0.0, 0.1), "0.00 LSB"),
         (steps(None, 0.01234), "0.0123"),
         (steps(None, None), ""),
-        (interval((-1.0, 2.53219)), "-1 to 2.532"),
+        (interval((-1.0, 2.53219)), "-1..2.532"),
         (interval((None, 1.0)), "not finite"),
         (interval(None), ""),
         (byte_count(14640), "14,640 B"),

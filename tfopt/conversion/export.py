@@ -109,7 +109,7 @@ def to_tflite(
 def _converted(converter: tf.lite.TFLiteConverter, batches: Batches | None, widen: Widen | None) -> tuple[bytes, tuple[str, ...]]:
     """(bytes, notes) of a converter's file, in which `widen`, if it is given, has widened the ranges."""
     if widen and batches is not None:
-        calibrated = quantizer.calibrate(converter)
+        calibrated = quantizer.collect_ranges(converter)
         content, notes = widen(calibrated, batches)
         return quantizer.quantize(content, converter.inference_input_type, converter.inference_output_type), notes
     return in_order(converter.convert()), ()

@@ -33,7 +33,7 @@ def equalize(
     multiplication by a constant, whose result is clipped to the interval in which a sigmoid is not flat.
 
     Args:
-        content: a float file with ranges (`quantizer.calibrate`).
+        content: a float file with ranges (`quantizer.collect_ranges`).
         activations: what `observe.observe` found in this file.
         balance: whether to weigh the error of the activations against that of the weights that read them, by the square root of
             both as in the paper; otherwise the activations alone are evened out.

@@ -36,7 +36,7 @@ def widen(calibrated: bytes, batches: Batches) -> tuple[bytes, tuple[str, ...]]:
     """Moves the ends of ranges outwards, as far as the tail of the values lets expect further ones: see `ranges.extended`.
 
     Args:
-        calibrated: the float file that `quantizer.calibrate` makes.
+        calibrated: the float file that `quantizer.collect_ranges` makes.
         batches: the samples that it was calibrated with, as `observe.as_batches` cuts them.
 
     Returns:

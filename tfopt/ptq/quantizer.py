@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-def calibrate(converter: tf.lite.TFLiteConverter) -> bytes:
+def collect_ranges(converter: tf.lite.TFLiteConverter) -> bytes:
     """Converts to a float file that holds the range of each tensor.
 
     Example:

@@ -38,7 +38,7 @@ def choose_ranges(content: bytes, seen: Mapping[int, Any], choose: Choose, known
     ```
 
     Args:
-        content: the float file that `quantizer.calibrate` makes.
+        content: the float file that `quantizer.collect_ranges` makes.
         seen: tensor index -> argument of `choose`.
         choose: one of `RANGES`.
         known: None, or tensor index -> range that is settled already.

@@ -60,7 +60,7 @@ class Workshop:
     ```
 
     Args:
-        calibrated: the float file that `quantizer.calibrate` makes.
+        calibrated: the float file that `quantizer.collect_ranges` makes.
         batches: the samples.
         dtypes: of the (inputs, outputs) of the int8 files, as for `quantizer.quantize`.
     """

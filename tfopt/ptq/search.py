@@ -66,7 +66,7 @@ def best(
     parts = {part: {name: samples[name][chosen] for name in names} for part, chosen in rows.items()}
     search_converter = converter(parts["search"])
     dtypes = search_converter.inference_input_type, search_converter.inference_output_type
-    calibrated = quantizer.calibrate(search_converter)
+    calibrated = quantizer.collect_ranges(search_converter)
     obstacle = _obstacle(calibrated)
     if obstacle:
         return default, (f"ptq best: {obstacle}: default kept",)

@@ -26,7 +26,7 @@ def interval(limits: Sequence[float | None] | None) -> str:
     """A range, empty for None. JSON has None for an end that is not finite."""
     if limits is not None and None in limits:
         return "not finite"
-    return "" if limits is None else f"{limits[0]:.4g} to {limits[1]:.4g}"
+    return "" if limits is None else f"{limits[0]:.4g}..{limits[1]:.4g}"
 
 
 def byte_count(value: int) -> str:
