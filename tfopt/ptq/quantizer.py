@@ -17,7 +17,7 @@ def collect_ranges(converter: tf.lite.TFLiteConverter) -> bytes:
     Example:
 
     ```python
-    calibrated = calibrate(converter)
+    calibrated = collect_ranges(converter)
     content = quantize(calibrated, tf.int8, tf.int8)      # as converter.convert() does both
     ```
 
@@ -39,7 +39,7 @@ def quantize(calibrated: bytes, input_dtype: tf.DType, output_dtype: tf.DType) -
     """Quantizes a float file by the ranges that it holds, as `TFLiteConverter` does itself.
 
     Args:
-        calibrated: the float file that `calibrate` makes.
+        calibrated: the float file that `collect_ranges` makes.
         input_dtype, output_dtype: of the inputs and outputs: `tf.int8`, `tf.uint8` or `tf.float32`.
 
     Returns:
