@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from tfopt import isolation
 from tfopt.errors import ArgumentError, ConversionError, DataError, LoadError
+from tfopt.progress import Progress
 from tfopt.tflite import flatbuffer, integrity
 from tfopt.tflite.affine import dequantize, quantize
 from tfopt.tflite.file import Source, file_name, read_bytes
-from tfopt.tflite.probe import require_survivable
+from tfopt.tflite.probe import OpenRequest, require_survivable
 from tfopt.tflite.signature import in_signature_order, plain_names
 
 Inputs = npt.ArrayLike | Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike]
@@ -186,6 +187,18 @@ class Interpreter:
             self._interpreter.set_tensor(detail["index"], quantize(array, detail))
         self._interpreter.invoke()
         return [dequantize(self._interpreter.get_tensor(detail["index"]), detail) for detail in self._outputs]
+
+
+def open_file(request: str, progress: Progress) -> None:
+    """Builds an interpreter of a file and nothing else; what the child process of `probe` runs.
+
+    Args:
+        request: an `OpenRequest` as JSON.
+        progress: called once with {"stage": ...}.
+    """
+    progress({"stage": "allocate tensors"})
+    asked = OpenRequest.from_json(request)
+    Interpreter(asked.path, keep_all=asked.keep_all)
 
 
 def _random(generator: np.random.Generator, detail: Mapping[str, Any]) -> npt.NDArray[Any]:

@@ -8,7 +8,6 @@ import pathlib
 from tfopt import isolation
 from tfopt.errors import ConversionError, LoadError
 from tfopt.files import PathLike
-from tfopt.progress import Progress
 from tfopt.request import Request
 
 
@@ -35,7 +34,7 @@ def require_survivable(path: PathLike, *, keep_all: bool = False) -> None:
     """
     request = OpenRequest(path=str(pathlib.Path(path).resolve()), keep_all=keep_all)
     try:
-        isolation.run("tfopt.tflite.probe:open_file", request, timeout=300.0)
+        isolation.run("tfopt.tflite.interpreter:open_file", request, timeout=300.0)
     except ConversionError as error:
         if "died" not in str(error):
             raise
@@ -43,17 +42,3 @@ def require_survivable(path: PathLike, *, keep_all: bool = False) -> None:
             f"A TFLite file that does not end the process that opens it is required. Received: {path}. {error} "
             "Convert the model again."
         ) from error
-
-
-def open_file(request: str, progress: Progress) -> None:
-    """Builds an interpreter of a file and nothing else; what the child process runs.
-
-    Args:
-        request: an `OpenRequest` as JSON.
-        progress: called once with {"stage": ...}.
-    """
-    from tfopt.tflite.interpreter import Interpreter  # which imports this module
-
-    progress({"stage": "allocate tensors"})
-    file = OpenRequest.from_json(request)
-    Interpreter(file.path, keep_all=file.keep_all)
