@@ -88,7 +88,8 @@ class Child:
             else:
                 self._process.kill()
         self._process.wait()
-        self._requests.close()
+        with contextlib.suppress(BrokenPipeError):  # a request that the child never read
+            self._requests.close()
         self._output.close()
         if self._log:
             self._log.close()

@@ -323,6 +323,7 @@ def test_a_model_that_kills_the_converter_exits_3(run_cli, tmp_path):
     assert not (tmp_path / "out.tflite").exists()
 
 
+@pytest.mark.slow
 def test_verbose_shows_the_converter(run_process, convert_command):
     finished = run_process(*convert_command(), "--verbose", "--json")
     assert json.loads(finished.stdout)["check"]["passed"]
@@ -374,6 +375,7 @@ def test_damaged_tflite_files(run_cli, converted, tmp_path, kind):
         assert finished.stderr.startswith("Error: ") and len(finished.stderr.strip().splitlines()) == 1, (command, finished.stderr)
 
 
+@pytest.mark.slow
 def test_demo(run_cli, tmp_path):
     finished = run_cli("demo", "-o", "here")
     assert finished.returncode == 0, finished.stderr

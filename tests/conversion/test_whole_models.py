@@ -47,6 +47,7 @@ def test_a_subclassed_model():
     assert not result.check.structure.float_ops
 
 
+@pytest.mark.slow
 def test_a_trained_lstm_is_small_and_right():
     """Which of two tones comes first? A task of sequences that an LSTM learns in seconds."""
     keras.utils.set_random_seed(0)

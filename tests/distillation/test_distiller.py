@@ -140,6 +140,7 @@ def test_no_labels_are_needed_for_the_teacher_alone():
     made.fit(dataset, verbose=0)
 
 
+@pytest.mark.slow
 def test_a_saved_distillation_goes_on(tmp_path):
     made = distiller(distillation_losses=every_loss())
     made.fit(X, Y, epochs=2, verbose=0, shuffle=False)
@@ -151,6 +152,7 @@ def test_a_saved_distillation_goes_on(tmp_path):
     np.testing.assert_allclose(flat(loaded.student.weights), flat(made.student.weights), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_interrupted_distillation_is_resumed(tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from launched import PATIENCE, SCRIPT, start_launchers
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
@@ -34,6 +35,7 @@ def test_slurm_starts_a_launcher_on_each_node(tmp_path):
     assert start["cluster"] == [f"127.0.0.1:{port + 1}", f"127.0.0.1:{port + 2}"]
 
 
+@pytest.mark.slow
 def test_the_script_of_the_text_trains_with_two_workers(tmp_path):
     text = (DOCS / "clusters.md").read_text()
     (tmp_path / "train.py").write_text(re.search(r"```python file=train\.py\n(.*?)```", text, re.DOTALL)[1])

@@ -144,6 +144,7 @@ def test_fractions_and_the_last_step_mean_the_same_in_both(digits):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_one_difference_is_that_tfmot_lets_pruned_weights_come_back(digits):
     """At a rate of 1.5 one step lifts a pruned weight over the threshold. Zeroed before each step, none comes back."""
     schedule = tfopt.PolynomialDecay(0.8, begin=0, end=18)

@@ -118,6 +118,7 @@ def build(kind, first):
     )
 
 
+@pytest.mark.slow
 def test_both_generations_end_alike(digits):
     """The oracle: the same weights, Keras 3 with its own quantization and Keras 2 with tfmot's."""
     (images, _), (test_images, test_labels) = digits

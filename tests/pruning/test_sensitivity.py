@@ -41,7 +41,7 @@ def test_table_plan_and_plot(case):
     assert lines[1].split() == ["layer", "25", "%", "50", "%", "75", "%", "90", "%"]
     assert lines[3].split() == ["spare", *(f"{score:.4f}" for score in table.scores["spare"].values())]
     page = table._repr_html_()
-    assert page.startswith(f"<p>{lines[0]}</p>") and "<th>layer</th><th>25 %</th>" in page and "<td>spare</td>" in page
+    assert page.startswith(f"<div>{lines[0]}</div>") and "<th>layer</th><th>25 %</th>" in page and "<td>spare</td>" in page
     assert repr(table) == "Sensitivity(accuracy 1.0000 without pruning, 2 layers)"
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -18,6 +18,7 @@ layers = keras.layers
 SKIP = (headroom.NAME,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["transformer", "two in, two out", "gru"])
 def test_few_samples_hold_on_others(name):
     keras.utils.set_random_seed(0)
@@ -34,6 +35,7 @@ def test_few_samples_hold_on_others(name):
     assert np.mean(with_room) >= np.mean(without) + 4 and min(with_room) >= 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ptq", ["default", "best"])
 def test_inputs_that_the_converter_shuffles(ptq):
     """As it does with those of a fused LSTM."""

@@ -146,6 +146,7 @@ def test_a_fused_lstm_forgets_between_runs(memory, skip):
     assert np.array_equal(first, second) == (not skip)
 
 
+@pytest.mark.slow
 def test_both_directions_of_an_lstm_keep_their_scales():
     model = seeded(lambda k: chain(k, (6, 4), k.layers.Bidirectional(k.layers.LSTM(6, return_sequences=True))), "keras3")
     float_ops, (after,) = measure(model, to_int8(model))
