@@ -22,11 +22,11 @@ LIMITS = {
 # Layers with a near relative among the others: they take as long again.
 VARIANTS = {
     "Conv2D, groups", "Conv1DTranspose", "DepthwiseConv1D", "SeparableConv1D", "MultiHeadAttention, causal",
-    "GroupedQueryAttention", "SimpleRNN", "Bidirectional", "ConvLSTM1D", "BatchNormalization, rank 2", "Conv1D-BN", "Dense-BN", "Transpose-BN",
-    "RMSNormalization", "UnitNormalization", "Average", "Minimum", "MaxPooling1D", "MaxPooling3D", "AveragePooling1D",
-    "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalAveragePooling1D", "Cropping2D", "ReLU, capped", "activation relu6",
-    "activation hard_silu", "activation hard_sigmoid", "activation selu", "activation elu", "activation softsign",
-    "activation exponential", "activation mish", "activation leaky_relu", "activation tanh",
+    "GroupedQueryAttention", "SimpleRNN", "Bidirectional", "ConvLSTM1D", "BatchNormalization, rank 2", "Conv1D-BN", "Dense-BN",
+    "Transpose-BN", "RMSNormalization", "UnitNormalization", "Average", "Minimum", "MaxPooling1D", "MaxPooling3D",
+    "AveragePooling1D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalAveragePooling1D", "Cropping2D", "ReLU, capped",
+    "activation relu6", "activation hard_silu", "activation hard_sigmoid", "activation selu", "activation elu",
+    "activation softsign", "activation exponential", "activation mish", "activation leaky_relu", "activation tanh",
 }  # fmt: skip
 EVERY_LAYER = [pytest.param(name, marks=pytest.mark.slow if name in VARIANTS else []) for name in CASES]
 
