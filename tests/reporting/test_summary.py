@@ -90,7 +90,7 @@ def layer(**changes):
 def test_layers_and_their_causes():
     check = check_of() | {"layers": [layer(), layer(name="shared", call=2, sqnr=None, float_range=[None, 1.0], saturated=None)]}
     found = lines(summary.of_check(check, "x"))
-    assert "conv             Conv2D  30.0 dB  1.00 %     50.00 %     -1 to 1            -0.5 to 0.5         norm, relu" in found
+    assert "conv             Conv2D  30.0 dB  1.00 %     50.00 %     -1..1              -0.5..0.5           norm, relu" in found
     row = next(line for line in found if line.startswith("shared (call 2)"))
     assert "not finite" in row and "exact" not in row and "dB" not in row
     assert "none of the known causes of error was found" in found
