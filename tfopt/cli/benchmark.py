@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tfopt.checking.settings import BenchmarkRequest, BenchmarkSettings
-from tfopt.cli import options, terminal
-from tfopt.reporting import summary
+from tfopt.cli import options
 
 
 @click.command()
@@ -22,6 +20,10 @@ def benchmark(tflite: str, against: str | None, as_json: bool, quiet: bool, verb
     \b
     tfopt benchmark int8.tflite --against float32.tflite
     """
+    from tfopt.checking.settings import BenchmarkRequest, BenchmarkSettings
+    from tfopt.cli import terminal
+    from tfopt.reporting import summary
+
     request = BenchmarkRequest(tflite=tflite, against=against, settings=BenchmarkSettings(**settings))
     found = options.run_in_child(
         "tfopt.checking.benchmark:benchmark_file", request, show_progress=not (quiet or as_json), verbose=verbose

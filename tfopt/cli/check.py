@@ -7,10 +7,7 @@ from typing import Any
 
 import click
 
-from tfopt.checking.settings import CheckRequest, CheckSettings
-from tfopt.cli import options, terminal
-from tfopt.loading.options import LoadOptions
-from tfopt.reporting import summary
+from tfopt.cli import options
 
 
 @click.command()
@@ -33,6 +30,11 @@ def check(
     tfopt check model.tflite --reference model.h5 --data test.npz
     tfopt check model.tflite --reference model.h5 --data test.npz --layers
     """
+    from tfopt.checking.settings import CheckRequest, CheckSettings
+    from tfopt.cli import terminal
+    from tfopt.loading.options import LoadOptions
+    from tfopt.reporting import summary
+
     request = CheckRequest(
         tflite=tflite, reference=reference, data=data, labels=labels, layers=layers, settings=CheckSettings(**settings),
         loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe),

@@ -1,19 +1,13 @@
-"""`tfopt convert`, and the same work for `tfopt demo`."""
+"""`tfopt convert`."""
 
 from __future__ import annotations
 
-import pathlib
 import sys
-import tempfile
 from typing import Any
 
 import click
 
-from tfopt import files
-from tfopt.cli import options, terminal
-from tfopt.conversion.settings import ConversionRequest, FileRequest, Settings
-from tfopt.loading.options import LoadOptions
-from tfopt.reporting import report, summary
+from tfopt.cli import options
 
 
 @click.command()
@@ -74,6 +68,13 @@ def convert(
     \b
     tfopt convert model.h5 -o model.tflite --calibrate train.npy --validate test.npz
     """
+    import pathlib
+
+    from tfopt.cli import terminal
+    from tfopt.cli.convert_file import convert_to_file, print_conversion
+    from tfopt.conversion.settings import ConversionRequest, Settings
+    from tfopt.loading.options import LoadOptions
+
     request = ConversionRequest(
         model=model, representative_data=calibrate, validation_data=validate, labels=labels,
         settings=Settings(**settings, input_shapes=dict(input_shapes) or None),
@@ -86,43 +87,3 @@ def convert(
     elif not quiet:
         print_conversion(found)
     sys.exit(0 if found["check"]["passed"] else 1)
-
-
-def convert_to_file(
-    request: ConversionRequest, output: pathlib.Path, *, overwrite: bool, keep_failed: bool, shown: dict[str, bool]
-) -> dict[str, Any]:
-    """Converts a file in a child process and writes the results, all of them or none.
-
-    Args:
-        request: the conversion, with paths for model and data.
-        output: the path of the TFLite file to write.
-        overwrite: whether existing files may be replaced.
-        keep_failed: whether a file that failed its check is written, too.
-        shown: "show_progress" and "verbose" of `run_in_child`.
-
-    Returns:
-        The report; its "written" is the path of the file, or None if it failed its check.
-
-    Raises:
-        TfoptError: nothing was written.
-    """
-    files.require_writable((output, *report.paths(output)), overwrite=overwrite)
-    with tempfile.TemporaryDirectory(prefix="tfopt-") as folder:
-        staging = pathlib.Path(folder) / "model.tflite"
-        job = FileRequest(conversion=request, name=output.name, staging=str(staging))
-        found = options.run_in_child("tfopt.conversion.convert:convert_file", job, timeout=request.settings.timeout, **shown)
-        kept = found["check"]["passed"] or keep_failed
-        if kept:
-            files.write({output: staging.read_bytes(), **report.documents(output, found)}, overwrite=overwrite)
-    return {**found, "written": str(output) if kept else None}
-
-
-def print_conversion(found: dict[str, Any]) -> None:
-    """Prints the report that `convert_to_file` returned."""
-    terminal.print_blocks(summary.of_conversion(found))
-    terminal.print_verdict(found["check"])
-    if found["written"]:
-        stem = found["written"].removesuffix(".tflite")
-        print(f"Written: {found['written']}, {stem}.report.json, {stem}.report.md")
-    else:
-        print("Nothing was written, as the file failed its check. --keep-failed writes it all the same.")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import pathlib
 import sys
 
 import click
 
-from tfopt.cli import options, terminal
-from tfopt.cli.convert import convert_to_file, print_conversion
-from tfopt.conversion.settings import ConversionRequest
-from tfopt.request import PathRequest
+from tfopt.cli import options
 
 
 @click.command()
@@ -18,6 +14,13 @@ from tfopt.request import PathRequest
 @options.printing
 def demo(output: str, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Train a small CNN on handwritten digits, convert it to int8, check it, and show the result."""
+    import pathlib
+
+    from tfopt.cli import terminal
+    from tfopt.cli.convert_file import convert_to_file, print_conversion
+    from tfopt.conversion.settings import ConversionRequest
+    from tfopt.request import PathRequest
+
     folder = pathlib.Path(output)
     shown = {"show_progress": not (quiet or as_json), "verbose": verbose}
     made = options.run_in_child("tfopt.cli.demo_model:train", PathRequest(str(folder)), **shown)

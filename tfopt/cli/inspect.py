@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tfopt.checking.settings import InspectRequest
-from tfopt.cli import options, terminal
-from tfopt.loading.options import LoadOptions
-from tfopt.reporting import summary
+from tfopt.cli import options
 
 
 @click.command()
@@ -22,6 +19,11 @@ def inspect(
     \b
     tfopt inspect model.tflite
     """
+    from tfopt.checking.settings import InspectRequest
+    from tfopt.cli import terminal
+    from tfopt.loading.options import LoadOptions
+    from tfopt.reporting import summary
+
     request = InspectRequest(
         path=model, loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
     )

@@ -7,7 +7,6 @@ import sys
 import click
 
 from tfopt import __version__, errors
-from tfopt.cli import terminal
 from tfopt.cli.benchmark import benchmark
 from tfopt.cli.check import check
 from tfopt.cli.convert import convert
@@ -49,6 +48,8 @@ def main() -> None:
 
 def _fail(kind: str, message: str, shown: str, exit_code: int) -> None:
     if "--json" in sys.argv:
+        from tfopt.cli import terminal
+
         terminal.print_json({"error": {"kind": kind, "message": message}})
     click.echo(shown, err=True)
     sys.exit(exit_code)

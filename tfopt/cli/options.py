@@ -1,13 +1,17 @@
-"""Options that several commands share, and how a command runs its work."""
+"""Options that several commands share, and how a command runs its work.
+
+The modules of commands import within functions: `tfopt --help` imports all commands, and must start at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tfopt.request import Request
+if TYPE_CHECKING:
+    from tfopt.request import Request
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
