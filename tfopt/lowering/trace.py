@@ -101,8 +101,9 @@ def trace_model(model: AnyModel, inputs: Sequence[TensorSpec], lowering: lower.L
             f"The model must run on the inputs {', '.join(map(str, inputs))}. Received: {type(error).__name__}: {text[:600]}. "
             "Call it on such an input to see where it fails."
         ) from error
-    module.held = list(function.variables)  # a module saves its attributes; Keras 3 variables are no attributes of it
-    module.layers = lowering.keeps
+    # A module saves its attributes, and Keras 3 variables are no attributes of it. The layers that the lowering brings must not be
+    # among them: TensorFlow would trace a Keras 2 layer several times to save it. The replacements keep them alive.
+    module.held = list(function.variables)
     return Traced(function, module, list(inputs), list(names), lowering.keeps_functions)
 
 
