@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from tfopt.errors import ArgumentError
 from tfopt.lowering import lower
+from tfopt.lowering.operations.operations import OPERATION_RULES
 from tfopt.ptq import headroom
 from tfopt.tflite.edits import EDITS
 
-NAMES = (*lower.RULES, *EDITS, headroom.NAME, lower.ALL)
+NAMES = (*lower.RULES, *OPERATION_RULES, *EDITS, headroom.NAME, lower.ALL)
 
 
 def require_known(names: Sequence[str]) -> None:

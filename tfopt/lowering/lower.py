@@ -17,6 +17,7 @@ from tfopt.lowering.attention import attention
 from tfopt.lowering.convolution import three_dimensions, upsampling
 from tfopt.lowering.merging import merging
 from tfopt.lowering.normalization import normalization
+from tfopt.lowering.operations.operations import OPERATION_RULES, Operations
 from tfopt.lowering.time_distributed import time_distributed
 
 if TYPE_CHECKING:
@@ -56,17 +57,21 @@ class Lowering:
         replacements: layer -> attribute -> value, for `patch.replaced_attributes`.
         planned: rule -> list of (name of a layer, list that is empty until the rule rewrites it or None if it does so in any case).
         keeps: layers that the rewritten model computes with, but does not own.
+        operations: how the operations of the traced function are rewritten, whichever layer they belong to.
     """
 
     replacements: dict[AnyLayer | keras.Operation, dict[str, Any]]
     planned: dict[str, list[tuple[str, list[AnyLayer] | None]]]
     keeps: list[Any]
+    operations: Operations
 
     @property
     def touched(self) -> dict[str, tuple[str, ...]]:
         """Rule -> names of the layers that it rewrites. Some rules decide when the model is traced."""
-        found = {name: tuple(layer for layer, met in pairs if met is None or met) for name, pairs in self.planned.items()}
-        return {name: names for name, names in found.items() if names}
+        found = {name: [layer for layer, met in pairs if met is None or met] for name, pairs in self.planned.items()}
+        for name, scopes in self.operations.met.items():
+            found.setdefault(name, []).extend(scopes)
+        return {name: tuple(dict.fromkeys(names)) for name, names in found.items() if names}
 
     @property
     def keeps_functions(self) -> bool:
@@ -96,8 +101,9 @@ def plan(model: AnyModel, *, skip: Collection[str] = ()) -> Lowering:
     Raises:
         ArgumentError: a layer cannot be expressed at all, such as a stateful one.
     """
-    lowering = Lowering({}, {}, [])
     layers = [*walk_layers(model), *walk_operations(model)]
+    left = {} if ALL in skip else {name: rules for name, rules in OPERATION_RULES.items() if name not in skip}
+    lowering = Lowering({}, {}, [], Operations(left, [layer.name for layer in layers]))
     for name, rule in RULES.items():
         if name in skip or ALL in skip:
             continue
@@ -122,4 +128,4 @@ def float_inputs(model: AnyModel, specs: Sequence[TensorSpec]) -> list[TensorSpe
     return [dataclasses.replace(spec, dtype="float32") if scaled and "int" in spec.dtype else spec for spec in specs]
 
 
-NOTHING = Lowering({}, {}, [])
+NOTHING = Lowering({}, {}, [], Operations({}, ()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,23 +76,15 @@ def trace_model(model: AnyModel, inputs: Sequence[TensorSpec], lowering: lower.L
 
     names: list[str] = []
 
-    class Served(tf.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.serve = tf.function(self._serve, input_signature=signatures, autograph=False)
+    def compute(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        with lowering.active():  # here, as TensorFlow may trace again when it saves
+            outputs = tf.nest.flatten(model(_pack(model, inputs, list(tensors)), training=False))
+        names[:] = signature.output_names(model) or [f"output_{index}" for index in range(len(outputs))]
+        # A list, as TensorFlow would sort a dict by name and lose the model's order.
+        return [tf.identity(output) for output in outputs]
 
-        def _serve(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
-            with lowering.active():  # here, as TensorFlow traces again when it saves
-                outputs = tf.nest.flatten(model(_pack(model, inputs, list(tensors)), training=False))
-            names[:] = signature.output_names(model) or [f"output_{index}" for index in range(len(outputs))]
-            # A list, as TensorFlow would sort a dict by name and lose the model's order.
-            return [tf.identity(output) for output in outputs]
-
-    # TensorFlow refuses some names that Keras allows; `attach_signature` puts the right ones into the file.
-    signatures = [tf.TensorSpec(spec.shape, spec.dtype, name=f"input_{index}") for index, spec in enumerate(inputs)]
-    module = Served()
     try:
-        function = module.serve.get_concrete_function()
+        module, function = _trace(compute, inputs)
     except TfoptError:
         raise
     except Exception as error:  # the model's own code may raise anything
@@ -103,8 +95,25 @@ def trace_model(model: AnyModel, inputs: Sequence[TensorSpec], lowering: lower.L
         ) from error
     # A module saves its attributes, and Keras 3 variables are no attributes of it. The layers that the lowering brings must not be
     # among them: TensorFlow would trace a Keras 2 layer several times to save it. The replacements keep them alive.
-    module.held = list(function.variables)
+    variables = list(function.variables)
+    if lowering.operations:
+        plain = function
+        module, function = _trace(lambda *tensors: lowering.operations.outputs(plain, tensors), inputs)
+    module.held = variables
     return Traced(function, module, list(inputs), list(names), lowering.keeps_functions)
+
+
+def _trace(
+    compute: Callable[..., list[tf.Tensor]], inputs: Sequence[TensorSpec]
+) -> tuple[tf.Module, tf.types.experimental.ConcreteFunction]:
+    """A module that serves `compute`, and its traced function."""
+    import tensorflow as tf
+
+    # TensorFlow refuses some names that Keras allows; `attach_signature` puts the right ones into the file.
+    signatures = [tf.TensorSpec(spec.shape, spec.dtype, name=f"input_{index}") for index, spec in enumerate(inputs)]
+    module = tf.Module()
+    module.serve = tf.function(compute, input_signature=signatures, autograph=False)
+    return module, module.serve.get_concrete_function()
 
 
 def float_ids(traced: Traced) -> list[str]:

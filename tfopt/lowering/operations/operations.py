@@ -1,0 +1,61 @@
+"""The rules for the operations of a traced function, and the function computed by them."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tfopt.lowering.operations.arithmetic import ARITHMETIC
+from tfopt.lowering.operations.elementwise import ELEMENTWISE
+from tfopt.lowering.operations.masked_softmax import MASKED_SOFTMAX
+from tfopt.lowering.operations.places import PLACES
+from tfopt.lowering.operations.replay import replay
+from tfopt.lowering.operations.selection import SELECTION
+from tfopt.tflite.layer_names import LayerNames
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfopt.lowering.operations.replay import Rule
+
+OPERATION_RULES: dict[str, dict[str, Rule]] = {**ARITHMETIC, **ELEMENTWISE, **SELECTION, **MASKED_SOFTMAX, **PLACES}
+"""Name -> type of a TensorFlow operation -> function from such an operation to what takes its place, or to None: see `replay`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Operations:
+    """How the operations of a traced function are rewritten.
+
+    Attributes:
+        rules: some of `OPERATION_RULES`; without any, the function is left as it is.
+        layer_names: names of the model's layers, to say which of them were touched.
+        met: name of a rule -> names of the layers in which it replaced an operation, filled by `outputs`.
+    """
+
+    rules: Mapping[str, Mapping[str, Rule]]
+    layer_names: Collection[str]
+    met: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.rules)
+
+    def outputs(self, function: tf.types.experimental.ConcreteFunction, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The outputs of `function` for `tensors`, computed in the current graph by the rewritten operations."""
+        import tensorflow as tf
+
+        names = LayerNames(self.layer_names, (operation.name for operation in function.graph.get_operations()))
+        by_type: dict[str, list[Rule]] = collections.defaultdict(list)
+        owners: dict[Rule, str] = {}
+        for name, rules in self.rules.items():
+            for kind, rule in rules.items():
+                by_type[kind].append(rule)
+                owners[rule] = name
+        self.met.clear()
+
+        def replaced(operation: tf.Operation, rule: Rule) -> None:
+            layer = names.writer(operation.name) or operation.name.partition("/")[0]
+            self.met.setdefault(owners[rule], []).append(layer)
+
+        return [tf.identity(output) for output in replay(function, tensors, by_type, replaced)]

@@ -1,0 +1,92 @@
+"""Rules for operations that move values: cut apart, accumulated along an axis, or kept above and below a diagonal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfopt.lowering.operations.replay import Find, Rule
+
+_LONGEST_SUM = 1024
+"""Longer axes would need a matrix of over a million values."""
+
+
+def _cumulative_sum(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """Sums along an axis as a product with a triangular matrix of ones."""
+    import numpy as np
+    import tensorflow as tf
+
+    old, axis = operation.inputs[0], tf.get_static_value(operation.inputs[1])
+    if not old.dtype.is_floating or axis is None or (old.shape[int(axis)] or _LONGEST_SUM + 1) > _LONGEST_SUM:
+        return None
+    place = int(axis) % len(old.shape)
+    triangle = np.triu(np.ones([old.shape[place]] * 2, "float32"), 1 if operation.get_attr("exclusive") else 0)
+    if operation.get_attr("reverse"):
+        triangle = triangle[::-1, ::-1]
+    order = [each for each in range(len(old.shape)) if each != place] + [place]
+    moved = find(old) if place == len(order) - 1 else tf.transpose(find(old), order)
+    summed = tf.tensordot(moved, tf.constant(np.ascontiguousarray(triangle)), 1)
+    return summed if moved is find(old) else tf.transpose(summed, np.argsort(order))
+
+
+def _band(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """A band of a matrix, chosen by a constant mask."""
+    import numpy as np
+    import tensorflow as tf
+
+    old = operation.inputs[0]
+    lower, upper = (tf.get_static_value(each) for each in operation.inputs[1:])
+    if lower is None or upper is None or not old.dtype.is_floating:
+        return None
+    rows, columns = old.shape[-2:]
+    distance = np.arange(columns) - np.arange(rows)[:, None]
+    inside = ((lower < 0) | (-distance <= lower)) & ((upper < 0) | (distance <= upper))
+    return find(old) * tf.constant(inside.astype("float32"))
+
+
+def _diagonal(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """One diagonal of a matrix, gathered from fixed places."""
+    import tensorflow as tf
+
+    old, which = operation.inputs[0], tf.get_static_value(operation.inputs[1])
+    if which is None or which.size != 1 or not old.shape.is_fully_defined():
+        return None
+    rows, columns = old.shape[-2:]
+    offset = int(which.reshape(-1)[0])
+    places = [row * columns + row + offset for row in range(rows) if 0 <= row + offset < columns]
+    return tf.gather(tf.reshape(find(old), (*old.shape[:-2], rows * columns)), places, axis=-1)
+
+
+def _parts(operation: tf.Operation, find: Find) -> list[tf.Tensor] | None:
+    """The parts of a tensor as slices, if not all are read: the converter leaves UNPACK and SPLIT with an idle output in float."""
+    import tensorflow as tf
+
+    if operation.type == "Split":
+        place, old = operation.inputs
+        axis = tf.get_static_value(place)
+    else:
+        old, axis = operation.inputs[0], operation.get_attr("axis") if operation.type == "Unpack" else None
+        if operation.type == "SplitV":
+            axis = tf.get_static_value(operation.inputs[2])
+    is_read = [bool(output.consumers()) for output in operation.outputs]
+    if all(is_read) or axis is None or not old.dtype.is_floating:
+        return None
+    axis = int(axis) % len(old.shape)
+    is_unpacked = operation.type == "Unpack"
+    sizes = [1 if is_unpacked else output.shape[axis] for output in operation.outputs]
+    tensor, parts, start = find(old), [], 0
+    for size in sizes:
+        begin = [start if each == axis else 0 for each in range(len(old.shape))]
+        part = tf.slice(tensor, begin, [size if each == axis else -1 for each in range(len(old.shape))])
+        parts.append(tf.squeeze(part, axis) if is_unpacked else part)
+        start += size
+    return parts
+
+
+PLACES: dict[str, dict[str, Rule]] = {
+    "cumulative_sum": {"Cumsum": _cumulative_sum},
+    "band": {"MatrixBandPart": _band, "MatrixDiagPartV3": _diagonal},
+    "parts": {"Split": _parts, "SplitV": _parts, "Unpack": _parts},
+}

@@ -1,0 +1,114 @@
+"""Rules for choices between values: their operation gives all of its inputs the range of its output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfopt.lowering.operations.replay import Find, Rule
+
+# Their outputs have a range of their own, which nobody misses if it becomes that of the choice.
+_WITH_OWN_RANGE = ("Add", "AddV2", "BiasAdd", "Conv2D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV2", "Mul", "RealDiv", "Sub")
+
+
+def _ranged_apart(old: tf.Tensor, find: Find) -> tf.Tensor:
+    """A tensor's values in a tensor whose range is free to be that of a choice.
+
+    TFLite computes MAXIMUM, MINIMUM and SELECT on numbers of one scale, and the converter then gives the range of the result to all
+    inputs. It may be narrower, which is fine for the choice itself, but cuts off values that other operations read. A leaky ReLU of
+    slope 1 changes nothing but the scale, exactly, and is the fastest operation that does so.
+    """
+    import tensorflow as tf
+
+    is_alone = old.op.type in _WITH_OWN_RANGE and len(old.consumers()) == 1
+    is_constant = tf.get_static_value(old) is not None
+    return find(old) if is_alone or is_constant else tf.nn.leaky_relu(find(old), alpha=1.0)
+
+
+def _extreme(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """The larger or the smaller of two tensors; `max(x, 0)` is ReLU."""
+    import numpy as np
+    import tensorflow as tf
+
+    one, other = operation.inputs
+    if not one.dtype.is_floating:
+        return None
+    is_maximum = operation.type == "Maximum"
+    for tensor, limit in ((one, other), (other, one)):
+        value = tf.get_static_value(limit)
+        if is_maximum and value is not None and not np.any(value) and limit.shape.num_elements() == 1:
+            return tf.nn.relu(find(tensor))
+    compute = tf.maximum if is_maximum else tf.minimum
+    return compute(_ranged_apart(one, find), _ranged_apart(other, find))
+
+
+def _choice(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """`where(condition, a, b)`; a test for the negative zero, which int8 does not have, chooses nothing."""
+    import tensorflow as tf
+
+    condition, one, other = operation.inputs
+    if not one.dtype.is_floating:
+        return None
+    value = tf.get_static_value(one)
+    if value is not None and value.size == 1 and 0 < abs(value.item()) < 1e-30:  # `keras.ops.argmax` ranks -0 below 0
+        return find(other)
+    return tf.where(find(condition), _ranged_apart(one, find), _ranged_apart(other, find))
+
+
+def _truth_as_number(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """1 where true and 0 where false, chosen, as CAST to float has no integer form."""
+    import tensorflow as tf
+
+    (old,) = operation.inputs
+    if old.dtype != tf.bool or not operation.outputs[0].dtype.is_floating or tf.get_static_value(old) is not None:
+        return None
+    return tf.where(find(old), tf.ones(old.shape), tf.zeros(old.shape))
+
+
+def _different(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """`a != b` as `not (a == b)`; a number that differs from itself is NaN, which int8 does not have."""
+    import tensorflow as tf
+
+    one, other = operation.inputs
+    if not one.dtype.is_floating:
+        return None
+    if one is other:
+        return tf.zeros(one.shape, tf.bool)
+    return tf.logical_not(tf.equal(find(one), find(other)))
+
+
+def _sign_bit(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """The sign bit of a float is set where it is below 0, but for the negative zero, which int8 does not have."""
+    import numpy as np
+    import tensorflow as tf
+
+    old = operation.inputs[0].op
+    bit = tf.get_static_value(operation.inputs[1])
+    if old.type != "Bitcast" or not old.inputs[0].dtype.is_floating or bit is None or np.any(bit != np.iinfo(bit.dtype).min):
+        return None
+    tensor = find(old.inputs[0])
+    return tf.where(tensor < 0.0, tf.constant(bit), tf.zeros_like(tf.constant(bit)))
+
+
+def _one_hot(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """1 at the place that an id names, by comparison: ONE_HOT does not scale its two values."""
+    import tensorflow as tf
+
+    ids, depth, on, off = operation.inputs
+    count, high, low = (tf.get_static_value(each) for each in (depth, on, off))
+    if count is None or high is None or low is None or not on.dtype.is_floating:
+        return None
+    axis = operation.get_attr("axis")
+    axis = len(ids.shape) if axis == -1 else axis
+    places = tf.reshape(tf.range(count, dtype=ids.dtype), [count if each == axis else 1 for each in range(len(ids.shape) + 1)])
+    is_there = tf.equal(tf.expand_dims(find(ids), axis), places)
+    return tf.where(is_there, tf.fill(is_there.shape, high), tf.fill(is_there.shape, low))
+
+
+SELECTION: dict[str, dict[str, Rule]] = {
+    "merging": {"Maximum": _extreme, "Minimum": _extreme},
+    "choice": {"SelectV2": _choice, "Select": _choice, "Cast": _truth_as_number, "NotEqual": _different, "BitwiseAnd": _sign_bit},
+    "one_hot": {"OneHot": _one_hot},
+}

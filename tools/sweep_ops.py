@@ -1,0 +1,151 @@
+"""Converts every operation of `keras.ops`, alone and between two Dense layers, to int8 and prints what came out.
+
+    python tools/sweep_ops.py [--only TEXT] [--write docs/operations.md]
+
+Each operation stands in a layer of its own, as users write them. The table has, for each, the float operations that are left in
+the int8 file and the SQNR on samples that calibration has not seen, alone and between two Dense layers; for results that are
+whole numbers or true and false, the part of them that is equal. A child process converts, as the converter may die.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from operation_cases import CASES  # noqa: E402 - after the folder is known
+
+PLACES = ("alone", "between")
+
+
+def build(case, place):
+    """A model that computes a case: of its inputs themselves, or of Dense layers, with a Dense layer after it."""
+    import keras
+
+    class Operation(keras.layers.Layer):
+        def call(self, tensors):
+            return case.compute(keras.ops, *tensors)
+
+    ends = {"positive": lambda x: keras.ops.sigmoid(x) + 0.1, "unit": lambda x: keras.ops.tanh(x) * 0.9}
+    keras.utils.set_random_seed(0)
+    inputs, tensors = [], []
+    for index, domain in enumerate(case.domains):
+        dtype = {"ids": "int32", "mask": "bool"}.get(domain, "float32")
+        inputs.append(keras.Input(case.shape, dtype=dtype, name=f"x{index}"))
+        is_float = dtype == "float32"
+        tensor = keras.layers.Dense(case.shape[-1])(inputs[-1]) if place == "between" and is_float else inputs[-1]
+        tensors.append(ends[domain](tensor) if place == "between" and domain in ends else tensor)
+    result = Operation(name="operation")(tensors)
+    if place == "between":
+        result = keras.layers.Dense(4, name="after")(result)
+    return keras.Model(inputs, result)
+
+
+def draw(case, count, seed):
+    """dict of arrays for the model of a case."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    made = {
+        "any": lambda shape: generator.uniform(-2.0, 2.0, shape), "positive": lambda shape: generator.uniform(0.1, 1.1, shape),
+        "unit": lambda shape: generator.uniform(-0.9, 0.9, shape), "ids": lambda shape: generator.integers(0, 6, shape),
+        "mask": lambda shape: generator.random(shape) < 0.7,
+    }  # fmt: skip
+    kinds = {"ids": "int32", "mask": "bool"}
+    return {
+        f"x{index}": made[domain]((count, *case.shape)).astype(kinds.get(domain, "float32"))
+        for index, domain in enumerate(case.domains)
+    }
+
+
+def measure(case, place):
+    """{"float_ops", "decibel" or "equal"} of a case's int8 file."""
+    import numpy as np
+
+    from tfopt.conversion import export
+    from tfopt.data import signature
+    from tfopt.lowering import lower
+    from tfopt.lowering.trace import trace_model
+    from tfopt.tflite import op_audit
+    from tfopt.tflite.interpreter import Interpreter
+
+    model = build(case, place)
+    if place == "between" and model.outputs[0].dtype != "float32":
+        return {"skipped": True}
+    specs = signature.fix_sizes(signature.input_specs(model), 1)
+    traced = trace_model(model, specs, lower.plan(model))
+    content = export.to_tflite(traced, export.Variant("int8"), samples=draw(case, 256, seed=2)).content
+    data = draw(case, 64, seed=3)
+    plain = trace_model(model, specs)
+    rows = [plain({name: array[row : row + 1] for name, array in data.items()})[0] for row in range(64)]
+    wanted = np.concatenate(rows)
+    interpreter = Interpreter(content)
+    found = np.asarray(interpreter.run(data)[0]).reshape(wanted.shape)
+    float_ops = [op.op for op in op_audit.examine(interpreter, ["operation", "after"], "int8").float_ops]
+    if wanted.dtype.kind != "f":
+        return {"float_ops": float_ops, "equal": float((wanted == found).mean())}
+    error = ((wanted.astype(float) - found) ** 2).sum()
+    return {"float_ops": float_ops, "decibel": float(10 * np.log10((wanted.astype(float) ** 2).sum() / max(error, 1e-30)))}
+
+
+def child(names):
+    """Measures cases in this process and prints a line of JSON for each."""
+    for case in CASES:
+        if case.name in names:
+            for place in PLACES:
+                print(json.dumps({"begin": [case.name, place]}), flush=True)
+                try:
+                    found = measure(case, place)
+                except Exception as error:  # any refusal is a finding
+                    found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+                print(json.dumps({"case": case.name, "place": place, **found}), flush=True)
+
+
+def sweep(names):
+    """{(case, place): findings}, with an "error" where the process died."""
+    found, left = {}, list(names)
+    while left:
+        command = [sys.executable, __file__, "--child", json.dumps(left)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        begun = None
+        for line in done.stdout.splitlines():
+            if line.startswith("{"):
+                entry = json.loads(line)
+                if "begin" in entry:
+                    begun = tuple(entry["begin"])
+                else:
+                    found[entry.pop("case"), entry.pop("place")] = entry
+                    print(begun, entry, file=sys.stderr)
+        if begun and begun not in found:
+            found[begun] = {"error": f"the process died with {done.returncode}"}
+            found.setdefault((begun[0], "between"), found[begun])
+        elif done.returncode:
+            raise SystemExit(f"The child process failed with {done.returncode} before its first case.")
+        left = [name for name in left if (name, PLACES[-1]) not in found]
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="a part of the names of the cases")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        return child(json.loads(options.child))
+    found = sweep([case.name for case in CASES if options.only in case.name])
+    bad = 0
+    for (name, place), entry in found.items():
+        good = entry.get("skipped") or not (entry.get("error") or entry["float_ops"]) and (
+            entry.get("decibel", 99) >= 30 and entry.get("equal", 1) > 0.95)  # fmt: skip
+        bad += not good
+        print("ok " if good else "BAD", name, "|", place, "|", {**entry})
+    print(bad, "of", len(found))
+
+
+if __name__ == "__main__":
+    main()
