@@ -7,6 +7,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+JUMPS = frozenset({
+    "sign", "floor", "ceil", "round", "trunc", "hard_shrink", "threshold", "signbit", "logical_not", "x - floor(x)", "floor_divide", "mod",
+    "where(x > 0, 1, -1)", "where(x > y, 2 x, 0.1 y)", "select", "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
+    "isclose", "argmax", "argmin", "argsort", "top_k, indices", "winners: where(x >= top_k, x, 0)", "one_hot of argmax",
+})  # fmt: skip
 DOMAINS = ("any", "positive", "unit", "ids", "mask")
 
 
@@ -20,19 +25,21 @@ class Case:
         shape: of each input, without the batch.
         domains: one for each input: "any" between -2 and 2, "positive" from 0.1 to 1.1, "unit" between -0.9 and 0.9, "ids" whole
             numbers from 0 to 5, "mask" true or false.
+        jumps: whether the result jumps where an input moves a little, so that rounding the input decides it.
     """
 
     name: str
     compute: Callable[..., Any]
     shape: tuple[int, ...] = (6, 8)
     domains: tuple[str, ...] = ("any",)
+    jumps: bool = False
 
 
 def _all() -> list[Case]:
     cases: list[Case] = []
 
     def add(name: str, compute: Callable[..., Any], *domains: str, shape: tuple[int, ...] = (6, 8)) -> None:
-        cases.append(Case(name, compute, shape, domains or ("any",)))
+        cases.append(Case(name, compute, shape, domains or ("any",), name in JUMPS))
 
     def plain(names: str, *domains: str) -> None:
         for name in names.split():
@@ -43,7 +50,9 @@ def _all() -> list[Case]:
     plain("sqrt rsqrt log log1p log2 log10 reciprocal", "positive")
     plain("arcsin arccos arctanh erfinv", "unit")
     plain("relu relu6 sigmoid silu softplus softsign elu selu celu leaky_relu hard_sigmoid hard_silu hard_tanh log_sigmoid")
-    plain("softmax log_softmax tanh_shrink soft_shrink hard_shrink sparse_plus sparse_sigmoid squareplus threshold deg2rad isfinite")
+    plain("softmax log_softmax tanh_shrink soft_shrink hard_shrink sparse_plus sparse_sigmoid squareplus deg2rad isfinite")
+    add("threshold", lambda ops, x: ops.threshold(x, 0.5, 0.1))
+    add("gelu by erf", lambda ops, x: 0.5 * x * (1.0 + ops.erf(x / 2**0.5)))
     plain("nan_to_num signbit logical_not sparsemax")
     add("arccosh", lambda ops, x: ops.arccosh(x + 1.0), "positive")
     add("gelu", lambda ops, x: ops.gelu(x, approximate=False))
@@ -103,7 +112,8 @@ def _all() -> list[Case]:
         add(name, lambda ops, x, name=name: getattr(ops, name)(x, axis=-1, keepdims=True))
         if name in ("sum", "mean", "max", "min"):
             add(f"{name}, axis 1", lambda ops, x, name=name: getattr(ops, name)(x, axis=1))
-    plain("any all", "mask")
+    for name in ("any", "all"):
+        add(name, lambda ops, x, name=name: getattr(ops, name)(x, axis=-1), "mask")
     add("cumsum", lambda ops, x: ops.cumsum(x, axis=1))
     add("cumprod", lambda ops, x: ops.cumprod(x, axis=1))
     add("diff", lambda ops, x: ops.diff(x, axis=1))
@@ -142,10 +152,10 @@ def _all() -> list[Case]:
         "flip": lambda ops, x: ops.flip(x, axis=1), "slice": lambda ops, x: x[:, 1:5:2, ::2],
         "broadcast_to": lambda ops, x: ops.broadcast_to(x[:, :1], (1, 6, 8)), "swapaxes": lambda ops, x: ops.swapaxes(x, 1, 2),
         "tril": lambda ops, x: ops.tril(x), "triu": lambda ops, x: ops.triu(x), "diagonal": lambda ops, x: ops.diagonal(x, 0, 1, 2),
-        "meshgrid": lambda ops, x: ops.meshgrid(x[0, :, 0], x[0, 0])[0][None], "trace": lambda ops, x: ops.trace(x, 0, 1, 2),
+        "meshgrid": lambda ops, x: ops.meshgrid(x[0, :, 0], x[0, 0])[0][None], "trace": lambda ops, x: ops.expand_dims(ops.trace(x, 0, 1, 2), -1),
         "ones_like": lambda ops, x: x + ops.ones_like(x), "slice_update": lambda ops, x: ops.slice_update(x, (0, 1, 0), 2 * x[:, :2]),
         "scatter_update": lambda ops, x: ops.scatter_update(x, [[0, 1, 2]], 2 * x[:, 0, 0]),
-        "segment_sum": lambda ops, x: ops.segment_sum(x[0], [0, 0, 1, 1, 2, 2], 3)[None], "rot90": lambda ops, x: ops.rot90(x, axes=(1, 2)),
+        "segment_sum": lambda ops, x: ops.segment_sum(x[0], ops.convert_to_tensor([0, 0, 1, 1, 2, 2]), 3)[None], "rot90": lambda ops, x: ops.rot90(x, axes=(1, 2)),
         "rearrange": lambda ops, x: ops.rearrange(x, "b (h g) c -> b h (g c)", g=2),
     }.items():  # fmt: skip
         add(name, compute)

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 # Operations that can be made -> their table of options in the schema.
 _OPTIONS = {
     "ADD": "AddOptions",
+    "CAST": "CastOptions",
     "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "GATHER": "GatherOptions",
     "LESS": "LessOptions",
     "MUL": "MulOptions",
     "QUANTIZE": "QuantizeOptions",

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tfopt.tflite import delegate_edits, flatbuffer
 from tfopt.tflite.editor import Editor, is_constant, text
 from tfopt.tflite.operations import ANY_SCALE, SAME_SCALE
+from tfopt.tflite.tables.lookup import lookup_table
 
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema
@@ -199,4 +200,5 @@ EDITS: dict[str, Callable[[Editor], int]] = {
     "requantize": requantize,
     "reset_state": reset_state,
     **delegate_edits.EDITS,
+    "lookup_table": lookup_table,
 }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from tfopt.lowering.operations.elementwise import is_in_gelu
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -13,16 +16,11 @@ if TYPE_CHECKING:
 def _negation(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     """`-x = x * -1`; integers stay, and so does the negation in an exact GELU, by which the converter knows it."""
     (old,) = operation.inputs
-    followers = [each for output in operation.outputs for each in output.consumers()]
-    if not old.dtype.is_floating or _leads_to_erfc(followers):
+    readers = operation.outputs[0].consumers()
+    further = [each for reader in readers if reader.type == "Mul" for each in reader.outputs[0].consumers()]
+    if not old.dtype.is_floating or any(each.type == "Erfc" and is_in_gelu(each) for each in further):
         return None
     return find(old) * -1.0
-
-
-def _leads_to_erfc(operations: list[tf.Operation]) -> bool:
-    """Whether one of the operations, or the one after a product, is ERFC."""
-    after = [each for operation in operations if operation.type == "Mul" for each in operation.outputs[0].consumers()]
-    return any(each.type == "Erfc" for each in (*operations, *after))
 
 
 def _square(operation: tf.Operation, find: Find) -> tf.Tensor | None:
@@ -31,4 +29,77 @@ def _square(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     return find(old) * find(old) if old.dtype.is_floating else None
 
 
-ARITHMETIC: dict[str, dict[str, Rule]] = {"negation": {"Neg": _negation}, "square": {"Square": _square}}
+def _quotient(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """`a / b = a (1 / b)`, as the reciprocal is a function of one number."""
+    import tensorflow as tf
+
+    one, other = operation.inputs
+    if not one.dtype.is_floating or any(tf.get_static_value(each) is not None for each in (one, other)):
+        return None
+    one, other = find(one), find(other)
+    return one * (1.0 / other if operation.type == "RealDiv" else tf.math.divide_no_nan(1.0, other))
+
+
+def _cross(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """The cross product of vectors of three numbers."""
+    import tensorflow as tf
+
+    one, other = (find(each) for each in operation.inputs)
+    return tf.roll(one, -1, -1) * tf.roll(other, 1, -1) - tf.roll(one, 1, -1) * tf.roll(other, -1, -1)
+
+
+def _whole_quotient(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """`floor(a / b)`."""
+    import tensorflow as tf
+
+    one, other = (find(each) for each in operation.inputs)
+    return tf.floor(one / other) if one.dtype.is_floating else None
+
+
+def _rest(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """`a - floor(a / b) b`."""
+    import tensorflow as tf
+
+    one, other = (find(each) for each in operation.inputs)
+    return one - tf.floor(one / other) * other if one.dtype.is_floating else None
+
+
+def _normalized(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """`x s - m s + b = (x - m) s + b`, whose parts are as small as the result."""
+    if not operation.outputs[0].dtype.is_floating:
+        return None
+    for scaled, shift in (operation.inputs, list(operation.inputs)[::-1]):
+        for mean, factor, offset in _shifts(shift):
+            if scaled.op.type == "Mul" and any(factor is each for each in scaled.op.inputs):
+                (x,) = [each for each in scaled.op.inputs if each is not factor][:1] or [factor]
+                result = (find(x) - find(mean)) * find(factor)
+                return result if offset is None else result + find(offset)
+    return None
+
+
+def _shifts(shift: tf.Tensor) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]]:
+    """(m, s, b) of a shift `b - m s`; b is None in `-m s`."""
+    if shift.op.type in ("Add", "AddV2"):
+        for product, offset in (shift.op.inputs, list(shift.op.inputs)[::-1]):
+            yield from ((mean, factor, offset) for mean, factor, other in _shifts(product) if other is None)
+    if shift.op.type == "Sub" and shift.op.inputs[1].op.type == "Mul":
+        for mean, factor in _both_ways(shift.op.inputs[1].op.inputs):
+            yield mean, factor, shift.op.inputs[0]
+    if shift.op.type == "Mul":
+        for negative, factor in _both_ways(shift.op.inputs):
+            if negative.op.type == "Neg":
+                yield negative.op.inputs[0], factor, None
+
+
+def _both_ways(pair: Sequence[tf.Tensor]) -> tuple[tuple[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    one, other = pair
+    return (one, other), (other, one)
+
+
+ARITHMETIC: dict[str, dict[str, Rule]] = {
+    "negation": {"Neg": _negation},
+    "square": {"Square": _square},
+    "normalization": {"AddV2": _normalized},
+    "cross": {"Cross": _cross},
+    "quotient": {"RealDiv": _quotient, "DivNoNan": _quotient, "FloorDiv": _whole_quotient, "FloorMod": _rest},
+}

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 _LONGEST_SUM = 1024
 """Longer axes would need a matrix of over a million values."""
 
+_LONGEST_PRODUCT = 32
+"""Each step of a longer axis would lose a little more."""
+
 
 def _cumulative_sum(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     """Sums along an axis as a product with a triangular matrix of ones."""
@@ -85,8 +88,56 @@ def _parts(operation: tf.Operation, find: Find) -> list[tf.Tensor] | None:
     return parts
 
 
+def _update(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """A part of a tensor replaced at a fixed place: chosen by a constant mask."""
+    import numpy as np
+    import tensorflow as tf
+
+    old, part, *_ = operation.inputs
+    starts = tf.get_static_value(operation.inputs[2])
+    if starts is None or not old.dtype.is_floating or not old.shape.is_fully_defined():
+        return None
+    begins = [min(max(int(start), 0), size - width) for start, size, width in zip(starts, old.shape, part.shape, strict=True)]
+    widths = [(begin, size - width - begin) for begin, size, width in zip(begins, old.shape, part.shape, strict=True)]
+    inside = np.pad(np.ones(part.shape, bool), widths)
+    return tf.where(tf.constant(inside), tf.pad(find(part), widths), find(old))
+
+
+def _scattered(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """Single numbers replaced at fixed places: gathered into their places, and chosen by a constant mask."""
+    import numpy as np
+    import tensorflow as tf
+
+    old, places, values = operation.inputs
+    indices = tf.get_static_value(places)
+    if indices is None or not old.shape.is_fully_defined() or not old.dtype.is_floating or indices.shape[-1] != len(old.shape):
+        return None
+    flat = np.ravel_multi_index(tuple(indices.reshape(-1, len(old.shape)).T), tuple(old.shape))
+    source, inside = np.zeros(old.shape.num_elements(), np.int32), np.zeros(old.shape.num_elements(), bool)
+    source[flat], inside[flat] = np.arange(len(flat)), True
+    moved = tf.gather(tf.reshape(find(values), [-1]), source.reshape(tuple(old.shape)))
+    return tf.where(tf.constant(inside.reshape(tuple(old.shape))), moved, find(old))
+
+
+def _cumulative_product(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """Products along a short axis, step by step."""
+    import tensorflow as tf
+
+    old, axis = operation.inputs[0], tf.get_static_value(operation.inputs[1])
+    if not old.dtype.is_floating or axis is None or (old.shape[int(axis)] or _LONGEST_PRODUCT + 1) > _LONGEST_PRODUCT:
+        return None
+    if operation.get_attr("exclusive") or operation.get_attr("reverse"):
+        return None
+    first, *steps = tf.unstack(find(old), axis=int(axis))
+    products = [first]
+    for step in steps:
+        products.append(products[-1] * step)
+    return tf.stack(products, axis=int(axis))
+
+
 PLACES: dict[str, dict[str, Rule]] = {
-    "cumulative_sum": {"Cumsum": _cumulative_sum},
+    "cumulation": {"Cumsum": _cumulative_sum, "Cumprod": _cumulative_product},
+    "update": {"XlaDynamicUpdateSlice": _update, "TensorScatterUpdate": _scattered},
     "band": {"MatrixBandPart": _band, "MatrixDiagPartV3": _diagonal},
     "parts": {"Split": _parts, "SplitV": _parts, "Unpack": _parts},
 }

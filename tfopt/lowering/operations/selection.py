@@ -12,19 +12,22 @@ if TYPE_CHECKING:
 # Their outputs have a range of their own, which nobody misses if it becomes that of the choice.
 _WITH_OWN_RANGE = ("Add", "AddV2", "BiasAdd", "Conv2D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV2", "Mul", "RealDiv", "Sub")
 
+_SLOPE = 1.0 - 2.0**-24
+"""The largest float32 below 1; the converter would drop a slope of 1."""
+
 
 def _ranged_apart(old: tf.Tensor, find: Find) -> tf.Tensor:
     """A tensor's values in a tensor whose range is free to be that of a choice.
 
     TFLite computes MAXIMUM, MINIMUM and SELECT on numbers of one scale, and the converter then gives the range of the result to all
-    inputs. It may be narrower, which is fine for the choice itself, but cuts off values that other operations read. A leaky ReLU of
-    slope 1 changes nothing but the scale, exactly, and is the fastest operation that does so.
+    inputs. It may be narrower, which is fine for the choice itself, but cuts off values that other operations read. A leaky ReLU
+    changes nothing but the scale, and is the fastest operation that does so.
     """
     import tensorflow as tf
 
     is_alone = old.op.type in _WITH_OWN_RANGE and len(old.consumers()) == 1
     is_constant = tf.get_static_value(old) is not None
-    return find(old) if is_alone or is_constant else tf.nn.leaky_relu(find(old), alpha=1.0)
+    return find(old) if is_alone or is_constant else tf.nn.leaky_relu(find(old), alpha=_SLOPE)
 
 
 def _extreme(operation: tf.Operation, find: Find) -> tf.Tensor | None:
@@ -57,18 +60,35 @@ def _choice(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     return tf.where(find(condition), _ranged_apart(one, find), _ranged_apart(other, find))
 
 
-def _truth_as_number(operation: tf.Operation, find: Find) -> tf.Tensor | None:
-    """1 where true and 0 where false, chosen, as CAST to float has no integer form."""
+def _converted(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """CAST from and to float, which has no integer form: truth as 1 and 0, a number as truth, and a place along an axis."""
     import tensorflow as tf
 
     (old,) = operation.inputs
+    count = _places(old)
+    if count is not None and operation.outputs[0].dtype.is_floating:
+        return tf.gather(tf.range(count, dtype=operation.outputs[0].dtype), find(old))
+    if old.dtype.is_floating and operation.outputs[0].dtype == tf.bool:
+        return _differ(find(old), tf.zeros((), old.dtype))
     if old.dtype != tf.bool or not operation.outputs[0].dtype.is_floating or tf.get_static_value(old) is not None:
         return None
     return tf.where(find(old), tf.ones(old.shape), tf.zeros(old.shape))
 
 
+def _places(tensor: tf.Tensor) -> int | None:
+    """How many values an index along an axis can have; None for other tensors."""
+    import tensorflow as tf
+
+    if tensor.op.type == "Cast" and tensor.dtype.is_integer:
+        return _places(tensor.op.inputs[0])
+    if tensor.op.type in ("ArgMax", "ArgMin"):
+        axis = tf.get_static_value(tensor.op.inputs[1])
+        return None if axis is None else tensor.op.inputs[0].shape[int(axis)]
+    return tensor.op.inputs[0].shape[-1] if tensor.op.type == "TopKV2" and tensor is tensor.op.outputs[1] else None
+
+
 def _different(operation: tf.Operation, find: Find) -> tf.Tensor | None:
-    """`a != b` as `not (a == b)`; a number that differs from itself is NaN, which int8 does not have."""
+    """`a != b` as `a > b or a < b`; a number that differs from itself is NaN, which int8 does not have."""
     import tensorflow as tf
 
     one, other = operation.inputs
@@ -76,7 +96,28 @@ def _different(operation: tf.Operation, find: Find) -> tf.Tensor | None:
         return None
     if one is other:
         return tf.zeros(one.shape, tf.bool)
-    return tf.logical_not(tf.equal(find(one), find(other)))
+    return _differ(find(one), find(other))
+
+
+def _differ(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    import tensorflow as tf
+
+    # The converter would make NOT_EQUAL of `not (a == b)`.
+    return tf.logical_or(one > other, one < other)
+
+
+def _nowhere(operation: tf.Operation, find: Find) -> tf.Tensor:
+    """False: int8 has no NaN and no infinity."""
+    import tensorflow as tf
+
+    return tf.zeros(operation.outputs[0].shape, tf.bool)
+
+
+def _everywhere(operation: tf.Operation, find: Find) -> tf.Tensor:
+    """True: all numbers of int8 are finite."""
+    import tensorflow as tf
+
+    return tf.ones(operation.outputs[0].shape, tf.bool)
 
 
 def _sign_bit(operation: tf.Operation, find: Find) -> tf.Tensor | None:
@@ -109,6 +150,9 @@ def _one_hot(operation: tf.Operation, find: Find) -> tf.Tensor | None:
 
 SELECTION: dict[str, dict[str, Rule]] = {
     "merging": {"Maximum": _extreme, "Minimum": _extreme},
-    "choice": {"SelectV2": _choice, "Select": _choice, "Cast": _truth_as_number, "NotEqual": _different, "BitwiseAnd": _sign_bit},
+    "choice": {
+        "SelectV2": _choice, "Select": _choice, "Cast": _converted, "NotEqual": _different, "BitwiseAnd": _sign_bit,
+        "IsNan": _nowhere, "IsInf": _nowhere, "IsFinite": _everywhere,
+    },  # fmt: skip
     "one_hot": {"OneHot": _one_hot},
 }

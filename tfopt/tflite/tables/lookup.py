@@ -1,0 +1,193 @@
+"""The edit that turns a function of one int8 tensor into a table of 256 values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfopt.tflite.editor import Editor, is_constant, text
+from tfopt.tflite.tables import elementwise
+
+if TYPE_CHECKING:
+    from ai_edge_litert import schema_py_generated as schema
+
+_FLOAT32, _INT32, _INT64, _BOOL, _INT8 = 0, 2, 4, 6, 9  # TensorType of the schema
+_DTYPES: dict[int, npt.DTypeLike] = {_FLOAT32: np.float32, _INT32: np.int32, _INT64: np.int64, _BOOL: np.bool_, _INT8: np.int8}
+_LEAST = 30.0
+"""dB of a chain of int8 operations that is left as it is. Operations are faster than a table, which a kernel for all CPUs reads."""
+
+
+def lookup_table(editor: Editor) -> int:
+    """Computes chains of elementwise operations by a table, if they hold a float operation or lose much in their roundings.
+
+    An int8 tensor has 256 values, so that any function of each of its numbers is a table. CAST, ADD and GATHER read it, all three
+    on integers, and the table is right to half a step of the output.
+    """
+    chains = _Chains(editor)
+    ends = {end for end in chains.ends() if chains.is_worth_a_table(end)}
+    if not ends:
+        return 0
+    operators: list[schema.OperatorT] = []
+    places: dict[int, int] = {}  # source -> the tensor of its values as places in a table
+    for operator in editor.graph.operators:
+        end = int(operator.outputs[0]) if len(operator.outputs) else -1
+        if end not in ends:
+            operators.append(operator)
+            continue
+        source = chains.source(end)
+        assert source is not None  # an end has one
+        if source not in places:
+            places[source], made = _places(editor, source)
+            operators += made
+        affine = editor.affine(end)
+        assert affine is not None
+        name = text(editor.tensor(end).name)
+        table = editor.add_tensor(f"{name}/table", (256,), _INT8, like=editor.tensor(end), data=_rounded(chains.exact(end), affine))
+        operators.append(editor.operator("GATHER", [table, places[source]], [end], version=2, axis=0, batchDims=0))
+    editor.graph.operators = _read(operators, editor.graph.outputs)
+    return len(ends)
+
+
+def _places(editor: Editor, source: int) -> tuple[int, list[schema.OperatorT]]:
+    """The tensor of an int8 tensor's numbers + 128, and the operations that make it."""
+    tensor = editor.tensor(source)
+    name = text(tensor.name)
+    whole = editor.add_tensor(f"{name}/whole", tensor.shape, _INT32)
+    place = editor.add_tensor(f"{name}/place", tensor.shape, _INT32)
+    lowest = editor.add_tensor(f"{name}/lowest", (), _INT32, data=np.array(128, np.int32))
+    cast = editor.operator("CAST", [source], [whole], inDataType=_INT8, outDataType=_INT32)
+    return place, [cast, editor.operator("ADD", [whole, lowest], [place])]
+
+
+def _rounded(values: npt.NDArray[Any], affine: tuple[float, int]) -> npt.NDArray[np.int8]:
+    """Real numbers in the steps of a tensor; NaN, for which no step is right, becomes 0."""
+    scale, zero = affine
+    steps = np.rint(np.nan_to_num(values, nan=0.0) / scale) + zero
+    return np.clip(steps, -128, 127).astype(np.int8)
+
+
+def _read(operators: list[schema.OperatorT], outputs: npt.NDArray[np.int32]) -> list[schema.OperatorT]:
+    """The operations whose results are read."""
+    wanted = {int(index) for index in outputs}
+    kept: list[schema.OperatorT] = []
+    for operator in reversed(operators):
+        if any(int(index) in wanted for index in operator.outputs):
+            wanted |= {int(index) for index in operator.inputs}
+            kept.append(operator)
+    return kept[::-1]
+
+
+class _Chains:
+    """The tensors of a file that are functions of a single number of another tensor."""
+
+    def __init__(self, editor: Editor) -> None:
+        self._editor = editor
+        self._makers = {int(index): operator for operator in editor.graph.operators for index in operator.outputs}
+        self._sources: dict[int, int | None] = {}
+        for operator in editor.graph.operators:
+            for index in operator.outputs:
+                self._sources[int(index)] = self._source_of(operator, int(index))
+
+    def source(self, index: int) -> int | None:
+        """The int8 tensor whose numbers decide those of a tensor; None if there is no single one."""
+        return self._sources.get(index) if index in self._sources else self._itself(index)
+
+    def ends(self) -> Iterator[int]:
+        """The int8 tensors at the ends of chains: made by one, and read outside of it."""
+        outputs = {int(index) for index in self._editor.graph.outputs}
+        within: set[int] = set()
+        beyond: set[int] = set(outputs)
+        for operator in self._editor.graph.operators:
+            made = self._sources[int(operator.outputs[0])] if len(operator.outputs) else None
+            for index in (int(each) for each in operator.inputs):
+                source = self.source(index)
+                (within if source is not None and made == source and source != int(operator.outputs[0]) else beyond).add(index)
+        for index, source in self._sources.items():
+            if source is not None and source != index and index in beyond and self._editor.tensor(index).type == _INT8:
+                yield index
+
+    def is_worth_a_table(self, end: int) -> bool:
+        """Whether a chain holds a float operation, or loses much in the roundings on its way."""
+        operators = self._operators(end)
+        source = self._sources[end]
+        if source is None or not self._editor.affine(source) or not self._editor.affine(end):
+            return False
+        if any(self._editor.tensor(int(index)).type == _FLOAT32 for operator in operators for index in operator.outputs):
+            return True
+        if len(operators) < 2:
+            return False
+        exact, stepwise = self.exact(end), self._values(end, {}, rounds=True)
+        if not np.isfinite(exact).all():
+            return False
+        table = (_rounded(exact, self._affine(end)) - float(self._affine(end)[1])) * self._affine(end)[0]
+        power, error, left = (float((each**2).sum()) for each in (exact, stepwise - exact, table - exact))
+        return error > power * 10 ** (-_LEAST / 10) and error > 2 * left
+
+    def exact(self, end: int) -> npt.NDArray[Any]:
+        """The real values at the end of a chain, for the 256 numbers of its source."""
+        return self._values(end, {}, rounds=False)
+
+    def _source_of(self, operator: schema.OperatorT, output: int) -> int | None:
+        itself = self._itself(output)
+        if self._editor.name(operator) not in elementwise.NAMES or len(operator.outputs) != 1:
+            return itself
+        sources = {self.source(int(index)) for index in operator.inputs if self._constant(int(index)) is None}
+        shapes = {tuple(self._editor.tensor(int(index)).shape) for index in (*sources - {None}, operator.outputs[0])}
+        return next(iter(sources)) if len(sources) == 1 and None not in sources and len(shapes) == 1 else itself
+
+    def _itself(self, index: int) -> int | None:
+        tensor = self._editor.tensor(index)
+        return index if tensor.type == _INT8 and self._editor.affine(index) and not is_constant(self._editor, tensor) else None
+
+    def _operators(self, end: int) -> list[schema.OperatorT]:
+        """The operations of a chain."""
+        found: dict[int, schema.OperatorT] = {}
+        waiting = [end]
+        while waiting:
+            index = waiting.pop()
+            if index in self._makers and index != self._sources[end] and index not in found:
+                found[index] = self._makers[index]
+                waiting += [int(each) for each in self._makers[index].inputs]
+        return list(found.values())
+
+    def _values(self, index: int, known: dict[int, npt.NDArray[Any]], *, rounds: bool) -> npt.NDArray[Any]:
+        """Real values of a tensor of a chain for the 256 numbers of its source, rounded after each operation or not at all."""
+        constant = self._constant(index)
+        if constant is not None:
+            return constant
+        if index not in known:
+            source = self.source(index)
+            if source == index:
+                scale, zero = self._affine(index)
+                return (np.arange(-128, 128) - float(zero)) * scale
+            operator = self._makers[index]
+            inputs = [self._values(int(each), known, rounds=rounds) for each in operator.inputs]
+            values = np.broadcast_to(elementwise.compute(self._editor.name(operator), operator, inputs), (256,))
+            if rounds and self._editor.tensor(index).type == _INT8:
+                scale, zero = self._affine(index)
+                values = (_rounded(values, (scale, zero)) - float(zero)) * scale
+            known[index] = values
+        return known[index]
+
+    def _affine(self, index: int) -> tuple[float, int]:
+        affine = self._editor.affine(index)
+        assert affine is not None
+        return affine
+
+    def _constant(self, index: int) -> npt.NDArray[Any] | None:
+        """The real number that the file holds in a tensor; None for other tensors, and where there are several numbers."""
+        if index < 0:
+            return None
+        tensor = self._editor.tensor(index)
+        if not is_constant(self._editor, tensor) or tensor.type not in _DTYPES:
+            return None
+        values = np.frombuffer(bytes(self._editor.model.buffers[tensor.buffer].data), _DTYPES[tensor.type])
+        if not len(values) or (values != values[0]).any():
+            return None
+        affine = self._editor.affine(index)
+        if tensor.type == _INT8:
+            return (values[:1].astype(np.float64) - affine[1]) * affine[0] if affine else None
+        return values[:1].astype(bool if tensor.type == _BOOL else np.float64)
