@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 JUMPS = frozenset({
-    "sign", "floor", "ceil", "round", "trunc", "hard_shrink", "threshold", "signbit", "logical_not", "x - floor(x)", "floor_divide", "mod",
-    "where(x > 0, 1, -1)", "where(x > y, 2 x, 0.1 y)", "select", "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
-    "isclose", "argmax", "argmin", "argsort", "top_k, indices", "winners: where(x >= top_k, x, 0)", "one_hot of argmax",
+    "sign", "floor", "ceil", "round", "trunc", "hard_shrink", "threshold", "signbit", "logical_not", "x - floor(x)",
+    "floor_divide", "mod", "where(x > 0, 1, -1)", "where(x > y, 2 x, 0.1 y)", "select", "greater", "greater_equal", "less",
+    "less_equal", "equal", "not_equal", "isclose", "argmax", "argmin", "argsort", "top_k, indices",
+    "winners: where(x >= top_k, x, 0)", "one_hot of argmax",
 })  # fmt: skip
-DOMAINS = ("any", "positive", "unit", "ids", "mask")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,21 +141,33 @@ def _all() -> list[Case]:
     add("one_hot", lambda ops, ids: ops.one_hot(ops.cast(ids, "int32"), 6), "ids", shape=(5,))
     add("one_hot of argmax", lambda ops, x: ops.one_hot(ops.argmax(x, axis=-1), 8))
     for name, compute in {
-        "reshape": lambda ops, x: ops.reshape(x, (-1, 8, 6)), "transpose": lambda ops, x: ops.transpose(x, (0, 2, 1)),
-        "squeeze": lambda ops, x: ops.squeeze(x[:, :1], 1), "expand_dims": lambda ops, x: ops.expand_dims(x, 1),
-        "concatenate": lambda ops, x: ops.concatenate([x, 2 * x], 1), "stack": lambda ops, x: ops.stack([x, 2 * x], 1),
+        "reshape": lambda ops, x: ops.reshape(x, (-1, 8, 6)),
+        "transpose": lambda ops, x: ops.transpose(x, (0, 2, 1)),
+        "squeeze": lambda ops, x: ops.squeeze(x[:, :1], 1),
+        "expand_dims": lambda ops, x: ops.expand_dims(x, 1),
+        "concatenate": lambda ops, x: ops.concatenate([x, 2 * x], 1),
+        "stack": lambda ops, x: ops.stack([x, 2 * x], 1),
         "split": lambda ops, x: ops.split(x, 2, axis=-1)[0] + ops.split(x, 2, axis=-1)[1],
         "unstack": lambda ops, x: ops.unstack(x, axis=1)[0] * ops.unstack(x, axis=1)[3],
-        "pad": lambda ops, x: ops.pad(x, ((0, 0), (1, 1), (0, 0))), "tile": lambda ops, x: ops.tile(x, (1, 2, 1)),
+        "pad": lambda ops, x: ops.pad(x, ((0, 0), (1, 1), (0, 0))),
+        "tile": lambda ops, x: ops.tile(x, (1, 2, 1)),
         "pad, reflect": lambda ops, x: ops.pad(x, ((0, 0), (1, 1), (0, 0)), "reflect"),
-        "repeat": lambda ops, x: ops.repeat(x, 2, axis=1), "roll": lambda ops, x: ops.roll(x, 2, axis=1),
-        "flip": lambda ops, x: ops.flip(x, axis=1), "slice": lambda ops, x: x[:, 1:5:2, ::2],
-        "broadcast_to": lambda ops, x: ops.broadcast_to(x[:, :1], (1, 6, 8)), "swapaxes": lambda ops, x: ops.swapaxes(x, 1, 2),
-        "tril": lambda ops, x: ops.tril(x), "triu": lambda ops, x: ops.triu(x), "diagonal": lambda ops, x: ops.diagonal(x, 0, 1, 2),
-        "meshgrid": lambda ops, x: ops.meshgrid(x[0, :, 0], x[0, 0])[0][None], "trace": lambda ops, x: ops.expand_dims(ops.trace(x, 0, 1, 2), -1),
-        "ones_like": lambda ops, x: x + ops.ones_like(x), "slice_update": lambda ops, x: ops.slice_update(x, (0, 1, 0), 2 * x[:, :2]),
+        "repeat": lambda ops, x: ops.repeat(x, 2, axis=1),
+        "roll": lambda ops, x: ops.roll(x, 2, axis=1),
+        "flip": lambda ops, x: ops.flip(x, axis=1),
+        "slice": lambda ops, x: x[:, 1:5:2, ::2],
+        "broadcast_to": lambda ops, x: ops.broadcast_to(x[:, :1], (1, 6, 8)),
+        "swapaxes": lambda ops, x: ops.swapaxes(x, 1, 2),
+        "tril": lambda ops, x: ops.tril(x),
+        "triu": lambda ops, x: ops.triu(x),
+        "diagonal": lambda ops, x: ops.diagonal(x, 0, 1, 2),
+        "meshgrid": lambda ops, x: ops.meshgrid(x[0, :, 0], x[0, 0])[0][None],
+        "trace": lambda ops, x: ops.expand_dims(ops.trace(x, 0, 1, 2), -1),
+        "ones_like": lambda ops, x: x + ops.ones_like(x),
+        "slice_update": lambda ops, x: ops.slice_update(x, (0, 1, 0), 2 * x[:, :2]),
         "scatter_update": lambda ops, x: ops.scatter_update(x, [[0, 1, 2]], 2 * x[:, 0, 0]),
-        "segment_sum": lambda ops, x: ops.segment_sum(x[0], ops.convert_to_tensor([0, 0, 1, 1, 2, 2]), 3)[None], "rot90": lambda ops, x: ops.rot90(x, axes=(1, 2)),
+        "segment_sum": lambda ops, x: ops.segment_sum(x[0], ops.convert_to_tensor([0, 0, 1, 1, 2, 2]), 3)[None],
+        "rot90": lambda ops, x: ops.rot90(x, axes=(1, 2)),
         "rearrange": lambda ops, x: ops.rearrange(x, "b (h g) c -> b h (g c)", g=2),
     }.items():  # fmt: skip
         add(name, compute)

@@ -18,7 +18,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from operation_cases import CASES  # noqa: E402 - after the folder is known
+from operation_cases import CASES
 
 LEAST = 30.0  # dB
 SLACK = 3.0  # dB below what 8 bits allow
@@ -177,21 +177,30 @@ def sweep(names):
     return found
 
 
+def is_good(entry):
+    """Whether an int8 file has no float operation, and is as right as 8 bits allow."""
+    if entry.get("skipped"):
+        return True
+    if entry.get("error") or entry["float_ops"]:
+        return False
+    return (
+        entry.get("decibel", LEAST) >= min(LEAST, (entry.get("ceiling") or LEAST + SLACK) - SLACK) and entry.get("equal", 1) > 0.9
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="a part of the names of the cases")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        return child(json.loads(options.child))
+        child(json.loads(options.child))
+        return
     found = sweep([case.name for case in CASES if options.only in case.name])
-    bad = 0
-    for (name, place), entry in found.items():
-        good = entry.get("skipped") or not (entry.get("error") or entry["float_ops"]) and (
-            entry.get("decibel", 99) >= min(LEAST, (entry.get("ceiling") or 99) - SLACK) and entry.get("equal", 1) > 0.9)  # fmt: skip
-        bad += not good
-        print("ok " if good else "BAD", name, "|", place, "|", {**entry})
-    print(bad, "of", len(found))
+    found = {key: (entry, is_good(entry)) for key, entry in found.items()}
+    for (name, place), (entry, good) in found.items():
+        print("ok " if good else "BAD", name, "|", place, "|", entry)
+    print(sum(not good for _, good in found.values()), "of", len(found), "are not as they should be")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def replay(
     for variable in function.variables:  # a function saves the variables that it has seen read
         tf.compat.v1.get_default_graph().watch_variable(variable)
     given = [*tensors, *captured]
-    return _Replay(rules, replaced).outputs(graph, given, [output for output in function.outputs])
+    return _Replay(rules, replaced).outputs(graph, given, list(function.outputs))
 
 
 class _Replay:

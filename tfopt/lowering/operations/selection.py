@@ -151,8 +151,14 @@ def _one_hot(operation: tf.Operation, find: Find) -> tf.Tensor | None:
 SELECTION: dict[str, dict[str, Rule]] = {
     "merging": {"Maximum": _extreme, "Minimum": _extreme},
     "choice": {
-        "SelectV2": _choice, "Select": _choice, "Cast": _converted, "NotEqual": _different, "BitwiseAnd": _sign_bit,
-        "IsNan": _nowhere, "IsInf": _nowhere, "IsFinite": _everywhere,
-    },  # fmt: skip
+        "SelectV2": _choice,
+        "Select": _choice,
+        "Cast": _converted,
+        "NotEqual": _different,
+        "BitwiseAnd": _sign_bit,
+        "IsNan": _nowhere,
+        "IsInf": _nowhere,
+        "IsFinite": _everywhere,
+    },
     "one_hot": {"OneHot": _one_hot},
 }
