@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tfopt.data.signature import TensorSpec
 from tfopt.keras_model.input_scaling import find_input_scaling
 from tfopt.keras_model.patch import replaced_attributes
-from tfopt.keras_model.walk import walk_layers, walk_operations
+from tfopt.keras_model.walk import short_names, walk_layers, walk_operations
 from tfopt.lowering import input_layers, recurrent
 from tfopt.lowering.activations import activation
 from tfopt.lowering.attention import attention
@@ -97,7 +97,7 @@ def plan(model: AnyModel, *, skip: Collection[str] = ()) -> Lowering:
         ArgumentError: a layer cannot be expressed at all, such as a stateful one.
     """
     lowering = Lowering({}, {}, [])
-    layers = [*walk_layers(model), *walk_operations(model)]
+    layers, names = [*walk_layers(model), *walk_operations(model)], short_names(model)
     for name, rule in RULES.items():
         if name in skip or ALL in skip:
             continue
@@ -106,7 +106,7 @@ def plan(model: AnyModel, *, skip: Collection[str] = ()) -> Lowering:
             if found:
                 found = dict(found)
                 lowering.keeps.extend(found.pop("keeps", ()))
-                lowering.planned.setdefault(name, []).append((layer.name, found.pop("met", None)))
+                lowering.planned.setdefault(name, []).append((names.get(id(layer), layer.name), found.pop("met", None)))
                 lowering.replacements.setdefault(layer, {}).update(found)
     return lowering
 
