@@ -5,6 +5,7 @@ import pytest
 
 from tfopt.errors import ArgumentError
 from tfopt.keras_model.select import left_out_layers, select
+from tfopt.keras_model.walk import walk
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +17,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def places(model):
-    dense, inner, relu = model.layers
-    return [(dense,), (inner,), *((inner, layer) for layer in inner.layers), (relu,)]
+    return list(walk(model))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_nested_and_shared_and_custom_layers():
     model = keras.Model(row, Block()(shared(inner(row))))
     weights = list(walk_weights(model))
     assert sorted(weight.name for weight in weights) == [
-        "block/deep/kernel", "block/own", "inner/dense/bias", "inner/dense/kernel", "inner/shared/bias", "inner/shared/kernel",
+        "block/deep/kernel", "block/own", "inner/dense/bias", "inner/dense/kernel", "shared/bias", "shared/kernel",
     ]  # fmt: skip
     assert len({id(weight.variable) for weight in weights}) == len(model.weights) == len(weights)
 

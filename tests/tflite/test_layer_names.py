@@ -38,3 +38,9 @@ def test_the_ending_of_most_layers_decides():
 def test_fused_layers_are_mentioned_too():
     name = "net/norm/add;net/conv/Conv2D"
     assert LayerNames({"norm", "conv"}, [name]).mentioned(name) == ["norm", "conv"]
+
+
+def test_scopes_tell_layers_of_one_name_apart():
+    names = ["net_1/block_0_1/att_1/query_1/MatMul", "net_1/block_1_1/att_1/query_1/MatMul", "net_1/block_1_1/att_1/Softmax"]
+    found = LayerNames({"block_0", "block_1", "block_0/att", "block_1/att", "block_0/att/query", "block_1/att/query"}, names)
+    assert [found.writer(name) for name in names] == ["block_0/att/query", "block_1/att/query", "block_1/att"]

@@ -14,7 +14,7 @@ from tfopt.data.open_samples import open_samples
 from tfopt.data.scaling import Scale
 from tfopt.errors import ArgumentError
 from tfopt.files import PathLike
-from tfopt.keras_model.walk import walk_layers
+from tfopt.keras_model.walk import short_names
 from tfopt.loading.options import Architecture, CustomObjects, LoadOptions
 from tfopt.progress import Progress, progress_bar
 from tfopt.reporting import report
@@ -122,7 +122,7 @@ def _run(request: CheckRequest, progress: Progress) -> CheckResult:
     names: tuple[str, ...] = ()
     if is_keras:
         bound = reference_side.bind_keras(reference, interpreter)
-        run, names = reference_side.run_keras(bound, interpreter), tuple(layer.name for layer in walk_layers(bound.model))
+        run, names = reference_side.run_keras(bound, interpreter), tuple(short_names(bound.model).values())
     elif reference is not None:
         run = reference_side.run_tflite(reference, interpreter)
     samples = None

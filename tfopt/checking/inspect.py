@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ import numpy as np
 from tfopt.checking.settings import InspectRequest
 from tfopt.data import signature
 from tfopt.files import PathLike
-from tfopt.keras_model.walk import walk_layers
+from tfopt.keras_model.walk import walk
+from tfopt.keras_model.weights import walk_weights
 from tfopt.loading.load import load_with_steps
 from tfopt.loading.options import Architecture, CustomObjects, LoadOptions
 from tfopt.progress import Progress, progress_bar
@@ -44,10 +46,11 @@ class LayerContents:
     """A layer of a Keras model.
 
     Attributes:
-        name, class_name: of the layer.
-        parameters: number of values in its weights.
+        name: its path, such as `encoder/block_0/att`; the name alone of a layer that hangs in the model itself.
+        class_name: of the layer.
+        parameters: number of values in its weights, without those of the layers inside it, which have lines of their own.
         dtype: the dtype in which it computes; "" if it has none.
-        sparsity: fraction of zeros in its weights of rank 2 and more, in [0, 1]; None without such weights.
+        sparsity: fraction of zeros in these weights of rank 2 and more, in [0, 1]; None without such weights.
     """
 
     name: str
@@ -206,6 +209,9 @@ def _contents(tensor: Tensor, interpreter: Interpreter) -> TensorContents:
 def _inspect_keras(path: pathlib.Path, model: keras.Model) -> Inspection:
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     specs = signature.input_specs(model) if signature.named_tensors(model, "inputs") else []
+    own: dict[int, list[Any]] = collections.defaultdict(list)
+    for weight in walk_weights(model):
+        own[id(weight.layers[-1])].append(weight.variable)
     outputs = zip(signature.output_names(model) or [], signature.named_tensors(model, "outputs"), strict=True)
     return Inspection(
         format="saved_model" if path.is_dir() else type(model).__module__.partition(".")[0],
@@ -216,13 +222,13 @@ def _inspect_keras(path: pathlib.Path, model: keras.Model) -> Inspection:
         outputs=tuple(End(name, tuple(tensor.shape), str(getattr(tensor.dtype, "name", tensor.dtype))) for name, tensor in outputs),
         layers=tuple(
             LayerContents(
-                name=layer.name,
-                class_name=type(layer).__name__,
-                parameters=sum(_size(weight.shape) for weight in layer.weights),
-                dtype=str(getattr(layer, "compute_dtype", None) or ""),
-                sparsity=_sparsity(layer.weights),
+                name=place.path,
+                class_name=type(place.layer).__name__,
+                parameters=sum(_size(variable.shape) for variable in own[id(place.layer)]),
+                dtype=str(getattr(place.layer, "compute_dtype", None) or ""),
+                sparsity=_sparsity(own[id(place.layer)]),
             )
-            for layer in walk_layers(model)
+            for place in walk(model)
         ),
         trainable_parameters=sum(_size(weight.shape) for weight in model.trainable_weights),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from tfopt.keras_model.input_scaling import find_input_scaling
-from tfopt.keras_model.walk import walk_layers
+from tfopt.keras_model.walk import short_names, walk_layers
 
 if TYPE_CHECKING:
     import keras
@@ -59,11 +59,11 @@ class ModelFacts:
 
 def of_model(model: keras.Model) -> ModelFacts:
     """The facts about a Keras 3 or Keras 2 model."""
-    layers = list(walk_layers(model))
+    layers, names = list(walk_layers(model)), short_names(model)
     return ModelFacts(
         scaling=find_input_scaling(model),
-        classes={layer.name: type(layer).__name__ for layer in layers},
-        activations={layer.name: getattr(getattr(layer, "activation", None), "__name__", "") for layer in layers},
+        classes={names[id(layer)]: type(layer).__name__ for layer in layers},
+        activations={names[id(layer)]: getattr(getattr(layer, "activation", None), "__name__", "") for layer in layers},
     )
 
 

@@ -109,7 +109,7 @@ def _check(
         interpreter=Interpreter(content, threads=settings.threads),
         samples=samples,
         origin=origin,
-        layer_names=tuple(layer.name for layer in traced.layers),
+        layer_names=traced.layer_names,
         quantization=settings.quantization,
         allow_float=settings.allow_float,
     )

@@ -18,7 +18,7 @@ from tfopt.data.signature import TensorSpec
 from tfopt.errors import ArgumentError, DataError
 from tfopt.keras_model.describe import crash_suspects
 from tfopt.keras_model.input_scaling import find_input_scaling
-from tfopt.keras_model.walk import walk_layers
+from tfopt.keras_model.walk import short_names, walk_layers
 from tfopt.lowering import lower, quantization_aware
 from tfopt.lowering.trace import Traced, float_ids, trace_model
 from tfopt.progress import Progress
@@ -34,6 +34,7 @@ class TracedModel:
     Attributes:
         is_trained: whether the model is quantization-aware.
         layers: the layers of the model that is converted.
+        layer_names: their names, which tell them apart.
         lowering: the rewritings of its layers.
         given_specs: inputs of the model, with the sizes of the file.
         specs: inputs of the file.
@@ -45,6 +46,7 @@ class TracedModel:
 
     is_trained: bool
     layers: list[keras.Layer]
+    layer_names: tuple[str, ...]
     lowering: lower.Lowering
     given_specs: list[TensorSpec]
     specs: list[TensorSpec]
@@ -80,7 +82,7 @@ def trace_with_data(model: keras.Model, request: ConversionRequest, progress: Pr
     is_trained = quantization_aware.is_quantization_aware(model)
     _require_fitting(request, is_trained)
     served = quantization_aware.served(model, has_data=representative_data is not None) if is_trained else model
-    layers = list(walk_layers(served))
+    layers, names = list(walk_layers(served)), tuple(short_names(served).values())
     lowering = lower.plan(served, skip=settings.skip_lowering)
     own = specs = signature.input_specs(model, settings.input_shapes)
     if "input_scaling" in lowering.touched and settings.quantization in CALIBRATED:
@@ -105,8 +107,8 @@ def trace_with_data(model: keras.Model, request: ConversionRequest, progress: Pr
         notes.append(f"the model takes input {', '.join(map(repr, ids))} as integers, and so does the file")
     given = [dataclasses.replace(spec, dtype=was.dtype) for spec, was in zip(specs, own, strict=True)]
     return TracedModel(
-        is_trained=is_trained, layers=layers, lowering=lowering, given_specs=given, specs=specs, traced=traced,
-        validation=validation, drawn=drawn, notes=notes,
+        is_trained=is_trained, layers=layers, layer_names=names, lowering=lowering, given_specs=given, specs=specs,
+        traced=traced, validation=validation, drawn=drawn, notes=notes,
     )  # fmt: skip
 
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tfopt.distillation import normalization
 from tfopt.errors import ArgumentError
-from tfopt.keras_model.describe import layer_path
 from tfopt.keras_model.patch import replaced_attributes
-from tfopt.keras_model.walk import sublayers
+from tfopt.keras_model.walk import walk
 
 if TYPE_CHECKING:
     import keras
@@ -89,20 +88,13 @@ def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
     Raises:
         ArgumentError: there is no such layer.
     """
-    paths: dict[str, keras.layers.Layer] = {}
-    todo: list[tuple[keras.layers.Layer, tuple[keras.layers.Layer, ...]]] = [(model, ())]
-    while todo:  # breadth first
-        layer, around = todo.pop(0)
-        for inner in sublayers(layer):
-            if inner in around:
-                continue
-            paths.setdefault(layer_path((*around, inner)), inner)
-            todo.append((inner, (*around, inner)))
-    for path, layer in paths.items():
-        if name in (path, layer.name):
-            return layer
+    places = sorted(walk(model), key=lambda place: len(place.chain))  # outermost first
+    for place in places:
+        if name in (place.path, place.layer.name):
+            return place.layer
+    paths = [place.path for place in places]
     close = difflib.get_close_matches(name, paths, cutoff=0.4) if isinstance(name, str) else []
     raise ArgumentError(
         f"The layer must be one of {model.name!r}. Received: {name!r}. {'Closest' if close else 'There are'}: "
-        f"{', '.join(close or list(paths)[:20])}."
+        f"{', '.join(close or paths[:20])}."
     )

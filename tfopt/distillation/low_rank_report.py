@@ -11,7 +11,7 @@ import numpy as np
 
 from tfopt.distillation.factors import CLASSES, split
 from tfopt.errors import ArgumentError
-from tfopt.keras_model.walk import walk_layers
+from tfopt.keras_model.walk import short_names, walk
 from tfopt.reporting.tables import Block, Summarized, Table
 from tfopt.reporting.units import percent, plural
 
@@ -90,8 +90,8 @@ def low_rank_report(model: keras.Model, small: keras.Model) -> LowRankReport:
     Raises:
         ArgumentError: `small` does not come from `model`.
     """
-    old, new = ({layer.name: layer for layer in walk_layers(each)} for each in (model, small))
-    rows = []
+    old, new = ({place.path: place.layer for place in walk(each)} for each in (model, small))
+    names, rows = short_names(model), []
     for name, layer in old.items():
         first, second = new.get(f"{name}_in"), new.get(name)
         if first is None or second is None or type(layer).__name__ not in CLASSES or f"{name}_in" in old:
@@ -105,7 +105,7 @@ def low_rank_report(model: keras.Model, small: keras.Model) -> LowRankReport:
         sizes = matrix.size, rank * sum(matrix.shape)
         uses = _uses(layer, matrix.shape[0])
         macs = None if uses is None else (uses * sizes[0], uses * sizes[1])
-        rows.append(LowRankRow(name, rank, error, sizes, macs))
+        rows.append(LowRankRow(names[id(layer)], rank, error, sizes, macs))
     if not rows:
         raise ArgumentError("`small` must be a model that low_rank made of `model`. Received: models that share no such layer.")
     return LowRankReport(tuple(rows))

@@ -24,7 +24,7 @@ def rebuild(model: tf_keras.Model, replacements: Mapping[int, tf_keras.layers.La
     made = dict(replacements)
 
     def replace(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
-        if id(layer) not in made and any(id(inner) in made for inner in walk_layers(layer)):
+        if id(layer) not in made and isinstance(layer, tf_keras.Model) and any(id(inner) in made for inner in walk_layers(layer)):
             made[id(layer)] = tf_keras.models.clone_model(layer, clone_function=replace)
         return made.get(id(layer), layer)
 

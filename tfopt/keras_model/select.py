@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING, TypeAlias
 
 from tfopt import errors
-from tfopt.keras_model.describe import layer_path
-from tfopt.keras_model.walk import sublayers
+from tfopt.keras_model.walk import Place, walk
 
 if TYPE_CHECKING:
     from tfopt.keras_model.types import AnyLayer, AnyModel
@@ -21,11 +20,11 @@ Selectors: TypeAlias = Selector | Sequence[Selector] | Set[Selector] | None
 """What `include` and `exclude` take: None, one selector, or a list, tuple or set of selectors."""
 
 
-def select(places: Sequence[Sequence[AnyLayer]], include: Selectors, exclude: Selectors) -> tuple[frozenset[int], frozenset[int]]:
+def select(places: Sequence[Place], include: Selectors, exclude: Selectors) -> tuple[frozenset[int], frozenset[int]]:
     """The places in a model that `include` and `exclude` match. A place matches if its layer or a layer around it does.
 
     Args:
-        places: for each place, its layer and the layers around it, outermost first.
+        places: of layers, as `walk` finds them.
         include, exclude: see `Selectors`.
 
     Returns:
@@ -43,25 +42,18 @@ def left_out_layers(model: AnyModel, include: Selectors, exclude: Selectors) -> 
     Raises:
         ArgumentError: a selector matches nothing, or is of a wrong type.
     """
-    places: list[tuple[AnyLayer, ...]] = []
-
-    def walk(layer: AnyLayer, around: tuple[AnyLayer, ...]) -> None:
-        for inner in sublayers(layer):
-            places.append((*around, inner))
-            walk(inner, (*around, inner))
-
-    walk(model, ())
+    places = list(walk(model))
     included, excluded = select(places, include, exclude)
     left_out = excluded if include is None else excluded | (set(range(len(places))) - included)
-    return {id(places[index][-1]) for index in left_out}
+    return {id(places[index].layer) for index in left_out}
 
 
-def _matched(argument: str, selectors: Selectors, places: Sequence[Sequence[AnyLayer]]) -> frozenset[int]:
+def _matched(argument: str, selectors: Selectors, places: Sequence[Place]) -> frozenset[int]:
     matched: set[int] = set()
     for selector in _as_list(selectors):
-        found = {index for index, layers in enumerate(places) if _matches(argument, selector, layers)}
+        found = {index for index, place in enumerate(places) if _matches(argument, selector, place)}
         if not found:
-            names = sorted({layer.name for layers in places for layer in layers})
+            names = sorted({layer.name for place in places for layer in place.layers})
             close = difflib.get_close_matches(selector, names, cutoff=0.4) if isinstance(selector, str) else []
             raise errors.ArgumentError(
                 f"{argument} must match layers that have weights. Received: {argument}={selector!r}, which matches no layer. "
@@ -79,10 +71,10 @@ def _as_list(selectors: Selectors) -> list[Selector]:
     return [selectors]
 
 
-def _matches(argument: str, selector: Selector, layers: Sequence[AnyLayer]) -> bool:
+def _matches(argument: str, selector: Selector, place: Place) -> bool:
+    layers = place.layers
     if isinstance(selector, str):
-        names = [layer.name for layer in layers]
-        paths = [layer_path(layers[: end + 1]) for end in range(len(names))]
+        names, paths = [layer.name for layer in layers], [each.path for each in place.chain]
         return any(name == selector or fnmatch.fnmatchcase(name, selector) for name in (*names, *paths))
     if isinstance(selector, type):
         return any(isinstance(layer, selector) for layer in layers)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,25 +13,82 @@ if TYPE_CHECKING:
 
     from tfopt.keras_model.types import AnyLayer, AnyModel
 
+    _Classes = tuple[type[Any], ...]
 
-def walk_layers(model: AnyModel) -> Iterator[AnyLayer]:
-    """Yields the layers of a model depth first, each once, including the layers of nested models and wrapped layers.
+# Attributes in which Keras itself lists the layers of a layer or model again, in an order of its own or as a copy (Keras 3.15,
+# tf-keras 2.21; those of TensorFlow's checkpoints begin with `_self_`). They are left out; nothing else is read from them.
+_BOOKKEEPING = {
+    "_functional", "_inbound_nodes", "_inbound_nodes_value", "_input_coordinates", "_input_layers", "_layers", "_metrics", "_nodes",
+    "_nodes_by_depth", "_operations", "_operations_by_depth", "_outbound_nodes", "_outbound_nodes_value", "_output_coordinates",
+    "_output_layers", "_tracked",
+}  # fmt: skip
 
-    Layers that a custom layer holds in attributes of its own are not found; `sublayers` finds them.
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Place:
+    """Where a layer hangs in a model.
+
+    Attributes:
+        layer: the layer.
+        path: the names of the layers around it and its own, such as `encoder/block_0/att`. Where layers that hang side by side have
+            the same name, the attributes that hold them tell them apart. A wrapper with the name of its layer counts once.
+        parent: the place of the layer around it; None if it hangs in the model itself.
     """
-    seen = set()
 
-    def walk(layer: AnyLayer) -> Iterator[AnyLayer]:
-        if id(layer) in seen:
-            return
-        seen.add(id(layer))
-        children = [*getattr(layer, "layers", ()), *_wrapped(layer)]
-        if layer is not model:
-            yield layer
-        for child in children:
-            yield from walk(child)
+    layer: AnyLayer
+    path: str
+    parent: Place | None = None
 
-    yield from walk(model)
+    @property
+    def chain(self) -> tuple[Place, ...]:
+        """This place and the places around it, outermost first."""
+        return (*(self.parent.chain if self.parent else ()), self)
+
+    @property
+    def layers(self) -> tuple[AnyLayer, ...]:
+        """The layer and the layers around it, outermost first."""
+        return tuple(place.layer for place in self.chain)
+
+
+def walk(model: AnyModel | AnyLayer) -> Iterator[Place]:
+    """Yields the place of each layer in a model or layer once, depth first.
+
+    Layers are found in nested models, wrappers, cells, and the attributes of any layer, also in lists, tuples, sets, and dicts
+    there. A layer that hangs in several places has the first place of those next to the model.
+
+    Example:
+
+    ```python
+    for place in walk(model):
+        print(place.path, type(place.layer).__name__)
+    ```
+
+    Args:
+        model: of either Keras generation, or one of its layers; it is not among the places.
+    """
+    seen = {id(model)}
+
+    def inside(layer: AnyLayer, place: Place | None) -> Iterator[Place]:
+        around = ""
+        children = {key: child for key, child in _held(layer).items() if id(child) not in seen}
+        seen.update(id(child) for child in children.values())  # before going deeper, where one of them may be held again
+        names = collections.Counter(child.name for child in children.values())
+        for key, child in children.items():
+            if place is not None:
+                is_wrapped = layer.name == child.name and getattr(layer, "layer", None) is child
+                around = place.path.rpartition("/")[0] if is_wrapped else place.path
+            name = child.name if names[child.name] == 1 else key
+            found = Place(child, f"{around}/{name}" if around else name, place)
+            yield found
+            yield from inside(child, found)
+
+    yield from inside(model, None)
+
+
+def walk_layers(model: AnyModel | AnyLayer) -> Iterator[AnyLayer]:
+    """Yields each layer in a model or layer once, in the order of `walk`."""
+    for place in walk(model):
+        yield place.layer
 
 
 def walk_operations(model: AnyModel) -> Iterator[keras.Operation]:
@@ -36,6 +96,8 @@ def walk_operations(model: AnyModel) -> Iterator[keras.Operation]:
     import keras
 
     for each in (model, *walk_layers(model)):
+        if not isinstance(each, keras.Model):
+            continue
         operations = getattr(each, "operations", ())
         if isinstance(each, keras.Sequential) and getattr(each, "built", False) and each.inputs:
             operations = keras.Function(each.inputs, each.outputs).operations  # a Sequential model does not show its own
@@ -44,32 +106,58 @@ def walk_operations(model: AnyModel) -> Iterator[keras.Operation]:
                 yield operation
 
 
-def sublayers(layer: AnyLayer) -> list[AnyLayer]:
-    """The layers that a layer or model holds in its attributes, or in lists and dicts there, each once."""
-    found = {}
-
-    def look(value: Any) -> None:
-        if all(hasattr(value, name) for name in ("call", "weights", "get_config")):
-            found[id(value)] = value
-        elif isinstance(value, list | tuple):
-            for each in value:
-                look(each)
-        elif isinstance(value, dict):
-            for each in value.values():
-                look(each)
-
-    look(getattr(layer, "layers", None))  # a model's own order
-    for value in vars(layer).values():  # Keras has no public list of the layers in a layer
-        look(value)
-    found.pop(id(layer), None)
-    return list(found.values())
+def inner_layers(layer: AnyLayer) -> list[AnyLayer]:
+    """The layers that a layer or model holds itself, not those that they hold, each once, in the order of `walk`."""
+    return list(_held(layer).values())
 
 
-def _wrapped(layer: AnyLayer) -> Iterator[AnyLayer]:
-    yield from getattr(layer, "cells", ())
-    # `Bidirectional` runs two copies of its `layer`, not that layer itself.
-    own = ("forward_layer", "backward_layer") if hasattr(layer, "forward_layer") else ("layer", "cell")
-    for name in own:
-        child = getattr(layer, name, None)
-        if hasattr(child, "get_config"):
-            yield child
+def short_names(model: AnyModel) -> dict[int, str]:
+    """The id of each layer of a model -> its name, or its path if another layer of the model has the same name."""
+    places = list(walk(model))
+    names = collections.Counter(place.layer.name for place in places)
+    return {id(place.layer): place.layer.name if names[place.layer.name] == 1 else place.path for place in places}
+
+
+def _held(layer: AnyLayer) -> dict[str, AnyLayer]:
+    """Attribute, such as `blocks_0`, -> layer that it holds. The layers of a model come first, in the model's own order."""
+    layer_kinds, model_kinds, other_kinds, two_way = _kinds()
+    found: dict[int, tuple[str, AnyLayer]] = {}
+    containers: set[int] = set()
+
+    def look(key: str, value: Any) -> None:
+        if isinstance(value, layer_kinds) and not isinstance(value, other_kinds):
+            found.setdefault(id(value), (key, value))
+        elif isinstance(value, list | tuple | set | frozenset | dict) and id(value) not in containers:
+            containers.add(id(value))
+            if isinstance(value, dict):
+                pairs = list(value.items())
+            elif isinstance(value, set | frozenset):
+                pairs = list(enumerate(sorted(value, key=lambda each: str(getattr(each, "name", "")))))
+            else:
+                pairs = list(enumerate(value))
+            for inner_key, each in pairs:
+                look(f"{key}_{inner_key}", each)
+
+    for key, value in vars(layer).items():  # Keras has no public list of the layers in a layer
+        # The Bidirectional layer of Keras 2 runs two copies of its `layer`, which it keeps and does not run.
+        if key not in _BOOKKEEPING and not key.startswith("_self_") and not (key == "layer" and isinstance(layer, two_way)):
+            look(key.lstrip("_"), value)
+    own: dict[int, tuple[str, AnyLayer]] = {}
+    if isinstance(layer, model_kinds):
+        for index, each in enumerate(layer.layers):
+            own[id(each)] = found.get(id(each), (f"layers_{index}", each))
+    held = {**own, **found}
+    held.pop(id(layer), None)
+    return dict(held.values())
+
+
+def _kinds() -> tuple[_Classes, _Classes, _Classes, _Classes]:
+    """(layers, models, what Keras derives from a layer though it is none, Bidirectional of Keras 2), of the packages in use."""
+    loaded = [sys.modules[name] for name in ("keras", "tf_keras") if name in sys.modules]
+    second = [each for each in loaded if each.__name__ == "tf_keras"]
+    return (
+        tuple(each.layers.Layer for each in loaded),
+        tuple(each.Model for each in loaded),
+        tuple(each.metrics.Metric for each in second),
+        tuple(each.layers.Bidirectional for each in second),
+    )

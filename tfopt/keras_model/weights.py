@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tfopt.keras_model.describe import layer_path
-from tfopt.keras_model.walk import sublayers
+from tfopt.keras_model.walk import Place, inner_layers, walk
 
 if TYPE_CHECKING:
     from tfopt.keras_model.types import AnyLayer, AnyModel, AnyVariable
@@ -15,15 +14,20 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Weight:
-    """A variable of a model and the layers around it."""
+    """A variable of a model and the place of the layer that owns it."""
 
     variable: AnyVariable
-    layers: tuple[AnyLayer, ...]  # from the outermost to the layer that owns the variable
+    place: Place
+
+    @property
+    def layers(self) -> tuple[AnyLayer, ...]:
+        """The layers around the variable, from the outermost to the one that owns it."""
+        return self.place.layers
 
     @property
     def layer_name(self) -> str:
         """Names of the layers around the variable, such as `encoder/dense_1`."""
-        return layer_path(self.layers)
+        return self.place.path
 
     @property
     def kind(self) -> str:
@@ -38,19 +42,17 @@ class Weight:
 
 def walk_weights(model: AnyModel) -> Iterator[Weight]:
     """Yields each variable of a built model once, including those of nested models, wrappers, cells and custom layers."""
-    seen = set()
+    seen: set[int] = set()
 
-    def walk(layer: AnyLayer, around: tuple[AnyLayer, ...]) -> Iterator[Weight]:
-        if id(layer) in seen:
-            return
-        seen.add(id(layer))
-        children = sublayers(layer)
-        inner = {id(variable) for child in children for variable in child.weights}
-        for child in children:
-            yield from walk(child, (*around, child))
+    def own(layer: AnyLayer) -> Iterator[AnyVariable]:
+        inner = {id(variable) for child in inner_layers(layer) for variable in child.weights}
         for variable in layer.weights:
             if id(variable) not in inner and id(variable) not in seen:
                 seen.add(id(variable))
-                yield Weight(variable, around or (model,))
+                yield variable
 
-    yield from walk(model, ())
+    for place in walk(model):
+        for variable in own(place.layer):
+            yield Weight(variable, place)
+    for variable in own(model):
+        yield Weight(variable, Place(model, model.name))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfopt.data.signature import TensorSpec
 from tfopt.keras_model.patch import replaced_attributes
-from tfopt.keras_model.walk import walk_layers
+from tfopt.keras_model.walk import short_names, walk_layers
 from tfopt.lowering.trace import Traced, trace_model
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ class LayerCall:
     """One call of a layer that is no model itself.
 
     Attributes:
-        name, class_name: of the layer.
+        name: of the layer; its path if another layer of the model has the same name.
+        class_name: of the layer.
         number: 1 for the layer's first call; a shared layer has more.
     """
 
@@ -79,6 +80,7 @@ class _Watched:
         graph = tf.nest.flatten(inputs)[0].graph
         outputs: list[tf.Tensor] = []
         counts: collections.Counter[int] = collections.Counter()
+        names = short_names(self._model)
         self.calls = []
 
         def watch(layer: AnyLayer) -> Callable[..., Any]:
@@ -86,7 +88,7 @@ class _Watched:
                 result = type(layer).call(layer, *arguments, **options)
                 if _is_plain(result, graph) and not any(result is each for each in tf.nest.flatten((arguments, options))):
                     counts[id(layer)] += 1
-                    self.calls.append(LayerCall(layer.name, type(layer).__name__, counts[id(layer)]))
+                    self.calls.append(LayerCall(names[id(layer)], type(layer).__name__, counts[id(layer)]))
                     outputs.append(result)
                 return result
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tfopt.data.signature import TensorSpec
 from tfopt.keras_model.input_scaling import find_input_scaling
 from tfopt.keras_model.patch import replaced_attributes
-from tfopt.keras_model.walk import walk_layers, walk_operations
+from tfopt.keras_model.walk import short_names, walk_layers, walk_operations
 from tfopt.lowering import input_layers, recurrent
 from tfopt.lowering.activations import activation
 from tfopt.lowering.attention import attention
@@ -101,7 +101,7 @@ def plan(model: AnyModel, *, skip: Collection[str] = ()) -> Lowering:
     Raises:
         ArgumentError: a layer cannot be expressed at all, such as a stateful one.
     """
-    layers = [*walk_layers(model), *walk_operations(model)]
+    layers, names = [*walk_layers(model), *walk_operations(model)], short_names(model)
     left = {} if ALL in skip else {name: rules for name, rules in OPERATION_RULES.items() if name not in skip}
     lowering = Lowering({}, {}, [], Operations(left, [layer.name for layer in layers]))
     for name, rule in RULES.items():
@@ -112,7 +112,7 @@ def plan(model: AnyModel, *, skip: Collection[str] = ()) -> Lowering:
             if found:
                 found = dict(found)
                 lowering.keeps.extend(found.pop("keeps", ()))
-                lowering.planned.setdefault(name, []).append((layer.name, found.pop("met", None)))
+                lowering.planned.setdefault(name, []).append((names.get(id(layer), layer.name), found.pop("met", None)))
                 lowering.replacements.setdefault(layer, {}).update(found)
     return lowering
 

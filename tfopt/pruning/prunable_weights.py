@@ -112,7 +112,7 @@ def find_targets(
         ArgumentError: a selector matches nothing, the pattern does not fit a weight that was asked for, or no weight is left.
     """
     weights = [weight for weight in walk_weights(model) if len(weight.variable.shape) >= 2]
-    included, excluded = select([weight.layers for weight in weights], include, exclude)
+    included, excluded = select([weight.place for weight in weights], include, exclude)
     if plan is not None:
         _check_plan(plan, weights)
     heads = {id(getattr(layer, "layer", layer)) for layer in find_output_layers(model)}  # of a wrapper, the wrapped layer

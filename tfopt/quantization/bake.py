@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tfopt.keras_model.copy import copy_model
-from tfopt.keras_model.walk import sublayers
+from tfopt.keras_model.walk import walk_layers
 from tfopt.quantization.fake_quantize import FakeQuantize
 from tfopt.quantization.wrapper import QuantizeWrapper
 
@@ -34,14 +34,6 @@ def baked(model: keras.Model) -> keras.Model:
 
 def quantization_layers(model: keras.Model) -> Iterator[QuantizeWrapper | FakeQuantize]:
     """Yields each `QuantizeWrapper` and `FakeQuantize` of `model` once, also those inside other layers."""
-    seen = set()
-
-    def walk(layer: keras.layers.Layer) -> Iterator[QuantizeWrapper | FakeQuantize]:
-        for inner in sublayers(layer):
-            if id(inner) not in seen:
-                seen.add(id(inner))
-                if isinstance(inner, QuantizeWrapper | FakeQuantize):
-                    yield inner
-                yield from walk(inner)
-
-    yield from walk(model)
+    for layer in walk_layers(model):
+        if isinstance(layer, QuantizeWrapper | FakeQuantize):
+            yield layer

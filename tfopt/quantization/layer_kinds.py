@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfopt.keras_model.walk import sublayers
+from tfopt.keras_model.walk import inner_layers
 
 if TYPE_CHECKING:
     import keras
@@ -82,7 +82,7 @@ def is_recurrent(layer: keras.Operation) -> bool:
 
 def is_composite(layer: keras.Operation) -> bool:
     """Whether `layer` is made of other layers, each of which it calls once in a forward pass and not in a loop."""
-    return not is_loop(layer) and bool(sublayers(layer))
+    return not is_loop(layer) and bool(inner_layers(layer))
 
 
 def activation_name(function: object) -> str | None:

@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tfopt.keras_model.describe import layer_path
 from tfopt.keras_model.requirements import require_built
-from tfopt.keras_model.walk import sublayers
+from tfopt.keras_model.walk import walk
 from tfopt.keras_model.weights import Weight, walk_weights
 from tfopt.quantization import weights
 from tfopt.quantization.bake import quantization_layers
@@ -106,15 +105,14 @@ def quantization_report(model: keras.Model) -> QuantizationReport:
             listed.append(Row(weight.name, bits, str(grid), None, ""))
         else:
             listed.append(Row(weight.name, None, "", None, grid))
-    return QuantizationReport(tuple(listed), tuple(_activations(model, ())))
+    return QuantizationReport(tuple(listed), tuple(_activations(model)))
 
 
-def _activations(layer: keras.layers.Layer, around: tuple[keras.layers.Layer, ...]) -> Iterator[Row]:
-    for inner in sublayers(layer):
-        if isinstance(inner, FakeQuantize):
-            missing = "" if inner.range else "no batch has passed with values other than 0: train, or tfopt.calibrate"
-            yield Row(layer_path((*around, inner)), inner.bits, "per tensor", inner.range, missing)
-        yield from _activations(inner, (*around, inner))
+def _activations(model: keras.Model) -> Iterator[Row]:
+    for place in walk(model):
+        if isinstance(place.layer, FakeQuantize):
+            missing = "" if place.layer.range else "no batch has passed with values other than 0: train, or tfopt.calibrate"
+            yield Row(place.path, place.layer.bits, "per tensor", place.layer.range, missing)
 
 
 def _left_out(weight: Weight) -> str:

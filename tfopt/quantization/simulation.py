@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from tfopt.keras_model.walk import sublayers
+from tfopt.keras_model.walk import inner_layers
 from tfopt.quantization.decompositions import (
     ACTIVATIONS,
     LAYERS,
@@ -79,7 +79,7 @@ class Simulation:
         found: dict[keras.layers.Layer, Functions] = {}
         if hasattr(layer, "_compute_attention"):
             found[layer] = {"_compute_attention": unfused_attention(layer)}
-        for path, leaf in _leaves(layer, ""):
+        for path, leaf in _leaves(layer):
             functions = self.functions_of(leaf, path)
             call = functools.partial(self._call_with_borders, leaf, path, functions.get("call", leaf.call))
             found[leaf] = {**functions, "call": call}
@@ -164,15 +164,23 @@ class Simulation:
         return self._round(key, type(layer).call(layer, inputs), None)
 
 
-def _leaves(layer: keras.layers.Layer, path: str) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Yields (path, layer) of the layers in `layer` that are not made of others."""
-    for index, inner in enumerate(sublayers(layer)):
-        own = f"{type(inner).__name__}_{index}"  # Keras may give it another name when it loads the model
-        name = f"{path}/{own}" if path else own
-        if is_composite(inner):
-            yield from _leaves(inner, name)
-        else:
-            yield name, inner
+def _leaves(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Yields (path, layer) of the layers in `layer` that are not made of others, each once."""
+    seen = {id(layer)}
+
+    def inside(outer: keras.layers.Layer, path: str) -> Iterator[tuple[str, keras.layers.Layer]]:
+        for index, inner in enumerate(inner_layers(outer)):
+            own = f"{type(inner).__name__}_{index}"  # Keras may give it another name when it loads the model
+            name = f"{path}/{own}" if path else own
+            if id(inner) in seen:
+                continue
+            seen.add(id(inner))
+            if is_composite(inner):
+                yield from inside(inner, name)
+            else:
+                yield name, inner
+
+    yield from inside(layer, "")
 
 
 def _numbered(key: str, count: Iterator[int]) -> str:
