@@ -11,12 +11,15 @@ from tfopt.data.signature import TensorSpec
 from tfopt.keras_model.input_scaling import find_input_scaling
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.keras_model.walk import walk_layers, walk_operations
-from tfopt.lowering import input_layers, recurrent
+from tfopt.lowering import input_layers
 from tfopt.lowering.activations import activation
 from tfopt.lowering.attention import attention
 from tfopt.lowering.convolution import three_dimensions, upsampling
 from tfopt.lowering.merging import merging
 from tfopt.lowering.normalization import normalization
+from tfopt.lowering.pooling import masked_pooling
+from tfopt.lowering.recurrent.cells import gru_cell, lstm_cell
+from tfopt.lowering.recurrent.layers import recurrent
 from tfopt.lowering.time_distributed import time_distributed
 
 if TYPE_CHECKING:
@@ -28,10 +31,11 @@ RULES: dict[str, Callable[[AnyLayer | keras.Operation], dict[str, Any] | None]] 
     "normalization": normalization,
     "activation": activation,
     "attention": attention,
-    "recurrent": recurrent.recurrent,
-    "lstm_cell": recurrent.lstm_cell,
-    "gru_cell": recurrent.gru_cell,
+    "recurrent": recurrent,
+    "lstm_cell": lstm_cell,
+    "gru_cell": gru_cell,
     "merging": merging,
+    "masked_pooling": masked_pooling,
     "upsampling": upsampling,
     "three_dimensions": three_dimensions,
     "time_distributed": time_distributed,
@@ -41,7 +45,7 @@ RULES: dict[str, Callable[[AnyLayer | keras.Operation], dict[str, Any] | None]] 
 }
 """Name -> function from a layer to {attribute: replacement}, or to None where the rule leaves the layer as it is.
 
-Two keys are no attributes, but information for `Lowering`: "keeps" and "met".
+Two keys are no attributes, but information for `Lowering`: "keeps_functions" and "met".
 """
 
 ALL = "all"
@@ -55,23 +59,18 @@ class Lowering:
     Attributes:
         replacements: layer -> attribute -> value, for `patch.replaced_attributes`.
         planned: rule -> list of (name of a layer, list that is empty until the rule rewrites it or None if it does so in any case).
-        keeps: layers that the rewritten model computes with, but does not own.
+        keeps_functions: whether the converter must see functions whole: it recognizes a fused LSTM by its function.
     """
 
     replacements: dict[AnyLayer | keras.Operation, dict[str, Any]]
     planned: dict[str, list[tuple[str, list[AnyLayer] | None]]]
-    keeps: list[Any]
+    keeps_functions: bool
 
     @property
     def touched(self) -> dict[str, tuple[str, ...]]:
         """Rule -> names of the layers that it rewrites. Some rules decide when the model is traced."""
         found = {name: tuple(layer for layer, met in pairs if met is None or met) for name, pairs in self.planned.items()}
         return {name: names for name, names in found.items() if names}
-
-    @property
-    def keeps_functions(self) -> bool:
-        """Whether the converter must see functions whole: it recognizes a fused LSTM by its function."""
-        return bool(self.keeps)
 
     def active(self) -> AbstractContextManager[None]:
         """A context in which the model computes in its rewritten form."""
@@ -96,7 +95,9 @@ def plan(model: AnyModel, *, skip: Collection[str] = ()) -> Lowering:
     Raises:
         ArgumentError: a layer cannot be expressed at all, such as a stateful one.
     """
-    lowering = Lowering({}, {}, [])
+    replacements: dict[AnyLayer | keras.Operation, dict[str, Any]] = {}
+    planned: dict[str, list[tuple[str, list[AnyLayer] | None]]] = {}
+    keeps_functions = False
     layers = [*walk_layers(model), *walk_operations(model)]
     for name, rule in RULES.items():
         if name in skip or ALL in skip:
@@ -105,10 +106,10 @@ def plan(model: AnyModel, *, skip: Collection[str] = ()) -> Lowering:
             found = rule(layer)
             if found:
                 found = dict(found)
-                lowering.keeps.extend(found.pop("keeps", ()))
-                lowering.planned.setdefault(name, []).append((layer.name, found.pop("met", None)))
-                lowering.replacements.setdefault(layer, {}).update(found)
-    return lowering
+                keeps_functions |= found.pop("keeps_functions", False)
+                planned.setdefault(name, []).append((layer.name, found.pop("met", None)))
+                replacements.setdefault(layer, {}).update(found)
+    return Lowering(replacements, planned, keeps_functions)
 
 
 def float_inputs(model: AnyModel, specs: Sequence[TensorSpec]) -> list[TensorSpec]:
@@ -122,4 +123,4 @@ def float_inputs(model: AnyModel, specs: Sequence[TensorSpec]) -> list[TensorSpe
     return [dataclasses.replace(spec, dtype="float32") if scaled and "int" in spec.dtype else spec for spec in specs]
 
 
-NOTHING = Lowering({}, {}, [])
+NOTHING = Lowering({}, {}, False)
