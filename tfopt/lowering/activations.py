@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tfopt.keras_model.kinds import layer_kind, operation_kind
+
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
@@ -62,11 +64,12 @@ _OPERATIONS: dict[str, Callable[..., tf.Tensor]] = {"Selu": selu, "Softplus": so
 def activation(layer: AnyLayer | keras.Operation) -> dict[str, Any] | None:
     """The rule: layers whose activation function is one of the functions above, and the `ELU` layer."""
     found: dict[str, Any] = {}
-    if type(layer).__name__ in ("ELU", "Elu"):
+    operation = operation_kind(layer)
+    if layer_kind(layer) == "ELU" or operation == "Elu":
         return {"call": lambda inputs: elu(inputs, float(layer.alpha))}
-    if type(layer).__name__ in _OPERATIONS and type(layer).__module__.startswith("keras."):
-        return {"call": _OPERATIONS[type(layer).__name__]}
-    if type(layer).__name__ == "Squareplus" and type(layer).__module__.startswith("keras."):
+    if operation in _OPERATIONS:
+        return {"call": _OPERATIONS[operation]}
+    if operation == "Squareplus":
         return {"call": lambda inputs: squareplus(inputs, layer.b)}
     for name in ("activation", "recurrent_activation"):
         if isinstance(getattr(type(layer), name, None), property):

@@ -7,6 +7,8 @@ import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
+from tfopt.keras_model.kinds import layer_kind
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -23,7 +25,7 @@ def attention(layer: AnyLayer) -> dict[str, Any] | None:
     keys that are not masked.
     """
     # Keras documents `_compute_attention` as the method to override (3.15); Keras 2 has it with the same arguments.
-    if type(layer).__name__ != "MultiHeadAttention" or type(layer).__module__.partition(".")[0] not in ("keras", "tf_keras"):
+    if layer_kind(layer, besides=("call", "_compute_attention_mask")) != "MultiHeadAttention":
         return None
     own = functools.partial(type(layer)._compute_attention, layer)
     met: list[AnyLayer] = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from tfopt.keras_model.kinds import layer_kind
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 def upsampling(layer: AnyLayer) -> dict[str, Any] | None:
     """The rule: repetition as RESIZE_NEAREST_NEIGHBOR instead of RESHAPE and TILE."""
-    rank = {"UpSampling1D": 1, "UpSampling2D": 2, "UpSampling3D": 3}.get(type(layer).__name__)
+    rank = {"UpSampling1D": 1, "UpSampling2D": 2, "UpSampling3D": 3}.get(layer_kind(layer) or "")
     if rank is None or getattr(layer, "interpolation", "nearest") != "nearest" or not is_channels_last(layer):
         return None
     sizes = (layer.size,) if isinstance(layer.size, int) else tuple(layer.size)
@@ -38,7 +40,7 @@ def three_dimensions(layer: AnyLayer) -> dict[str, Any] | None:
     """The rule: `Conv3D` as one 2-D convolution of stacked slices, pooling as 2-D pooling; neither has an int8 kernel in 3-D."""
     if not is_channels_last(layer):
         return None
-    name = type(layer).__name__
+    name = layer_kind(layer)
     if name == "Conv3D":
         return {"call": lambda inputs: _convolve(layer, inputs)} if getattr(layer, "groups", 1) == 1 else None
     if name in ("MaxPooling3D", "AveragePooling3D"):
@@ -88,6 +90,6 @@ def _resize(images: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
 
 def is_channels_last(layer: AnyLayer) -> bool:
     """Whether the last axis of a layer's input holds the channels."""
-    if type(layer).__name__ == "GroupNormalization":
+    if layer_kind(layer) == "GroupNormalization":
         return layer.axis == -1
     return getattr(layer, "data_format", None) in (None, "channels_last")

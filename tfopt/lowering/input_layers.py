@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tfopt.keras_model.kinds import layer_kind, operation_kind
+
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
@@ -12,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def embedding(layer: AnyLayer) -> dict[str, Any] | None:
-    """The rule: a lookup without the test for negative ids that Keras 3 makes."""
-    if type(layer).__name__ != "Embedding":
+    """The rule: a lookup without the test for negative ids that Keras 3 makes, and a mask of integers even if ids are floats."""
+    if layer_kind(layer) != "Embedding":
         return None
 
     def call(inputs: tf.Tensor) -> tf.Tensor:
@@ -21,7 +23,10 @@ def embedding(layer: AnyLayer) -> dict[str, Any] | None:
 
         return tf.gather(tf.convert_to_tensor(layer.embeddings), tf.cast(_ids(inputs), "int32"))
 
-    return {"call": call}
+    def compute_mask(inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor | None:
+        return _differ(_ids(inputs), 0) if layer.mask_zero else None
+
+    return {"call": call, "compute_mask": compute_mask}
 
 
 def _ids(tensor: tf.Tensor) -> tf.Tensor:
@@ -32,9 +37,9 @@ def _ids(tensor: tf.Tensor) -> tf.Tensor:
 
 def masking(layer: AnyLayer | keras.Operation) -> dict[str, Any] | None:
     """The rule: masked steps are selected, not multiplied by a mask, which would be cast to float; NOT_EQUAL has no int8 kernel."""
-    if type(layer).__name__ == "NotEqual":  # the operation that a mask is in a Functional model
-        return {"call": _differ}
-    if type(layer).__name__ != "Masking":
+    if operation_kind(layer) == "NotEqual":  # the operation that a mask is in a Functional model
+        return {"call": lambda values, others: _differ(_ids(values), others)}
+    if layer_kind(layer) != "Masking":
         return None
 
     def compute_mask(inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
@@ -61,7 +66,7 @@ def _differ(values: tf.Tensor, others: tf.Tensor | float) -> tf.Tensor:
 
 def input_scaling(layer: AnyLayer) -> dict[str, Any] | None:
     """The rule: pixels that arrive as integers are scaled as floats, so that the file's own input quantization converts them."""
-    if type(layer).__name__ not in ("Rescaling", "Normalization"):
+    if layer_kind(layer) not in ("Rescaling", "Normalization"):
         return None
 
     def call(inputs: tf.Tensor) -> tf.Tensor:

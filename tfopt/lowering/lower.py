@@ -11,13 +11,16 @@ from tfopt.data.signature import TensorSpec
 from tfopt.keras_model.input_scaling import find_input_scaling
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.keras_model.walk import short_names, walk_layers, walk_operations
-from tfopt.lowering import input_layers, recurrent
+from tfopt.lowering import input_layers
 from tfopt.lowering.activations import activation
 from tfopt.lowering.attention import attention
 from tfopt.lowering.convolution import three_dimensions, upsampling
 from tfopt.lowering.merging import merging
 from tfopt.lowering.normalization import normalization
 from tfopt.lowering.operations.operations import OPERATION_RULES, Operations
+from tfopt.lowering.pooling import masked_pooling
+from tfopt.lowering.recurrent.cells import gru_cell, lstm_cell
+from tfopt.lowering.recurrent.layers import recurrent
 from tfopt.lowering.time_distributed import time_distributed
 
 if TYPE_CHECKING:
@@ -29,10 +32,11 @@ RULES: dict[str, Callable[[AnyLayer | keras.Operation], dict[str, Any] | None]] 
     "normalization": normalization,
     "activation": activation,
     "attention": attention,
-    "recurrent": recurrent.recurrent,
-    "lstm_cell": recurrent.lstm_cell,
-    "gru_cell": recurrent.gru_cell,
+    "recurrent": recurrent,
+    "lstm_cell": lstm_cell,
+    "gru_cell": gru_cell,
     "merging": merging,
+    "masked_pooling": masked_pooling,
     "upsampling": upsampling,
     "three_dimensions": three_dimensions,
     "time_distributed": time_distributed,
@@ -42,7 +46,7 @@ RULES: dict[str, Callable[[AnyLayer | keras.Operation], dict[str, Any] | None]] 
 }
 """Name -> function from a layer to {attribute: replacement}, or to None where the rule leaves the layer as it is.
 
-Two keys are no attributes, but information for `Lowering`: "keeps" and "met".
+Two keys are no attributes, but information for `Lowering`: "keeps_functions" and "met".
 """
 
 ALL = "all"
@@ -56,13 +60,13 @@ class Lowering:
     Attributes:
         replacements: layer -> attribute -> value, for `patch.replaced_attributes`.
         planned: rule -> list of (name of a layer, list that is empty until the rule rewrites it or None if it does so in any case).
-        keeps: layers that the rewritten model computes with, but does not own.
+        keeps_functions: whether the converter must see functions whole: it recognizes a fused LSTM by its function.
         operations: how the operations of the traced function are rewritten, whichever layer they belong to.
     """
 
     replacements: dict[AnyLayer | keras.Operation, dict[str, Any]]
     planned: dict[str, list[tuple[str, list[AnyLayer] | None]]]
-    keeps: list[Any]
+    keeps_functions: bool
     operations: Operations
 
     @property
@@ -72,11 +76,6 @@ class Lowering:
         for name, scopes in self.operations.met.items():
             found.setdefault(name, []).extend(scopes)
         return {name: tuple(dict.fromkeys(names)) for name, names in found.items() if names}
-
-    @property
-    def keeps_functions(self) -> bool:
-        """Whether the converter must see functions whole: it recognizes a fused LSTM by its function."""
-        return bool(self.keeps)
 
     def active(self) -> AbstractContextManager[None]:
         """A context in which the model computes in its rewritten form."""
@@ -101,9 +100,10 @@ def plan(model: AnyModel, *, skip: Collection[str] = ()) -> Lowering:
     Raises:
         ArgumentError: a layer cannot be expressed at all, such as a stateful one.
     """
+    replacements: dict[AnyLayer | keras.Operation, dict[str, Any]] = {}
+    planned: dict[str, list[tuple[str, list[AnyLayer] | None]]] = {}
+    keeps_functions = False
     layers, names = [*walk_layers(model), *walk_operations(model)], short_names(model)
-    left = {} if ALL in skip else {name: rules for name, rules in OPERATION_RULES.items() if name not in skip}
-    lowering = Lowering({}, {}, [], Operations(left, [layer.name for layer in layers]))
     for name, rule in RULES.items():
         if name in skip or ALL in skip:
             continue
@@ -111,10 +111,11 @@ def plan(model: AnyModel, *, skip: Collection[str] = ()) -> Lowering:
             found = rule(layer)
             if found:
                 found = dict(found)
-                lowering.keeps.extend(found.pop("keeps", ()))
-                lowering.planned.setdefault(name, []).append((names.get(id(layer), layer.name), found.pop("met", None)))
-                lowering.replacements.setdefault(layer, {}).update(found)
-    return lowering
+                keeps_functions |= found.pop("keeps_functions", False)
+                planned.setdefault(name, []).append((names.get(id(layer), layer.name), found.pop("met", None)))
+                replacements.setdefault(layer, {}).update(found)
+    left = {} if ALL in skip else {name: rules for name, rules in OPERATION_RULES.items() if name not in skip}
+    return Lowering(replacements, planned, keeps_functions, Operations(left, [layer.name for layer in layers]))
 
 
 def float_inputs(model: AnyModel, specs: Sequence[TensorSpec]) -> list[TensorSpec]:
@@ -128,4 +129,4 @@ def float_inputs(model: AnyModel, specs: Sequence[TensorSpec]) -> list[TensorSpe
     return [dataclasses.replace(spec, dtype="float32") if scaled and "int" in spec.dtype else spec for spec in specs]
 
 
-NOTHING = Lowering({}, {}, [], Operations({}, ()))
+NOTHING = Lowering({}, {}, False, Operations({}, ()))

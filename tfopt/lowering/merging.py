@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from tfopt.keras_model.kinds import layer_kind, operation_kind
+
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
@@ -18,9 +20,10 @@ def merging(layer: AnyLayer | keras.Operation) -> dict[str, Any] | None:
     MAXIMUM and MINIMUM give their inputs the range of their output. It may be narrower than the inputs, and then cuts off values
     that other operations read.
     """
-    if type(layer).__name__ not in ("Maximum", "Minimum"):
+    name = layer_kind(layer) or operation_kind(layer)
+    if name not in ("Maximum", "Minimum"):
         return None
-    is_maximum = type(layer).__name__ == "Maximum"
+    is_maximum = name == "Maximum"
 
     def combine(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
         import tensorflow as tf

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tfopt.keras_model.kinds import layer_kind
 from tfopt.lowering.convolution import is_channels_last
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def normalization(layer: AnyLayer) -> dict[str, Any] | None:
     """The rule: Keras computes `-mean * inv` (NEG) or SQUARE, which have no int8 kernel; a product of differences has."""
-    rule = _NORMALIZATIONS.get(type(layer).__name__)
+    rule = _NORMALIZATIONS.get(layer_kind(layer) or "")
     return {"call": rule(layer)} if rule and is_channels_last(layer) else None
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
+
+from tfopt.keras_model.kinds import is_keras_2, layer_kind
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -12,15 +15,18 @@ if TYPE_CHECKING:
 
 def time_distributed(layer: AnyLayer) -> dict[str, Any] | None:
     """The rule: the steps become a batch, instead of one copy of the layer for each step."""
-    if type(layer).__name__ != "TimeDistributed":
+    if layer_kind(layer) != "TimeDistributed":
         return None
 
     def call(inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         import tensorflow as tf
 
-        if mask is not None:
+        options = {}
+        if mask is not None and is_keras_2(layer):  # it repeats the output of the step before a masked one
             return type(layer).call(layer, inputs, training=training, mask=mask)
-        outputs = layer.layer(tf.reshape(inputs, (-1, *inputs.shape[2:])))
+        if mask is not None and "mask" in inspect.signature(type(layer.layer).call).parameters:
+            options["mask"] = tf.reshape(mask, (-1, *mask.shape[2:]))
+        outputs = layer.layer(tf.reshape(inputs, (-1, *inputs.shape[2:])), **options)
         return tf.reshape(outputs, (*inputs.shape[:2], *outputs.shape[1:]))
 
     return {"call": call}

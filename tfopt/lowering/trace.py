@@ -118,12 +118,21 @@ def _trace(
 
 def float_ids(traced: Traced) -> list[str]:
     """Names of float inputs that the model takes as integers, as ids of old Keras 2 files: int8 could not tell them apart."""
+
+    def makes_integers(operation: tf.Operation) -> bool:
+        return operation.type == "Cast" and operation.outputs[0].dtype.is_integer
+
+    def compares(operation: tf.Operation) -> bool:  # as the mask of ids does
+        differs = operation.type in ("Sub", "SubV2") and all(each.type == "Abs" for each in operation.outputs[0].consumers())
+        return differs or operation.type in ("Equal", "Greater", "Less", "NotEqual")
+
+    def takes_ids(operations: Sequence[tf.Operation]) -> bool:
+        return any(map(makes_integers, operations)) and all(makes_integers(each) or compares(each) for each in operations)
+
     return [
         spec.name
         for spec, tensor in zip(traced.inputs, traced.function.inputs, strict=False)
-        if spec.dtype == "float32"
-        and tensor.consumers()
-        and all(each.type == "Cast" and each.outputs[0].dtype.is_integer for each in tensor.consumers())
+        if spec.dtype == "float32" and takes_ids(tensor.consumers())
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfopt.keras_model.walk import inner_layers
+from tfopt.keras_model.walk import inner_layers, walk_layers
 
 if TYPE_CHECKING:
     import keras
@@ -78,6 +78,11 @@ def has_activation(layer: keras.Operation) -> bool:
 def is_recurrent(layer: keras.Operation) -> bool:
     """Whether `layer` computes step by step."""
     return type(layer).__name__ == "Bidirectional" or any(kind.__name__ == "RNN" for kind in type(layer).__mro__)
+
+
+def has_steps(layer: keras.Operation) -> bool:
+    """Whether `layer` or a layer inside it is recurrent."""
+    return is_recurrent(layer) or any(is_recurrent(inner) for inner in walk_layers(layer))
 
 
 def is_composite(layer: keras.Operation) -> bool:

@@ -22,6 +22,7 @@ from tfopt.quantization.layer_kinds import (
     activation_name,
     fixed_range,
     has_activation,
+    has_steps,
     is_composite,
     is_keras,
     is_loop,
@@ -48,6 +49,7 @@ def detached(tensor: tf.Tensor) -> tf.Tensor:
     """A tensor that the converter does not know to be rounded: a product with almost 1, as it leaves out a product with 1 (2.21).
 
     After a given range the converter fails on an LSTM, and it gives the steps of other recurrent layers the ranges of their parts.
+    In front of a given range, a step whose output also goes to the next step would have two scales, and stays in float.
     """
     return tensor * (1.0 + 2.0**-20) if _is_float(tensor) else tensor
 
@@ -119,6 +121,22 @@ class Simulation:
             found["call"] = functools.partial(separable_convolution, layer, quantize, found.pop("activation", function))
         return found
 
+    def apart(self, layer: keras.layers.Layer, call: Callable[..., Tensors]) -> Callable[..., Tensors]:
+        """`call` of `layer`, between tensors that the converter does not know to be rounded if the layer is recurrent.
+
+        Args:
+            layer: a layer. One that is made of others is called as it is, as its layers are set apart one by one.
+            call: a function of the layer's arguments that returns its outputs.
+        """
+        if not self._is_baked or is_composite(layer) or not has_steps(layer):
+            return call
+
+        def call_apart(*args: Any, **kwargs: Any) -> Tensors:
+            args, kwargs = keras.tree.map_structure(detached, (args, kwargs))
+            return keras.tree.map_structure(detached, call(*args, **kwargs))
+
+        return call_apart
+
     def _call_with_borders(
         self, leaf: keras.layers.Layer, path: str, call: Callable[..., Tensors], *args: Any, **kwargs: Any
     ) -> Tensors:
@@ -127,7 +145,7 @@ class Simulation:
         inputs = [tensor for tensor in keras.tree.flatten((args, kwargs)) if _is_float(tensor)]
         if not keeps:
             args, kwargs = keras.tree.map_structure(self._entering(path), (args, kwargs))
-        outputs = call(*args, **kwargs)
+        outputs = self.apart(leaf, call)(*args, **kwargs)
         if keeps:
             if self.is_rounded(inputs):
                 self.mark_rounded(outputs)

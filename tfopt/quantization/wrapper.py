@@ -10,8 +10,7 @@ import keras
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.quantization import weights
 from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, weight_scale
-from tfopt.quantization.layer_kinds import is_recurrent
-from tfopt.quantization.simulation import Simulation, detached
+from tfopt.quantization.simulation import Simulation
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -96,15 +95,13 @@ class QuantizeWrapper(keras.layers.Layer):
             mapping = self._rounded()
             if not training and self._neighbor_layers:
                 mapping, shift = self._with_bias(mapping, *self._neighbor_layers())
-        elif is_recurrent(self.layer):
-            args, kwargs = keras.tree.map_structure(detached, (args, kwargs))
         given = {id(variable) for variable, _ in mapping}
         simulation = Simulation(self._quantize, self._is_baked)
         incoming = enumerate(keras.tree.flatten((args, kwargs)))
         simulation.mark_rounded([tensor for index, tensor in incoming if index not in self.unrounded])
         scope = keras.StatelessScope(state_mapping=mapping, collect_losses=True)
         with scope, replaced_attributes(simulation.replacements(self.layer)):
-            outputs = self.layer(*args, **kwargs)
+            outputs = simulation.apart(self.layer, self.layer)(*args, **kwargs)
         if shift is not None:
             outputs += keras.ops.cast(shift, outputs.dtype)
         if self._found is not None:
