@@ -191,8 +191,24 @@ def _all() -> list[Case]:
         *[ops.reshape(x, (-1, 6, 2, 4))] * 3, is_causal=True), shape=(6, 8))  # fmt: skip
     add("rotary embedding", _rotary, shape=(6, 8))
     add("rfft", lambda ops, x: ops.rfft(x)[0])
+    add("rfft, size", lambda ops, x: ops.sqrt(ops.sum(ops.square(ops.stack(ops.rfft(x))), 0)))
+    add("fft2, real part", lambda ops, x: ops.fft2((x, ops.zeros_like(x)))[0])
+    add("stft", lambda ops, x: ops.stft(x, 4, 2, 8)[0])
     add("logits with a temperature", lambda ops, x: ops.softmax(x / 0.5))
     return cases
+
+
+IMPOSSIBLE = {
+    "arctan2": "TFLite's ATAN2 is float only, and a function of two numbers is no table.",
+    "power": "TFLite's POW is float only, and a function of two numbers is no table; a fixed exponent is one.",
+    "erfinv": "TFLite has no such operation.",
+    "floor_divide": "The quotient is rounded before it is cut, and then often falls to the other side.",
+    "rfft, size": "The squares of small numbers are lost in 256 steps.",
+    "mod": "The rest of a division jumps by the divisor where the quotient moves a little.",
+    "sparsemax": "It sorts, sums up and compares numbers that are rounded at each step.",
+    "cumprod": "Each product rounds the one before.",
+}
+"""Name of a case -> why it has no int8 file without a float operation, or none that is as right as 8 bits allow."""
 
 
 def _rotary(ops: Any, x: Any) -> Any:

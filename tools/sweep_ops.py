@@ -1,10 +1,11 @@
 """Converts every operation of `keras.ops`, alone and between two Dense layers, to int8 and prints what came out.
 
-    python tools/sweep_ops.py [--only TEXT] [--write docs/operations.md]
+    python tools/sweep_ops.py [--only TEXT] [--write]
 
 Each operation stands in a layer of its own, as users write them. The table has, for each, the float operations that are left in
 the int8 file and the SQNR on samples that calibration has not seen, alone and between two Dense layers; for results that are
-whole numbers or true and false, the part of them that is equal. A child process converts, as the converter may die.
+whole numbers or true and false, and for functions that jump, the part of them that is right. A child process converts, as the
+converter may die. `--write` makes docs/operations.md.
 """
 
 import argparse
@@ -191,6 +192,7 @@ def is_good(entry):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="a part of the names of the cases")
+    parser.add_argument("--write", action="store_true", help="write docs/operations.md")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -200,7 +202,52 @@ def main():
     found = {key: (entry, is_good(entry)) for key, entry in found.items()}
     for (name, place), (entry, good) in found.items():
         print("ok " if good else "BAD", name, "|", place, "|", entry)
-    print(sum(not good for _, good in found.values()), "of", len(found), "are not as they should be")
+    wrong = {name for (name, _), (_, good) in found.items() if not good}
+    print(
+        "not as they should be:",
+        sorted(wrong - set(IMPOSSIBLE)),
+        "better than listed:",
+        sorted({name for name, _ in found} & set(IMPOSSIBLE) - wrong),
+    )
+    if options.write:
+        PAGE.write_text(page(found))
+
+
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "operations.md"
+BEGIN = """# Operations
+
+Every operation of `keras.ops` that TFLite can express was converted to int8 in a layer of its own, with its inputs given to the
+model ("alone") and between two Dense layers. `tools/sweep_ops.py --write` makes this page, and the tests assert its columns.
+
+dB is the SQNR on samples that calibration has not seen. 8 bits allow so much: the model in float, with the operation's inputs, its
+result and the output in 256 steps; it is given where less than 30 dB are reached. For results that are whole numbers, true or
+false, and for functions that jump, the share of the results that are right is given.
+
+## Computed in int8, without a float operation
+
+| operation | alone | between two Dense layers |
+|---|---|---|
+"""
+
+
+def page(found):
+    """The text of docs/operations.md."""
+    rows = []
+    for case in CASES:
+        if case.name not in IMPOSSIBLE:
+            rows.append(f"| `{case.name}` | {' | '.join(cell(found[case.name, place][0]) for place in PLACES)} |")
+    reasons = [f"| `{name}` | {reason} |" for name, reason in IMPOSSIBLE.items()]
+    table = ["", "## Not possible in int8, or not as well", "", "| operation | reason |", "|---|---|", *reasons, ""]
+    return BEGIN + "\n".join(rows + table)
+
+
+def cell(entry):
+    if entry.get("skipped"):
+        return "whole numbers"
+    if "equal" in entry:
+        return f"{entry['equal']:.1%}"
+    allowed = f" ({entry['ceiling']:.1f} allowed)" if entry.get("ceiling") is not None else ""
+    return f"{min(entry['decibel'], 99.9):.1f} dB{allowed}"
 
 
 if __name__ == "__main__":

@@ -97,18 +97,8 @@ class Editor:
             version: of the kernel that is needed.
             options: fields of the options table of the operation.
         """
-        code = self.schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = getattr(self.schema.BuiltinOperator, name)
-        code.version = version
-        same = [
-            index
-            for index, other in enumerate(self.model.operatorCodes)
-            if (other.builtinCode, other.version) == (code.builtinCode, version)
-        ]
-        if not same:
-            self.model.operatorCodes.append(code)
         operator = self.schema.OperatorT()
-        operator.opcodeIndex = same[0] if same else len(self.model.operatorCodes) - 1
+        operator.opcodeIndex = self._code(getattr(self.schema.BuiltinOperator, name), version)
         operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
         table = _OPTIONS[name]
         operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, table)
@@ -116,6 +106,34 @@ class Editor:
         for field, value in options.items():
             setattr(operator.builtinOptions, field, value)
         return operator
+
+    def require_version(self, operator: schema.OperatorT, version: int) -> None:
+        """Asks for a kernel of at least this version for an operation."""
+        code = self.model.operatorCodes[operator.opcodeIndex]
+        if code.version < version:
+            operator.opcodeIndex = self._code(code.builtinCode, version)
+
+    def _code(self, builtin: int, version: int) -> int:
+        """The index of an operation code of the file, which is added if it is not there."""
+        for index, code in enumerate(self.model.operatorCodes):
+            if (code.builtinCode, code.version) == (builtin, version):
+                return index
+        code = self.schema.OperatorCodeT()
+        code.builtinCode = builtin
+        code.deprecatedBuiltinCode = min(builtin, 127)  # a byte, which old readers look at
+        code.version = version
+        self.model.operatorCodes.append(code)
+        return len(self.model.operatorCodes) - 1
+
+    def remove_unread(self) -> None:
+        """Drops the operations whose results nothing reads."""
+        read = {int(index) for index in self.graph.outputs}
+        kept: list[schema.OperatorT] = []
+        for operator in reversed(self.graph.operators):
+            if any(int(index) in read for index in operator.outputs):
+                read |= {int(index) for index in operator.inputs}
+                kept.append(operator)
+        self.graph.operators = kept[::-1]
 
 
 def is_constant(editor: Editor, tensor: schema.TensorT) -> bool:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from tfopt.tflite import delegate_edits, flatbuffer
 from tfopt.tflite.editor import Editor, is_constant, text
+from tfopt.tflite.islands.lookup import lookup_table
+from tfopt.tflite.islands.moves import integer_product, integer_top_k
 from tfopt.tflite.operations import ANY_SCALE, SAME_SCALE
-from tfopt.tflite.tables.lookup import lookup_table
 
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema
@@ -195,6 +196,8 @@ def four_bit_weights(editor: Editor) -> int:
 
 EDITS: dict[str, Callable[[Editor], int]] = {
     "no_detour": no_detour,
+    "integer_product": integer_product,
+    "integer_top_k": integer_top_k,
     "four_bit_weights": four_bit_weights,
     "cell_range": cell_range,
     "requantize": requantize,

@@ -1,6 +1,6 @@
 """Rules for functions of one number that TensorFlow has as one operation, and TFLite only as several.
 
-The int8 file has such functions as tables (`tfopt.tflite.tables`), so that their parts need no ranges of their own.
+The int8 file has such functions as tables (`tfopt.tflite.islands`), so that their parts need no ranges of their own.
 """
 
 from __future__ import annotations

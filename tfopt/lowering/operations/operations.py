@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tfopt.lowering.operations.arithmetic import ARITHMETIC
 from tfopt.lowering.operations.elementwise import ELEMENTWISE
+from tfopt.lowering.operations.fourier import FOURIER
 from tfopt.lowering.operations.masked_softmax import MASKED_SOFTMAX
 from tfopt.lowering.operations.places import PLACES
 from tfopt.lowering.operations.replay import replay
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from tfopt.lowering.operations.replay import Rule
 
-OPERATION_RULES: dict[str, dict[str, Rule]] = {**ARITHMETIC, **ELEMENTWISE, **SELECTION, **MASKED_SOFTMAX, **PLACES}
+OPERATION_RULES: dict[str, dict[str, Rule]] = {**ARITHMETIC, **ELEMENTWISE, **SELECTION, **MASKED_SOFTMAX, **PLACES, **FOURIER}
 """Name -> type of a TensorFlow operation -> function from such an operation to what takes its place, or to None: see `replay`."""
 
 

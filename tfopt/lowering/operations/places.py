@@ -135,8 +135,21 @@ def _cumulative_product(operation: tf.Operation, find: Find) -> tf.Tensor | None
     return tf.stack(products, axis=int(axis))
 
 
+def _segment_sum(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """Sums of rows by fixed numbers, as a product with a matrix of zeros and ones."""
+    import numpy as np
+    import tensorflow as tf
+
+    old, ids, count = operation.inputs
+    segments, size = tf.get_static_value(ids), tf.get_static_value(count)
+    if segments is None or size is None or segments.ndim != 1 or not old.dtype.is_floating:
+        return None
+    belongs = (np.arange(int(size))[:, None] == segments).astype("float32")
+    return tf.tensordot(tf.constant(belongs), find(old), 1)
+
+
 PLACES: dict[str, dict[str, Rule]] = {
-    "cumulation": {"Cumsum": _cumulative_sum, "Cumprod": _cumulative_product},
+    "cumulation": {"Cumsum": _cumulative_sum, "Cumprod": _cumulative_product, "UnsortedSegmentSum": _segment_sum},
     "update": {"XlaDynamicUpdateSlice": _update, "TensorScatterUpdate": _scattered},
     "band": {"MatrixBandPart": _band, "MatrixDiagPartV3": _diagonal},
     "parts": {"Split": _parts, "SplitV": _parts, "Unpack": _parts},

@@ -148,6 +148,48 @@ def _one_hot(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     return tf.where(is_there, tf.fill(is_there.shape, high), tf.fill(is_there.shape, low))
 
 
+def _average(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """An average that is joined with others: it has the range of its input, and the joined tensor a narrower one."""
+    import tensorflow as tf
+
+    is_joined = any(each.type == "ConcatV2" for each in operation.outputs[0].consumers())
+    if not is_joined or set(operation.get_attr("strides")) != {1} or operation.get_attr("data_format") != b"NHWC":
+        return None
+    padding = operation.get_attr("padding").decode()
+    pooled = tf.nn.avg_pool2d(find(operation.inputs[0]), operation.get_attr("ksize"), 1, padding)
+    return tf.nn.leaky_relu(pooled, alpha=_SLOPE)
+
+
+_CUTS = ("Slice", "Split", "SplitV", "StridedSlice")
+_MOVES = (*_CUTS, "ExpandDims", "GatherV2", "Reshape", "Squeeze", "Transpose")
+
+
+def _joined(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """Parts of a tensor that is also read as a whole, joined with others: the whole keeps its range."""
+    import tensorflow as tf
+
+    *parts, axis = operation.inputs
+    shared = [_is_part_of_shared(part) for part in parts]
+    if not operation.outputs[0].dtype.is_floating or not any(shared):
+        return None
+    apart = [
+        tf.nn.leaky_relu(find(part), alpha=_SLOPE) if is_shared else find(part)
+        for part, is_shared in zip(parts, shared, strict=True)
+    ]
+    return tf.concat(apart, tf.get_static_value(axis))
+
+
+def _is_part_of_shared(tensor: tf.Tensor) -> bool:
+    """Whether a tensor was cut out of one that other operations than cuts read."""
+    is_cut = False
+    while tensor.op.type in _MOVES:
+        is_cut |= tensor.op.type in _CUTS
+        tensor = tensor.op.inputs[1 if tensor.op.type == "Split" else 0]
+        if is_cut and any(reader.type not in _CUTS for reader in tensor.consumers()):
+            return True
+    return False
+
+
 SELECTION: dict[str, dict[str, Rule]] = {
     "merging": {"Maximum": _extreme, "Minimum": _extreme},
     "choice": {
@@ -160,5 +202,6 @@ SELECTION: dict[str, dict[str, Rule]] = {
         "IsInf": _nowhere,
         "IsFinite": _everywhere,
     },
+    "joining": {"AvgPool": _average, "ConcatV2": _joined},
     "one_hot": {"OneHot": _one_hot},
 }

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfopt.tflite.editor import Editor, is_constant, text
-from tfopt.tflite.tables import elementwise
+from tfopt.tflite.islands import elementwise
 
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema
@@ -47,7 +47,8 @@ def lookup_table(editor: Editor) -> int:
         name = text(editor.tensor(end).name)
         table = editor.add_tensor(f"{name}/table", (256,), _INT8, like=editor.tensor(end), data=_rounded(chains.exact(end), affine))
         operators.append(editor.operator("GATHER", [table, places[source]], [end], version=2, axis=0, batchDims=0))
-    editor.graph.operators = _read(operators, editor.graph.outputs)
+    editor.graph.operators = operators
+    editor.remove_unread()
     return len(ends)
 
 
@@ -65,19 +66,8 @@ def _places(editor: Editor, source: int) -> tuple[int, list[schema.OperatorT]]:
 def _rounded(values: npt.NDArray[Any], affine: tuple[float, int]) -> npt.NDArray[np.int8]:
     """Real numbers in the steps of a tensor; NaN, for which no step is right, becomes 0."""
     scale, zero = affine
-    steps = np.rint(np.nan_to_num(values, nan=0.0) / scale) + zero
-    return np.clip(steps, -128, 127).astype(np.int8)
-
-
-def _read(operators: list[schema.OperatorT], outputs: npt.NDArray[np.int32]) -> list[schema.OperatorT]:
-    """The operations whose results are read."""
-    wanted = {int(index) for index in outputs}
-    kept: list[schema.OperatorT] = []
-    for operator in reversed(operators):
-        if any(int(index) in wanted for index in operator.outputs):
-            wanted |= {int(index) for index in operator.inputs}
-            kept.append(operator)
-    return kept[::-1]
+    steps = np.clip(np.nan_to_num(values, nan=0.0) / np.float64(scale), -1e6, 1e6)
+    return np.clip(np.rint(steps) + zero, -128, 127).astype(np.int8)
 
 
 class _Chains:

@@ -1,0 +1,70 @@
+"""Every operation of `keras.ops` in int8: the two columns of docs/operations.md."""
+
+import functools
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import pytest
+from seeded_models import measure, run_traced, specs_of, to_int8
+
+import tfopt
+from tfopt.lowering import lower
+from tfopt.lowering.trace import trace_model
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[3] / "tools"))
+
+from operation_cases import CASES, IMPOSSIBLE
+from sweep_ops import LEAST, PLACES, SLACK, build, ceiling, draw
+
+POSSIBLE = [case for case in CASES if case.name not in IMPOSSIBLE]
+
+
+def one_input(case, place):
+    """The model of a case with inputs of names that no other case has."""
+    model = build(case, place)
+    inputs = [keras.Input(each.shape[1:], dtype=each.dtype, name=f"{CASES.index(case)}_{each.name}") for each in model.inputs]
+    return keras.Model(inputs, model(inputs if len(inputs) > 1 else inputs[0]))
+
+
+@functools.cache
+def measured(place):
+    """Name of a case -> (wanted, found) values of its int8 file, and the names of all float operations; all cases are one file."""
+    models = {case.name: one_input(case, place) for case in POSSIBLE}
+    joined = keras.Model([each for model in models.values() for each in model.inputs], [model.output for model in models.values()])
+
+    def data(count, seed):
+        drawn = {}
+        for case in POSSIBLE:
+            drawn |= {f"{CASES.index(case)}_{name}": array for name, array in draw(case, count, seed).items()}
+        return drawn
+
+    content = to_int8(joined, data=data(256, seed=2))
+    test = data(48, seed=3)
+    float_ops, _ = measure(joined, content, data=test)
+    wanted = run_traced(trace_model(joined, specs_of(joined)), test)
+    found = tfopt.Interpreter(content).run(test)
+    return dict(zip(models, zip(wanted, found, strict=True), strict=True)), float_ops
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+def test_no_operation_is_left_in_float(place):
+    assert not measured(place)[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("case", POSSIBLE, ids=lambda case: case.name)
+def test_int8_is_as_right_as_8_bits_allow(case, place):
+    wanted, found = measured(place)[0][case.name]
+    found = found.reshape(wanted.shape)
+    if wanted.dtype.kind != "f":
+        assert (wanted == found).mean() > 0.9
+    elif case.jumps:
+        assert (np.abs(wanted - found) <= 3 * np.ptp(wanted) / 255).mean() > 0.9
+    else:
+        reached = 10 * np.log10((wanted.astype(float) ** 2).sum() / max(((wanted.astype(float) - found) ** 2).sum(), 1e-30))
+        if reached < LEAST:
+            assert reached >= ceiling(build(case, place), draw(case, 256, seed=2), draw(case, 48, seed=3)) - SLACK
