@@ -19,7 +19,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from operation_cases import CASES
+from operation_cases import CASES, IMPOSSIBLE
 
 LEAST = 30.0  # dB
 SLACK = 3.0  # dB below what 8 bits allow

@@ -10,7 +10,6 @@ import pytest
 from seeded_models import measure, run_traced, specs_of, to_int8
 
 import tfopt
-from tfopt.lowering import lower
 from tfopt.lowering.trace import trace_model
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[3] / "tools"))

@@ -51,9 +51,9 @@ def _transformed(operation: tf.Operation, find: Find) -> tuple[tf.Tensor, tf.Ten
     is_real = imaginary.op.type == "ZerosLike" or _is_zero(imaginary)
     found = _along_last(find(real), None if is_real else find(imaginary), _matrices(sizes[-1], sizes[-1], sizes[-1]))
     if operation.type == "FFT2D":
-        turned = (tf.linalg.matrix_transpose(each) for each in found)
-        found = _along_last(*turned, _matrices(sizes[0], sizes[0], sizes[0]))
-        found = (tf.linalg.matrix_transpose(found[0]), tf.linalg.matrix_transpose(found[1]))
+        real, imaginary = (tf.linalg.matrix_transpose(each) for each in found)
+        real, imaginary = _along_last(real, imaginary, _matrices(sizes[0], sizes[0], sizes[0]))
+        found = (tf.linalg.matrix_transpose(real), tf.linalg.matrix_transpose(imaginary))
     return found
 
 

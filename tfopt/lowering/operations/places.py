@@ -17,21 +17,29 @@ _LONGEST_PRODUCT = 32
 
 
 def _cumulative_sum(operation: tf.Operation, find: Find) -> tf.Tensor | None:
-    """Sums along an axis as a product with a triangular matrix of ones."""
-    import numpy as np
     import tensorflow as tf
 
     old, axis = operation.inputs[0], tf.get_static_value(operation.inputs[1])
     if not old.dtype.is_floating or axis is None or (old.shape[int(axis)] or _LONGEST_SUM + 1) > _LONGEST_SUM:
         return None
-    place = int(axis) % len(old.shape)
-    triangle = np.triu(np.ones([old.shape[place]] * 2, "float32"), 1 if operation.get_attr("exclusive") else 0)
+    return cumulative_sum(operation, find(old))
+
+
+def cumulative_sum(operation: tf.Operation, values: tf.Tensor) -> tf.Tensor:
+    """Sums of float values along the axis of a CUMSUM, as a product with a triangular matrix of ones."""
+    import numpy as np
+    import tensorflow as tf
+
+    rank = len(values.shape)
+    place = int(tf.get_static_value(operation.inputs[1])) % rank
+    triangle = np.triu(np.ones([values.shape[place]] * 2, "float32"), 1 if operation.get_attr("exclusive") else 0)
     if operation.get_attr("reverse"):
         triangle = triangle[::-1, ::-1]
-    order = [each for each in range(len(old.shape)) if each != place] + [place]
-    moved = find(old) if place == len(order) - 1 else tf.transpose(find(old), order)
-    summed = tf.tensordot(moved, tf.constant(np.ascontiguousarray(triangle)), 1)
-    return summed if moved is find(old) else tf.transpose(summed, np.argsort(order))
+    matrix = tf.constant(np.ascontiguousarray(triangle))
+    if place == rank - 1:
+        return tf.tensordot(values, matrix, 1)
+    order = [each for each in range(rank) if each != place] + [place]
+    return tf.transpose(tf.tensordot(tf.transpose(values, order), matrix, 1), np.argsort(order))
 
 
 def _band(operation: tf.Operation, find: Find) -> tf.Tensor | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tfopt.lowering.operations.places import cumulative_sum
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -70,9 +72,46 @@ def _converted(operation: tf.Operation, find: Find) -> tf.Tensor | None:
         return tf.gather(tf.range(count, dtype=operation.outputs[0].dtype), find(old))
     if old.dtype.is_floating and operation.outputs[0].dtype == tf.bool:
         return _differ(find(old), tf.zeros((), old.dtype))
+    if old.dtype.is_integer and operation.outputs[0].dtype.is_floating and _counts_truth(old):
+        return _in_float(old, find)
     if old.dtype != tf.bool or not operation.outputs[0].dtype.is_floating or tf.get_static_value(old) is not None:
         return None
     return tf.where(find(old), tf.ones(old.shape), tf.zeros(old.shape))
+
+
+_INTEGER_SUMS = ("Add", "AddV2", "Cumsum", "Mul", "Sub")
+
+
+def _counts_truth(tensor: tf.Tensor) -> bool:
+    """Whether whole numbers are sums and products of truth as 1 and 0, such as the positions of the tokens that are not masked."""
+    import tensorflow as tf
+
+    if tf.get_static_value(tensor) is not None:
+        return True
+    if tensor.op.type == "Cast":
+        return tensor.op.inputs[0].dtype == tf.bool or (tensor.dtype.is_integer and _counts_truth(tensor.op.inputs[0]))
+    numbers = tensor.op.inputs[:1] if tensor.op.type == "Cumsum" else tensor.op.inputs
+    return tensor.op.type in _INTEGER_SUMS and all(_counts_truth(each) for each in numbers)
+
+
+def _in_float(tensor: tf.Tensor, find: Find) -> tf.Tensor:
+    """Such whole numbers computed in float, which becomes int8."""
+    import tensorflow as tf
+
+    value = tf.get_static_value(tensor)
+    if value is not None:
+        return tf.constant(value.astype("float32"))
+    source = tensor.op.inputs[0]
+    if tensor.op.type == "Cast":
+        return (
+            tf.where(find(source), tf.ones(source.shape), tf.zeros(source.shape))
+            if source.dtype == tf.bool
+            else _in_float(source, find)
+        )
+    if tensor.op.type == "Cumsum":
+        return cumulative_sum(tensor.op, _in_float(source, find))
+    one, other = (_in_float(each, find) for each in tensor.op.inputs)
+    return one * other if tensor.op.type == "Mul" else one - other if tensor.op.type == "Sub" else one + other
 
 
 def _places(tensor: tf.Tensor) -> int | None:

@@ -63,7 +63,8 @@ def _unrolled(layer: AnyLayer, sequences: tf.Tensor, state: Sequence[Any], mask:
     import tensorflow as tf
 
     axis = _time_axis(layer)
-    steps, outputs, state = tf.unstack(sequences, axis=axis), [], list(state)
+    steps, state = tf.unstack(sequences, axis=axis), list(state)
+    outputs: list[tf.Tensor] = []
     given: list[tf.Tensor | None] = [None] * len(steps)
     if mask is not None:
         given = tf.unstack(mask if mask.dtype == tf.bool else tf.not_equal(mask, 0), axis=axis)
