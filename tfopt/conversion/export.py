@@ -93,7 +93,7 @@ def to_tflite(
         batches = observe.as_batches([samples[name] for name in names], traced.batch_size) if widen and samples else None
         content, notes = _converted(converter(samples), batches, widen)
     except Exception as error:  # MLIR diagnostics arrive as several undocumented types
-        raise ConversionError(_explain(str(error), variant.quantization)) from error
+        raise ConversionError(_explain(str(error), variant.quantization, traced)) from error
     if variant.ptq == "best" and samples is not None:
 
         def in_default(calibrated: bytes, batches: Batches) -> bytes:
@@ -166,22 +166,18 @@ def _batches(
         yield {f"input_{index}": array for index, array in enumerate(batch)} if traced.keeps_functions else batch
 
 
-def _explain(message: str, quantization: Quantization) -> str:
-    ops = sorted(set(re.findall(r"\btf\.(\w+)", message)) - {"entry_function"})
-    places = sorted(set(re.findall(r'"([\w./ -]+/[\w./ -]+)"', message)) - {""})
+def _explain(message: str, quantization: Quantization, traced: Traced) -> str:
+    ops = sorted(set(re.findall(r"\btf\.([A-Z]\w+)", message)))
     if "Flex ops" in message or "custom op" in message or "is neither a custom op nor a flex op" in message:
-        where = f" in {', '.join(_layer_of(place) for place in places[:5])}" if places else ""
+        layers = list(dict.fromkeys(repr(layer) for op in ops for layer in traced.layers.get(op, ())))
+        where = f" in {', '.join(layers[:5])}" if layers else ""
         return (
             f"Every op of the model must be a TFLite builtin. Received: {', '.join(f'tf.{op}' for op in ops) or 'others'}{where}. "
-            "Replace these layers by ones made of simpler operations, or move them out of the model."
+            "Replace it by simpler operations, or move it out of the model: convert keras.Model(model.inputs, ...) up to the "
+            "tensors before it, and compute the rest after the file."
         )
     lines = [line for line in message.splitlines() if "error:" in line] or message.splitlines()[:1]
     return (
         f"The converter must be able to express the model in {quantization}. Received: {' | '.join(lines)[:600]}. "
         "Try another quantization, or replace the layer that is named."
     )
-
-
-def _layer_of(place: str) -> str:
-    parts = [part for part in place.split("/") if part]
-    return parts[-2] if len(parts) > 1 else place

@@ -53,6 +53,7 @@ class SavedJob(Request):
     inputs: tuple[TensorSpec, ...]
     output_names: tuple[str, ...]
     keeps_functions: bool
+    layers: dict[str, tuple[str, ...]]
     is_small: bool  # see `headroom.fits`
     variants: dict[str, Variant]
     skip_lowering: tuple[str, ...]
@@ -87,6 +88,7 @@ class InChild:
                 inputs=tuple(job.traced.inputs),
                 output_names=tuple(job.traced.output_names),
                 keeps_functions=job.traced.keeps_functions,
+                layers=dict(job.traced.layers),
                 is_small=headroom.fits(job.traced.function),
                 variants=dict(job.variants),
                 skip_lowering=job.skip_lowering,
@@ -116,7 +118,7 @@ def export_saved(request: str, progress: Progress) -> dict[str, dict[str, object
     progress({"stage": "read the traced model"})
     loaded = tf.saved_model.load(str(folder))
     function = loaded.serve.get_concrete_function()
-    traced = Traced(function, loaded, list(job.inputs), list(job.output_names), job.keeps_functions)
+    traced = Traced(function, loaded, list(job.inputs), list(job.output_names), job.keeps_functions, job.layers)
     samples = None
     if (folder / "samples.npz").exists():
         with np.load(folder / "samples.npz") as archive:

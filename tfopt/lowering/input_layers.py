@@ -31,6 +31,10 @@ def embedding(layer: AnyLayer) -> dict[str, Any] | None:
 
 def _ids(tensor: tf.Tensor) -> tf.Tensor:
     """The integers that `tensor` was cast from; else `tensor` itself."""
+    import tensorflow as tf
+
+    if not tf.is_symbolic_tensor(tensor):  # positions that a layer counts itself
+        return tensor
     is_cast = tensor.op.type == "Cast" and tensor.op.inputs[0].dtype.is_integer
     return tensor.op.inputs[0] if is_cast else tensor
 

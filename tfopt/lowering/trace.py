@@ -13,7 +13,9 @@ import numpy.typing as npt
 from tfopt.data import signature
 from tfopt.data.signature import TensorSpec
 from tfopt.errors import ConversionError, TfoptError
+from tfopt.keras_model.walk import walk_layers
 from tfopt.lowering import lower
+from tfopt.tflite.layer_names import LayerNames
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -31,6 +33,7 @@ class Traced:
         inputs: in the model's order, of fixed sizes.
         output_names: in the model's order.
         keeps_functions: whether the converter must see functions whole: see `lower.Lowering`.
+        layers: type of a TensorFlow operation -> names of the layers that compute by it.
     """
 
     function: tf.types.experimental.ConcreteFunction
@@ -38,6 +41,7 @@ class Traced:
     inputs: list[TensorSpec]
     output_names: list[str]
     keeps_functions: bool = False
+    layers: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def batch_size(self) -> int:
@@ -100,7 +104,19 @@ def trace_model(model: AnyModel, inputs: Sequence[TensorSpec], lowering: lower.L
         plain = function
         module, function = _trace(lambda *tensors: lowering.operations.outputs(plain, tensors), inputs)
     module.held = variables
-    return Traced(function, module, list(inputs), list(names), lowering.keeps_functions)
+    return Traced(function, module, list(inputs), list(names), lowering.keeps_functions, _layers(model, function))
+
+
+def _layers(model: AnyModel, function: tf.types.experimental.ConcreteFunction) -> dict[str, tuple[str, ...]]:
+    """Type of an operation -> names of the layers that compute by it."""
+    operations = function.graph.get_operations()
+    names = LayerNames([layer.name for layer in walk_layers(model)], (operation.name for operation in operations))
+    found: dict[str, dict[str, None]] = {}
+    for operation in operations:
+        writer = names.writer(operation.name)
+        if writer:
+            found.setdefault(operation.type, {})[writer] = None
+    return {kind: tuple(writers) for kind, writers in found.items()}
 
 
 def _trace(

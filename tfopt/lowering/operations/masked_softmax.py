@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,11 +20,10 @@ _FAR = -1e3
 """A score that is lowered by more than this is masked."""
 
 
-class _Masked(NamedTuple):
-    """Scores and what masks them; tensors of the traced function."""
+class _Mask(NamedTuple):
+    """What decides which scores count; a tensor of the traced function."""
 
-    scores: tf.Tensor
-    condition: tf.Tensor
+    condition: tf.Tensor  # of truth, or of whole numbers of which 0 is false
     keeps: bool  # whether the scores count where the condition is true, or where it is false
 
 
@@ -36,39 +36,43 @@ def _masked_softmax(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     """
     import tensorflow as tf
 
-    masks: list[_Masked] = []
-    tensor = operation.inputs[0]
-    while found := _find_mask(tensor):
-        masks.append(found)
-        tensor = found.scores
-    if not masks or tensor.shape[-1] is None:
+    keys = operation.inputs[0].shape[-1]
+    terms, masks = _taken_apart(operation.inputs[0])
+    if not masks or not terms or keys is None:
         return None
-    keep = None
-    for mask in masks:
-        condition = find(mask.condition) if mask.keeps else tf.logical_not(find(mask.condition))
-        keep = condition if keep is None else tf.logical_and(keep, condition)
-    scores = find(tensor)
+    conditions = [_truth(find(mask.condition)) if mask.keeps else tf.logical_not(_truth(find(mask.condition))) for mask in masks]
+    keep = functools.reduce(tf.logical_and, conditions)
+    scores = functools.reduce(tf.add, [find(term) for term in terms])
     # With the least in place of the masked ones, the range stays what it is.
     seen = tf.where(keep, scores, tf.reduce_min(scores, -1, keepdims=True))
-    depth = math.log(tensor.shape[-1] / REST)
-    above = tf.nn.relu(seen - (tf.reduce_max(seen, -1, keepdims=True) - depth))
+    above = tf.nn.relu(seen - (tf.reduce_max(seen, -1, keepdims=True) - math.log(keys / REST)))
     return tf.nn.softmax(tf.where(keep, above, 0.0))
 
 
-def _find_mask(tensor: tf.Tensor) -> _Masked | None:
-    """The scores that `tensor` is made of, and their mask: `where(mask, s, -1e9)` or `s + (1 - mask) * -1e9`."""
+def _truth(tensor: tf.Tensor) -> tf.Tensor:
+    import tensorflow as tf
+
+    return tensor if tensor.dtype == tf.bool else tf.not_equal(tensor, 0)
+
+
+def _taken_apart(tensor: tf.Tensor) -> tuple[list[tf.Tensor], list[_Mask]]:
+    """Terms whose sum are the scores, and what masks them: `where(mask, s, -1e9)`, `s + (1 - mask) * -1e9` and sums of such."""
     operation = _without_shape(tensor).op
     if operation.type in ("SelectV2", "Select"):
         condition, one, other = operation.inputs
-        if _is_far(other):
-            return _Masked(one, condition, keeps=True)
-        if _is_far(one):
-            return _Masked(other, condition, keeps=False)
+        for scores, far, keeps in ((one, other, True), (other, one, False)):
+            if _is_far(far):
+                terms, masks = _taken_apart(scores)
+                return terms, [*masks, _Mask(condition, keeps)]
     if operation.type in ("Add", "AddV2"):
-        for scores, addend in (operation.inputs, list(operation.inputs)[::-1]):
-            if found := _truth_behind(addend):
-                return _Masked(scores, *found)
-    return None
+        sides = []
+        for side in operation.inputs:
+            mask = _truth_behind(side)
+            sides.append(([], [mask]) if mask else _taken_apart(side))
+        (terms, masks), (more, further) = sides
+        if masks or further:
+            return [*terms, *more], [*masks, *further]
+    return [tensor], []
 
 
 def _without_shape(tensor: tf.Tensor) -> tf.Tensor:
@@ -84,8 +88,8 @@ def _is_far(tensor: tf.Tensor) -> bool:
     return value is not None and value.dtype.kind == "f" and bool((value < _FAR).all())
 
 
-def _truth_behind(addend: tf.Tensor) -> tuple[tf.Tensor, bool] | None:
-    """(condition, whether it keeps) of an addend that is 0 where scores count, and far below 0 elsewhere."""
+def _truth_behind(addend: tf.Tensor) -> _Mask | None:
+    """The mask that an addend is with 0 where scores count, and far below 0 elsewhere."""
     import tensorflow as tf
 
     operation = _without_shape(addend).op
@@ -98,22 +102,22 @@ def _truth_behind(addend: tf.Tensor) -> tuple[tf.Tensor, bool] | None:
         for far, near, keeps in ((other, one, True), (one, other, False)):
             value = tf.get_static_value(near)
             if _is_far(far) and value is not None and not value.any():
-                return condition, keeps
+                return _Mask(condition, keeps)
     return None
 
 
-def _number_of_truth(factor: tf.Tensor) -> tuple[tf.Tensor, bool] | None:
-    """(condition, whether it keeps) of a factor that is 1 where scores are masked, and 0 elsewhere."""
+def _number_of_truth(factor: tf.Tensor) -> _Mask | None:
+    """The mask that a factor is with 1 where scores are masked, and 0 elsewhere."""
     import tensorflow as tf
 
     operation = _without_shape(factor).op
-    if operation.type == "Cast" and operation.inputs[0].dtype == tf.bool:
-        return operation.inputs[0], False
+    if operation.type == "Cast" and (operation.inputs[0].dtype == tf.bool or operation.inputs[0].dtype.is_integer):
+        return _Mask(operation.inputs[0], keeps=False)
     if operation.type == "Sub":
         one = tf.get_static_value(operation.inputs[0])
         inner = _number_of_truth(operation.inputs[1])
         if one is not None and (one == 1).all() and inner:
-            return inner[0], not inner[1]
+            return _Mask(inner.condition, not inner.keeps)
     return None
 
 

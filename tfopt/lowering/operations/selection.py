@@ -79,6 +79,7 @@ def _converted(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     return tf.where(find(old), tf.ones(old.shape), tf.zeros(old.shape))
 
 
+_SHAPES = ("ExpandDims", "Reshape", "Squeeze", "Transpose")
 _INTEGER_SUMS = ("Add", "AddV2", "Cumsum", "Mul", "Sub")
 
 
@@ -90,8 +91,8 @@ def _counts_truth(tensor: tf.Tensor) -> bool:
         return True
     if tensor.op.type == "Cast":
         return tensor.op.inputs[0].dtype == tf.bool or (tensor.dtype.is_integer and _counts_truth(tensor.op.inputs[0]))
-    numbers = tensor.op.inputs[:1] if tensor.op.type == "Cumsum" else tensor.op.inputs
-    return tensor.op.type in _INTEGER_SUMS and all(_counts_truth(each) for each in numbers)
+    numbers = tensor.op.inputs[:1] if tensor.op.type in ("Cumsum", *_SHAPES) else tensor.op.inputs
+    return tensor.op.type in (*_INTEGER_SUMS, *_SHAPES) and all(_counts_truth(each) for each in numbers)
 
 
 def _in_float(tensor: tf.Tensor, find: Find) -> tf.Tensor:
@@ -107,6 +108,11 @@ def _in_float(tensor: tf.Tensor, find: Find) -> tf.Tensor:
             tf.where(find(source), tf.ones(source.shape), tf.zeros(source.shape))
             if source.dtype == tf.bool
             else _in_float(source, find)
+        )
+    if tensor.op.type in _SHAPES:
+        values = _in_float(source, find)
+        return (
+            tf.transpose(values, find(tensor.op.inputs[1])) if tensor.op.type == "Transpose" else tf.reshape(values, tensor.shape)
         )
     if tensor.op.type == "Cumsum":
         return cumulative_sum(tensor.op, _in_float(source, find))
