@@ -70,11 +70,18 @@ def _normalized(operation: tf.Operation, find: Find) -> tf.Tensor | None:
         return None
     for scaled, shift in (operation.inputs, list(operation.inputs)[::-1]):
         for mean, factor, offset in _shifts(shift):
-            if scaled.op.type == "Mul" and any(factor is each for each in scaled.op.inputs):
+            if _is_mean(mean) and scaled.op.type == "Mul" and any(factor is each for each in scaled.op.inputs):
                 (x,) = [each for each in scaled.op.inputs if each is not factor][:1] or [factor]
                 result = (find(x) - find(mean)) * find(factor)
                 return result if offset is None else result + find(offset)
     return None
+
+
+def _is_mean(tensor: tf.Tensor) -> bool:
+    """Whether a tensor is a mean of data: statistics that are weights become part of a convolution."""
+    while tensor.op.type in ("ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient"):
+        tensor = tensor.op.inputs[0]
+    return tensor.op.type == "Mean"
 
 
 def _shifts(shift: tf.Tensor) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]]:
