@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tfopt.keras_model.kinds import layer_kind, operation_kind
+from tfopt.keras_model.kinds import layer_kind
 
 if TYPE_CHECKING:
     import keras
@@ -41,8 +41,6 @@ def _ids(tensor: tf.Tensor) -> tf.Tensor:
 
 def masking(layer: AnyLayer | keras.Operation) -> dict[str, Any] | None:
     """The rule: masked steps are selected, not multiplied by a mask, which would be cast to float; NOT_EQUAL has no int8 kernel."""
-    if operation_kind(layer) == "NotEqual":  # the operation that a mask is in a Functional model
-        return {"call": lambda values, others: _differ(_ids(values), others)}
     if layer_kind(layer) != "Masking":
         return None
 

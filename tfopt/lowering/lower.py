@@ -15,7 +15,6 @@ from tfopt.lowering import input_layers
 from tfopt.lowering.activations import activation
 from tfopt.lowering.attention import attention
 from tfopt.lowering.convolution import three_dimensions, upsampling
-from tfopt.lowering.merging import merging
 from tfopt.lowering.normalization import normalization
 from tfopt.lowering.operations.operations import OPERATION_RULES, Operations
 from tfopt.lowering.pooling import masked_pooling
@@ -35,7 +34,6 @@ RULES: dict[str, Callable[[AnyLayer | keras.Operation], dict[str, Any] | None]] 
     "recurrent": recurrent,
     "lstm_cell": lstm_cell,
     "gru_cell": gru_cell,
-    "merging": merging,
     "masked_pooling": masked_pooling,
     "upsampling": upsampling,
     "three_dimensions": three_dimensions,

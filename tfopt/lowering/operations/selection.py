@@ -134,6 +134,7 @@ def _places(tensor: tf.Tensor) -> int | None:
 
 def _different(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     """`a != b` as `a > b or a < b`; a number that differs from itself is NaN, which int8 does not have."""
+    import numpy as np
     import tensorflow as tf
 
     one, other = operation.inputs
@@ -141,6 +142,16 @@ def _different(operation: tf.Operation, find: Find) -> tf.Tensor | None:
         return None
     if one is other:
         return tf.zeros(one.shape, tf.bool)
+    for numbers, limit in ((one, other), (other, one)):
+        value = tf.get_static_value(limit)
+        if (
+            value is not None
+            and numbers.op.type == "Cast"
+            and numbers.op.inputs[0].dtype.is_integer
+            and (value == np.rint(value)).all()
+        ):
+            whole = numbers.op.inputs[0]  # ids that were cast, as Keras does to compare them
+            return tf.not_equal(find(whole), tf.constant(value.astype(whole.dtype.as_numpy_dtype)))
     return _differ(find(one), find(other))
 
 

@@ -10,12 +10,14 @@ import numpy.typing as npt
 
 from tfopt.tflite.editor import Editor, is_constant, text
 from tfopt.tflite.islands import elementwise
+from tfopt.tflite.operations import ANY_SCALE
 
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema
 
 _FLOAT32, _INT32, _INT64, _BOOL, _INT8 = 0, 2, 4, 6, 9  # TensorType of the schema
 _DTYPES: dict[int, npt.DTypeLike] = {_FLOAT32: np.float32, _INT32: np.int32, _INT64: np.int64, _BOOL: np.bool_, _INT8: np.int8}
+_SMALL = 0.25  # a tanh below has at most a quarter of the steps
 _LEAST = 30.0
 """dB of a chain of int8 operations that is left as it is. Operations are faster than a table, which a kernel for all CPUs reads."""
 
@@ -50,6 +52,39 @@ def lookup_table(editor: Editor) -> int:
     editor.graph.operators = operators
     editor.remove_unread()
     return len(ends)
+
+
+def fine_tanh(editor: Editor) -> int:
+    """Computes the tanh of small numbers by a table, in steps as fine as the numbers.
+
+    The format prescribes 256 steps from -1 to 1 for TANH, of which small numbers, as in a recurrent layer with little training, get
+    a few. The operations that read the result take any scale.
+    """
+    readers: dict[int, set[str]] = {int(index): {"output"} for index in editor.graph.outputs}
+    for operator in editor.graph.operators:
+        for index in operator.inputs:
+            readers.setdefault(int(index), set()).add(editor.name(operator))
+    operators: list[schema.OperatorT] = []
+    count = 0
+    for operator in editor.graph.operators:
+        affine = editor.affine(operator.inputs[0]) if editor.name(operator) == "TANH" else None
+        if affine is None or editor.tensor(operator.outputs[0]).type != _INT8 or not readers[int(operator.outputs[0])] <= ANY_SCALE:
+            operators.append(operator)
+            continue
+        values = np.tanh((np.arange(-128, 128) - float(affine[1])) * affine[0])
+        largest = float(np.abs(values).max())
+        if largest >= _SMALL:
+            operators.append(operator)
+            continue
+        source, end = int(operator.inputs[0]), int(operator.outputs[0])
+        place, made = _places(editor, source)
+        editor.tensor(end).quantization = editor.quantization([largest / 127], [0])
+        data = _rounded(values, (largest / 127, 0))
+        table = editor.add_tensor(f"{text(editor.tensor(end).name)}/table", (256,), _INT8, like=editor.tensor(end), data=data)
+        operators += [*made, editor.operator("GATHER", [table, place], [end], version=2, axis=0, batchDims=0)]
+        count += 1
+    editor.graph.operators = operators
+    return count
 
 
 def _places(editor: Editor, source: int) -> tuple[int, list[schema.OperatorT]]:
