@@ -1,0 +1,73 @@
+"""`lookup_table` and `fine_tanh`: functions of one int8 number as tables of 256 values."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from seeded_models import measure, seeded, to_int8
+
+from tfopt.tflite import flatbuffer
+
+
+class Compute(keras.layers.Layer):
+    """A function as a layer of its own."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+def model_of(function):
+    def build(k):
+        x = k.Input((6, 8))
+        return k.Model(x, k.layers.Dense(4)(Compute(function)(k.layers.Dense(8)(x))))
+
+    return seeded(build, "keras3")
+
+
+def operations(content):
+    return [operator.name for operator in flatbuffer.parse(content).operators]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [tf.sin, tf.floor, lambda x: tf.sign(x) * tf.abs(x) ** 0.4, lambda x: x - tf.floor(x), tf.math.atan, tf.math.erf],
+    ids=["sin", "floor", "several", "two ways", "no builtin", "approximated"],
+)
+def test_a_function_of_one_number_is_a_table(function):
+    model = model_of(function)
+    content = to_int8(model)
+    float_ops, (decibel,) = measure(model, content)
+    _, (plain_decibel,) = measure(model, to_int8(model, skip=("lookup_table",)))
+    assert not float_ops and "GATHER" in operations(content)
+    assert decibel >= plain_decibel - 0.5  # and where it was float, it is no worse
+
+
+def test_roundings_on_the_way_are_spared():
+    model = model_of(lambda x: 1.0 / (1.0 + tf.exp(-x)))
+    _, (decibel,) = measure(model, to_int8(model))
+    _, (stepwise,) = measure(model, to_int8(model, skip=("lookup_table",)))
+    assert decibel >= 30.0 and decibel > stepwise + 5.0
+
+
+@pytest.mark.parametrize("function", [tf.nn.relu, tf.nn.sigmoid, lambda x: x * 2.0 + 1.0], ids=["relu", "sigmoid", "product"])
+def test_fast_operations_stay(function):
+    assert "GATHER" not in operations(to_int8(model_of(function)))
+
+
+def test_constants_for_each_channel_make_no_table():
+    offsets = np.linspace(-1, 1, 8).astype("float32")
+    model = model_of(lambda x: tf.sin(x + offsets))
+    content = to_int8(model)
+    float_ops, (decibel,) = measure(model, content)
+    assert not float_ops and decibel >= 25.0
+
+
+def test_a_small_tanh_keeps_its_steps():
+    model = model_of(lambda x: tf.tanh(x * 0.01) * tf.roll(x, 1, 1))
+    _, (decibel,) = measure(model, to_int8(model))
+    _, (without,) = measure(model, to_int8(model, skip=("fine_tanh",)))
+    assert decibel >= 30.0 and decibel > without + 6.0

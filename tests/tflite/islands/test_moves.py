@@ -1,0 +1,36 @@
+"""`integer_product` and `integer_top_k`: operations that read integers."""
+
+import keras
+from seeded_models import measure, seeded, to_int8
+
+
+class Attend(keras.layers.Layer):
+    """Attention whose keys are its values, after a rotation that only the keys get."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(8)
+
+    def call(self, x):
+        keys = self.dense(x)
+        first, second = keras.ops.split(keys, 2, axis=-1)
+        turned = keys * 0.8 + keras.ops.concatenate([-second, first], -1) * 0.6
+        scores = keras.ops.softmax(keras.ops.matmul(turned, keras.ops.transpose(turned, (0, 2, 1))))
+        return keras.ops.matmul(scores, keys)
+
+
+def test_a_tensor_that_is_key_and_value():
+    model = seeded(lambda k: k.Sequential([k.Input((6, 8)), Attend(), k.layers.Dense(4)]), "keras3")
+    float_ops, (decibel,) = measure(model, to_int8(model))
+    assert not float_ops and decibel >= 25.0
+
+
+class Places(keras.layers.Layer):
+    def call(self, x):
+        return keras.ops.top_k(x, 3)[1]
+
+
+def test_places_of_the_largest():
+    model = seeded(lambda k: k.Sequential([k.Input((8,)), k.layers.Dense(8), Places()]), "keras3")
+    float_ops, _ = measure(model, to_int8(model))
+    assert not float_ops
