@@ -62,6 +62,7 @@ _MODULES = {
     "quantize_aware": "tfopt.quantization.quantize_aware",
     "scale_learning_rate": "tfopt.distribution.learning_rate",
     "sparsity_report": "tfopt.pruning.sparsity",
+    "split": "tfopt.keras_model.split",
     "strategy": "tfopt.distribution.strategy",
     "strip_quantization": "tfopt.quantization.quantize_aware",
 }
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
         TfoptError,
         UnsafeModelError,
     )
+    from tfopt.keras_model.split import split
     from tfopt.loading.load import load
     from tfopt.pruning.callback import PruningCallback
     from tfopt.pruning.masks import Block, NByM, Unstructured
@@ -164,6 +166,7 @@ __all__ = [
     "quantize_aware",
     "scale_learning_rate",
     "sparsity_report",
+    "split",
     "strategy",
     "strip_quantization",
 ]

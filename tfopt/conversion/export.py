@@ -173,8 +173,8 @@ def _explain(message: str, quantization: Quantization, traced: Traced) -> str:
         where = f" in {', '.join(layers[:5])}" if layers else ""
         return (
             f"Every op of the model must be a TFLite builtin. Received: {', '.join(f'tf.{op}' for op in ops) or 'others'}{where}. "
-            "Replace it by simpler operations, or move it out of the model: convert keras.Model(model.inputs, ...) up to the "
-            "tensors before it, and compute the rest after the file."
+            "Replace it by simpler operations, or cut it off: before, body, after = tfopt.split(model, at=(..., ...)) "
+            "cuts a Functional model before and after such layers, and the body converts."
         )
     lines = [line for line in message.splitlines() if "error:" in line] or message.splitlines()[:1]
     return (
