@@ -101,7 +101,8 @@ def _places(editor: Editor, source: int) -> tuple[int, list[schema.OperatorT]]:
 def _rounded(values: npt.NDArray[Any], affine: tuple[float, int]) -> npt.NDArray[np.int8]:
     """Real numbers in the steps of a tensor; NaN, for which no step is right, becomes 0."""
     scale, zero = affine
-    steps = np.clip(np.nan_to_num(values, nan=0.0) / np.float64(scale), -1e6, 1e6)
+    with np.errstate(over="ignore"):  # the largest step is as good as infinity
+        steps = np.clip(np.nan_to_num(values, nan=0.0) / np.float64(scale), -1e6, 1e6)
     return np.clip(np.rint(steps) + zero, -128, 127).astype(np.int8)
 
 
