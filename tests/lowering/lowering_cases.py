@@ -95,6 +95,12 @@ def _build_all():
         )),
         "time_distributed",
     )  # fmt: skip
+    for kind in ("LSTM", "GRU"):
+        add(
+            f"td_{kind}", "TimeDistributed",
+            lambda k, c=kind: chain(k, (3, 5, 4), k.layers.TimeDistributed(getattr(k.layers, c)(6, return_sequences=True))),
+            "time_distributed",
+        )  # fmt: skip
     add(
         "td_nested", "TimeDistributed",
         lambda k: chain(k, (2, 3, 6, 6, 2), k.layers.TimeDistributed(k.layers.TimeDistributed(k.layers.Conv2D(4, 3)))),
@@ -114,6 +120,70 @@ def _build_all():
             f"masking_{kind}", f"Masking {kind}",
             lambda k, c=kind: chain(k, (5, 4), k.layers.Masking(0.0), getattr(k.layers, c)(6)), "masking",
         )  # fmt: skip
+    for kind, forms in {
+        "LSTM": {
+            "zeros": lambda layers, kind: kind(6, return_sequences=True, zero_output_for_mask=True),
+            "bi_sequences": lambda layers, kind: layers.Bidirectional(kind(4, return_sequences=True)),
+        },
+        "GRU": {
+            "state": lambda layers, kind: kind(6, return_sequences=True, return_state=True),
+            "bi_sequences": lambda layers, kind: layers.Bidirectional(kind(4, return_sequences=True)),
+        },
+        "SimpleRNN": {
+            "backwards": lambda layers, kind: kind(6, go_backwards=True, return_sequences=True),
+            "last_state": lambda layers, kind: kind(6, return_state=True, go_backwards=True),
+            "zero_last": lambda layers, kind: kind(6, zero_output_for_mask=True),
+            "bi": lambda layers, kind: layers.Bidirectional(kind(6)),
+            "bi_unroll": lambda layers, kind: layers.Bidirectional(kind(6, return_sequences=True, unroll=True)),
+            "cell": lambda layers, _: layers.RNN(layers.SimpleRNNCell(6), return_sequences=True, zero_output_for_mask=True),
+        },
+    }.items():
+        for name, make in forms.items():
+            add(
+                f"masking_{kind}_{name}", f"Masking {kind}",
+                lambda k, c=kind, m=make: chain(k, (5, 4), k.layers.Masking(0.0), m(k.layers, getattr(k.layers, c))), "masking",
+            )  # fmt: skip
+    for name, options in {"last": {}, "bi": {"return_sequences": True}}.items():
+        add(
+            f"masking_ConvLSTM1D_{name}", "ConvLSTM1D",
+            lambda k, n=name, o=options: chain(
+                k, (4, 6), k.layers.Masking(0.0), k.layers.Reshape((4, 6, 1)),
+                k.layers.Bidirectional(k.layers.ConvLSTM1D(3, 3, **o)) if n == "bi" else k.layers.ConvLSTM1D(3, 3, **o),
+            ), "masking",
+        )  # fmt: skip
+    for name, options in {"plain": {}, "keepdims": {"keepdims": True}}.items():
+        add(
+            f"pooling_embedding_{name}", "GlobalAveragePooling1D",
+            lambda k, o=options: chain(
+                k, (6,), k.layers.Embedding(30, 8, mask_zero=True), k.layers.Dense(6), k.layers.GlobalAveragePooling1D(**o),
+                dtype="int32",
+            ), "masked_pooling",
+        )  # fmt: skip
+        add(
+            f"pooling_masking_{name}", "GlobalAveragePooling1D",
+            lambda k, o=options: chain(k, (5, 4), k.layers.Masking(0.0), k.layers.Dense(6), k.layers.GlobalAveragePooling1D(**o)),
+            "masked_pooling",
+        )  # fmt: skip
+    add(
+        "td_masked", "TimeDistributed",
+        lambda k: chain(
+            k, (5, 4), k.layers.Masking(0.0), k.layers.TimeDistributed(k.layers.Dense(6)), k.layers.GRU(4, return_sequences=True)
+        ), "time_distributed",
+    )  # fmt: skip
+    cases.append((
+        "td_words-keras3", "keras3",
+        lambda k: chain(
+            k, (5, 6), k.layers.Embedding(30, 8, mask_zero=True), k.layers.TimeDistributed(k.layers.GRU(6)), dtype="int32",
+        ), "time_distributed",
+    ))  # fmt: skip
+    cases.extend(
+        (
+            f"time_major_{name}-keras2", "keras2",
+            lambda k, o=options, c=kind: chain(k, (5, 4), getattr(k.layers, c)(6, time_major=True, **o)), "recurrent",
+        )
+        for kind in ("LSTM", "GRU", "SimpleRNN")
+        for name, options in {kind: {}, f"{kind}_sequences": {"return_sequences": True, "go_backwards": True}}.items()
+    )  # fmt: skip
     add(
         "masking_sequences", "Masking GRU",
         lambda k: chain(k, (5, 4), k.layers.Masking(0.0), k.layers.GRU(6, return_sequences=True), k.layers.LSTM(4)), "masking",

@@ -5,7 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
-from joined_models import JoinedModels
+from joined_models import JoinedModels, composite
 from lowering_cases import CASES
 from seeded_models import KERAS, chain, draw, largest_differences, measure, run_traced, seeded, specs_of, to_int8
 
@@ -18,12 +18,28 @@ from tfopt.lowering.trace import trace_model
 IDS = [case[0] for case in CASES]
 # The converter sees the same operations for both Keras; a fused LSTM takes it seconds.
 INT8 = [pytest.param(*case, id=case[0]) for case in CASES if case[1] == "keras3"]
+# Unrolled steps, which the converter takes minutes for.
+LONG = ("recurrent", "masking")
+
+
+def _params(is_slow, cases=CASES):
+    """The cases, of which those run with --slow whose rule `is_slow` says."""
+    return [pytest.param(*case, id=case[0], marks=pytest.mark.slow if is_slow(case[3]) else []) for case in cases]
+
+
+CALLERS = _params(lambda rule: rule in LONG)
+CALLERS_INT8 = _params(lambda rule: rule in LONG, [case for case in CASES if case[1] == "keras3"])
+# Recurrent layers and attention have their bounds in tests/quantization/test_every_layer.py.
+TRAINED = _params(
+    lambda rule: rule not in ("time_distributed", "embedding", "masked_pooling", "upsampling"),
+    [case for case in CASES if case[1] == "keras3" and case[3] not in (*LONG, "attention")],
+)
 
 
 @functools.cache
-def joined(kind, rule):
+def joined(kind, rule, *around):
     """All cases of one Keras and rule: traced twice and converted once."""
-    return JoinedModels([case for case in CASES if (case[1], case[3]) == (kind, rule)])
+    return JoinedModels([case for case in CASES if (case[1], case[3]) == (kind, rule)], *around)
 
 
 @pytest.mark.parametrize(("name", "kind", "build", "rule"), CASES, ids=IDS)
@@ -37,6 +53,28 @@ def test_the_rewritten_model_computes_the_same(name, kind, build, rule):
 def test_int8_without_float_ops(name, kind, build, rule):
     float_ops, decibel = joined(kind, rule).int8(name)
     print("SQNR", [round(each, 1) for each in decibel])
+    assert not float_ops
+    assert min(decibel) >= (25.0 if rule in ("recurrent", "masking") else 20.0)
+
+
+@pytest.mark.parametrize(("name", "kind", "build", "rule"), TRAINED)
+def test_int8_of_the_quantization_aware_model(name, kind, build, rule):
+    float_ops, decibel = joined(kind, rule).quantization_aware(name)
+    print("SQNR", [round(each, 1) for each in decibel])
+    assert not float_ops
+    assert min(decibel) >= (18.0 if name.startswith("Average") else 25.0)  # a mean keeps the scale of what it is the mean of
+
+
+@pytest.mark.parametrize(("name", "kind", "build", "rule"), CALLERS)
+def test_inside_a_layer_of_the_callers_own(name, kind, build, rule):
+    models = joined(kind, rule, composite)
+    assert models.touched(name, rule)
+    assert models.difference(name) <= 1e-5
+
+
+@pytest.mark.parametrize(("name", "kind", "build", "rule"), CALLERS_INT8)
+def test_int8_inside_a_layer_of_the_callers_own(name, kind, build, rule):
+    float_ops, decibel = joined(kind, rule, composite).int8(name)
     assert not float_ops
     assert min(decibel) >= (25.0 if rule in ("recurrent", "masking") else 20.0)
 
@@ -119,6 +157,56 @@ def test_what_a_user_wrote_is_left_alone():
     lowering = lower.plan(model)
     (difference,) = largest_differences(model, lowering=lowering)
     assert difference <= 1e-5 and not {"recurrent", "activation"} & set(lowering.touched)
+
+
+def test_namesakes_of_keras_layers_are_left_alone():
+    layer = keras.layers.Layer
+
+    class RMSNormalization(layer):  # scaled by 1 + scale, and without an axis
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+        def call(self, x):
+            return x * keras.ops.rsqrt(keras.ops.mean(keras.ops.square(x), -1, keepdims=True)) * (1 + self.scale)
+
+    class UnitNormalization(layer):  # by the sum of magnitudes
+        axis = -1
+
+        def call(self, x):
+            return x / keras.ops.sum(keras.ops.abs(x), -1, keepdims=True)
+
+    class LSTM(layer):
+        def call(self, x):
+            return keras.ops.mean(x, 1)
+
+    class Embedding(layer):
+        def build(self, shape):
+            self.embeddings = self.add_weight(shape=(10, 16))
+
+        def call(self, ids):
+            return 4.0 * keras.ops.take(self.embeddings, ids, 0)
+
+    flat = seeded(lambda k: chain(k, (5, 8), RMSNormalization(), UnitNormalization(), LSTM()), "keras3")
+    ids = seeded(lambda k: chain(k, (5,), Embedding(), dtype="int32"), "keras3")
+    for model in (flat, ids):
+        lowering = lower.plan(model)
+        assert not lowering.planned
+        (difference,) = largest_differences(model, data=draw(specs_of(model), 4, seed=1, high=9), lowering=lowering)
+        assert difference <= 1e-5
+
+
+@pytest.mark.parametrize("kind", list(KERAS))
+def test_ids_of_type_float_stay_apart(kind):
+    """Two hundred ids in int8 would become one another; the file takes integers, and the mask compares integers."""
+
+    def build(k):
+        return chain(k, (6,), k.layers.Embedding(900, 8, mask_zero=True), k.layers.LSTM(6), dtype="float32")
+
+    model = seeded(build, kind)
+    ids = np.random.default_rng(0).integers(1, 900, (200, 6)).astype("float32")
+    ids[::2, 4:] = 0
+    result = tfopt.convert(model, representative_data=ids, runs=1)
+    assert result.check.passed and any("as integers" in note for note in result.notes)
 
 
 def test_pixels():
