@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfopt.tflite.layer_names import LayerNames
+from tfopt.tflite.layer_names import LayerNames, Scopes
 
 LAYERS = {"conv2d", "dense_1", "block_2_project"}
 
@@ -38,3 +38,35 @@ def test_the_ending_of_most_layers_decides():
 def test_fused_layers_are_mentioned_too():
     name = "net/norm/add;net/conv/Conv2D"
     assert LayerNames({"norm", "conv"}, [name]).mentioned(name) == ["norm", "conv"]
+
+
+def test_an_output_with_the_name_of_its_layer_is_not_that_of_another():
+    names = ["net/dense_1/MatMul", "dense_1"]
+    assert [LayerNames({"dense", "dense_1"}, names).writer(name) for name in names] == ["dense", "dense_1"]
+
+
+def test_the_scopes_of_the_trace_decide():
+    scopes = Scopes(
+        {"net/dense_1": "dense", "net/dense_1_2": "dense_1", "net/block": "block", "net/block/dense": "inner"},
+        {"dense_1": "net/dense_1_2"},
+    )
+    names = {
+        "net/dense_1/MatMul;StatefulPartitionedCall/net/dense_1/MatMul": "dense",
+        "StatefulPartitionedCall_1/net/dense_1_2/MatMul": "dense_1",
+        "dense_1": "dense_1",  # an output
+        "net/block/dense/MatMul;net/dense_1/Relu": "inner",
+        "net/block/add": "block",
+        "net/tf.nn.relu/Relu": "tf.nn.relu",  # a layer whose calls the trace does not tell
+        "other/dense_1/MatMul": "",
+    }
+    found = LayerNames({"dense", "dense_1", "block", "inner", "tf.nn.relu"}, names, scopes)
+    assert found.knows_scopes and {name: found.writer(name) for name in names} == names
+    assert found.scopes("net/block/dense/MatMul;net/dense_1/Relu") == ["net/block/dense", "net/dense_1"]
+
+
+def test_a_file_of_another_trace_is_read_by_its_words():
+    names = ["model/dense/MatMul", "model/dense_1/MatMul"]
+    scopes = Scopes({"functional_1/dense_1": "dense", "functional_1/dense_1_2": "dense_1"})
+    found = LayerNames({"dense", "dense_1"}, names, scopes)
+    assert [found.writer(name) for name in names] == ["dense", "dense_1"] and not found.knows_scopes
+    assert found.scopes(names[0]) == []

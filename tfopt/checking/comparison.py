@@ -20,6 +20,7 @@ from tfopt.errors import DataError
 from tfopt.progress import Progress, ignore
 from tfopt.tflite import op_audit
 from tfopt.tflite.interpreter import Interpreter
+from tfopt.tflite.layer_names import NO_SCOPES, Scopes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class FileUnderTest:
         samples: None if only the structure is checked.
         origin: the origin of the samples, for the report.
         layer_names: names of the Keras model's layers; empty without a Keras model.
+        scopes: of a trace of the Keras model.
         quantization: the intended quantization; None if it is not known, so that the file itself must tell.
         allow_float: whether float ops are notes instead of reasons to fail.
     """
@@ -39,6 +41,7 @@ class FileUnderTest:
     samples: Samples | None
     origin: str
     layer_names: tuple[str, ...] = ()
+    scopes: Scopes = NO_SCOPES
     quantization: str | None = None
     allow_float: bool = False
 
@@ -58,7 +61,7 @@ def compare(file: FileUnderTest, reference: Reference | None, settings: CheckSet
     samples = file.samples
     if samples is not None and samples.endless:
         raise DataError(f"Data to check with must end. Received: {samples.source}, which repeats forever. Add `.take(n)`.")
-    found = op_audit.examine(file.interpreter, file.layer_names, file.quantization)
+    found = op_audit.examine(file.interpreter, file.layer_names, file.quantization, file.scopes)
     reasons: list[str] = []
     notes: list[str] = []
     if file.quantization not in (None, found.quantization):

@@ -110,11 +110,12 @@ def _check(
         samples=samples,
         origin=origin,
         layer_names=tuple(layer.name for layer in traced.layers),
+        scopes=traced.traced.scopes,
         quantization=settings.quantization,
         allow_float=settings.allow_float,
     )
     if traced.drawn is None and traced.is_trained and not settings.allow_float:
-        quantization_aware.require_covered(file.interpreter, file.layer_names)
+        quantization_aware.require_covered(file.interpreter, file.layer_names, file.scopes)
     verdict = compare(file, reference, settings, progress)
     if request.float_model is None:
         return verdict, None

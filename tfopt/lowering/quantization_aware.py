@@ -12,6 +12,7 @@ from tfopt.quantization import quantize_aware
 from tfopt.quantization.bake import baked
 from tfopt.quantization.report import quantization_report
 from tfopt.tflite import op_audit
+from tfopt.tflite.layer_names import NO_SCOPES, Scopes
 
 if TYPE_CHECKING:
     from tfopt.keras_model.types import AnyModel
@@ -52,14 +53,15 @@ def float_twin(model: AnyModel) -> AnyModel:
     return strip(model) if has_quantizers(model) else quantize_aware.strip_quantization(model)
 
 
-def require_covered(interpreter: Interpreter, layer_names: Collection[str]) -> None:
+def require_covered(interpreter: Interpreter, layer_names: Collection[str], scopes: Scopes = NO_SCOPES) -> None:
     """Raises `DataError` if a file that was made without representative data has operations without a range.
 
     Args:
         interpreter: of the file.
         layer_names: names of the model's layers.
+        scopes: of a trace of the model.
     """
-    ops = op_audit.examine(interpreter, layer_names, "int8").float_ops
+    ops = op_audit.examine(interpreter, layer_names, "int8", scopes).float_ops
     if ops:
         raise DataError(_uncovered(dict.fromkeys(f"{op.op} of {op.layer!r}" if op.layer else op.tensor for op in ops)))
 

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from tfopt.data import signature
 from tfopt.data.signature import TensorSpec
 from tfopt.errors import ConversionError, TfoptError
-from tfopt.lowering import lower
+from tfopt.lowering import layer_scopes, lower
+from tfopt.tflite.layer_names import NO_SCOPES, Scopes
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -31,6 +32,7 @@ class Traced:
         inputs: in the model's order, of fixed sizes.
         output_names: in the model's order.
         keeps_functions: whether the converter must see functions whole: see `lower.Lowering`.
+        scopes: of the layers in the graph of the function.
     """
 
     function: tf.types.experimental.ConcreteFunction
@@ -38,6 +40,7 @@ class Traced:
     inputs: list[TensorSpec]
     output_names: list[str]
     keeps_functions: bool = False
+    scopes: Scopes = NO_SCOPES
 
     @property
     def batch_size(self) -> int:
@@ -75,6 +78,7 @@ def trace_model(model: AnyModel, inputs: Sequence[TensorSpec], lowering: lower.L
     import tensorflow as tf
 
     names: list[str] = []
+    scopes: list[Scopes] = []
 
     class Served(tf.Module):
         def __init__(self) -> None:
@@ -82,9 +86,11 @@ def trace_model(model: AnyModel, inputs: Sequence[TensorSpec], lowering: lower.L
             self.serve = tf.function(self._serve, input_signature=signatures, autograph=False)
 
         def _serve(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
-            with lowering.active():  # here, as TensorFlow traces again when it saves
+            # Here, as TensorFlow traces again when it saves.
+            with lowering.active(), layer_scopes.watched(model, lowering.replacements) as calls:
                 outputs = tf.nest.flatten(model(_pack(model, inputs, list(tensors)), training=False))
-            names[:] = signature.output_names(model) or [f"output_{index}" for index in range(len(outputs))]
+            names[:] = output_names(model, len(outputs))
+            scopes[:] = [layer_scopes.scopes(calls, dict(zip(names, outputs, strict=True)))]
             # A list, as TensorFlow would sort a dict by name and lose the model's order.
             return [tf.identity(output) for output in outputs]
 
@@ -104,7 +110,12 @@ def trace_model(model: AnyModel, inputs: Sequence[TensorSpec], lowering: lower.L
     # A module saves its attributes, and Keras 3 variables are no attributes of it. The layers that the lowering brings must not be
     # among them: TensorFlow would trace a Keras 2 layer several times to save it. The replacements keep them alive.
     module.held = list(function.variables)
-    return Traced(function, module, list(inputs), list(names), lowering.keeps_functions)
+    return Traced(function, module, list(inputs), list(names), lowering.keeps_functions, scopes[0])
+
+
+def output_names(model: AnyModel, count: int) -> list[str]:
+    """The names of the `count` outputs of a model in its own order; numbered where the model has none."""
+    return signature.output_names(model) or [f"output_{index}" for index in range(count)]
 
 
 def float_ids(traced: Traced) -> list[str]:
