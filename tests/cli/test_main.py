@@ -85,12 +85,18 @@ def test_every_option_reaches_the_conversion(convert, model_files, tmp_path):
     assert json.loads(finished.stdout)["check"]["accuracy"] > 0.9
 
 
-def test_failed_check_exits_1_and_is_kept_only_on_request(convert, tmp_path):
+def test_failed_check_exits_1_and_is_kept_only_on_request(convert, model_files, tmp_path):
+    command = (
+        f"tfopt check out.tflite --reference {model_files / 'keras3.h5'} --data {model_files / 'test.npz'} --layers"
+        "  # tells which layers err and why"
+    )
     finished = convert("--min-sqnr", 90)
+    assert finished.stdout.splitlines()[-1] == f"Next: the same with --keep-failed, then {command}"
     assert finished.returncode == 1 and "FAILED" in finished.stdout and "--keep-failed" in finished.stdout
     assert files_in(tmp_path) == []
     finished = convert("--min-sqnr", 90, "--keep-failed")
     assert finished.returncode == 1 and "out.tflite" in files_in(tmp_path)
+    assert finished.stdout.splitlines()[-1] == f"Next: {command}"
 
 
 def test_existing_output_needs_force(convert, tmp_path):

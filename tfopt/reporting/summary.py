@@ -15,9 +15,10 @@ _Json = Mapping[str, Any]
 def of_conversion(report: _Json) -> Iterator[Block]:
     """The summary of a conversion's report, without its verdict."""
     check, quantization = report["check"], report["settings"]["quantization"]
-    yield f"{report['source']['name']} -> {report['tflite']['name']}, {quantization}"
+    name = report["tflite"]["name"]
+    yield f"{report['source']['name']} -> {f'{name}, ' if name else ''}{quantization}"
     yield f"representative data: {report['representative_data']}"
-    yield Table(["", "float32", quantization], comparison(report))
+    yield Table(["", reference_name(report), quantization], comparison(report))
     yield from _outputs(check)
     if report["lowered"] or report["rewritten"]:
         yield f"lowered: {lowered(report)}"
@@ -39,6 +40,13 @@ def verdict(check: _Json, limit: int | None = None) -> Iterator[str]:
     yield from (f"  {reason}" for reason in check["reasons"][:limit])
     if limit is not None and len(check["reasons"]) > limit:
         yield f"  ... and {len(check['reasons']) - limit} more"
+
+
+def next_step(check: _Json, command: str) -> Iterator[str]:
+    """What to do about a file whose numbers fail: `command` compares its layers with those of the model."""
+    signs = ("SQNR", "exceeds the variation", "accuracy drops")
+    if any(sign in reason for reason in check["reasons"] for sign in signs):
+        yield f"Next: {command}  # tells which layers err and why"
 
 
 def of_benchmark(result: _Json, name: str, other: str | None) -> Iterator[Block]:
@@ -97,12 +105,18 @@ def of_pruning(result: _Json) -> Iterator[Block]:
     yield "Zeros make the file smaller in gzip. They make neither the file itself smaller nor the CPU runtime faster."
 
 
+def reference_name(report: _Json) -> str:
+    """The head of the column of the model in the first table of a conversion."""
+    return "QAT model" if report["quantization_aware"] and not report["float_check"] else "float32"
+
+
 def comparison(report: _Json) -> list[list[str]]:
-    """Rows [quantity, float32, converted] of the first table of a conversion."""
+    """Rows [quantity, model, converted] of the first table of a conversion."""
     check, timing = report["check"], report["benchmark"]
     rows = []
     if check["accuracy"] is not None:
-        rows.append(["accuracy", percent(check["reference_accuracy"]), percent(check["accuracy"])])
+        reference = report["float_check"] or check  # the float model, if it was given
+        rows.append(["accuracy", percent(reference["reference_accuracy"]), percent(check["accuracy"])])
     ours, other = timing["tflite"], timing["against"]
     for label, name in (("size", "bytes"), ("size, gzip", "gzip_bytes")):
         rows.append([label, byte_count(other[name]) if other else "", byte_count(ours[name])])
