@@ -361,3 +361,11 @@ def test_representative_data_of_another_scale(factor):
 def test_no_scale_is_missed_where_nothing_is_calibrated(classifier, digits):
     result = tfopt.convert(classifier, representative_data=digits[0][0][:50], quantization="float16", runs=1)
     assert not any("cannot be seen" in note for note in result.notes)
+
+
+def test_names_of_tensors_are_those_of_the_model(classifier, digits):
+    """The road through a child process puts the call of a function before each name; the command line does not."""
+    result = tfopt.convert(classifier, representative_data=digits[0][0], samples=20, runs=1)
+    names = [tensor.name for tensor in result.check.structure.tensors]
+    assert not any("StatefulPartitionedCall/" in name for name in names)
+    assert all(len(set(paths)) == len(paths) for paths in (name.split(";") for name in names))

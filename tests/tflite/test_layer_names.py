@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfopt.tflite.layer_names import LayerNames, Scopes
+from tfopt.tflite.layer_names import LayerNames, Scopes, without_calls
 
 LAYERS = {"conv2d", "dense_1", "block_2_project"}
 
@@ -70,3 +70,18 @@ def test_a_file_of_another_trace_is_read_by_its_words():
     found = LayerNames({"dense", "dense_1"}, names, scopes)
     assert [found.writer(name) for name in names] == ["dense", "dense_1"] and not found.knows_scopes
     assert found.scopes(names[0]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("m/conv/Relu;StatefulPartitionedCall/m/conv/Relu;m/conv/add;StatefulPartitionedCall/m/conv/add", "m/conv/Relu;m/conv/add"),
+        ("m/dense/MatMul;StatefulPartitionedCall/m/dense/MatMul1", "m/dense/MatMul1"),
+        ("StatefulPartitionedCall_1/StatefulPartitionedCall/m/dense/MatMul", "m/dense/MatMul"),
+        ("StatefulPartitionedCall:0", "StatefulPartitionedCall:0"),
+        ("digit", "digit"),
+        ("", ""),
+    ],
+)
+def test_names_of_a_saved_model_are_those_of_the_model(name, short):
+    assert without_calls(name) == short

@@ -102,6 +102,14 @@ class LayerNames:
                     return
 
 
+def without_calls(tensor_name: str) -> str:
+    """A tensor's name without the calls of functions that TensorFlow puts before the names of a SavedModel, each path once."""
+    *paths, last = _paths(tensor_name)
+    # The converter puts a digit at the end of a name that another tensor has.
+    kept = [path for path in paths if not re.fullmatch(rf"{re.escape(path)}\d*", last)]
+    return ";".join(dict.fromkeys([*kept, last]))
+
+
 def _paths(tensor_name: str) -> list[str]:
-    """The paths in a tensor's name, without the call of a function that TensorFlow puts before those of a SavedModel."""
+    """The paths in a tensor's name, without such calls."""
     return [re.sub(r"^(StatefulPartitionedCall(_\d+)?/)+", "", path) for path in tensor_name.split(";")]
