@@ -85,7 +85,8 @@ def test_repr_is_one_short_line():
 
 
 @pytest.mark.parametrize("passed", [True, False], ids=["passed", "failed"])
-def test_print_is_the_table_of_the_command_line(converted, run_cli, monkeypatch, passed):
+def test_print_is_the_table_of_the_command_line(converted, run_cli, monkeypatch, tmp_path, passed):
+    (tmp_path / "model.keras").touch()
     check = dataclasses.replace(converted.check, passed=passed, reasons=() if passed else ("first", "second"))
     result = dataclasses.replace(converted, check=check)
 

@@ -128,6 +128,6 @@ def test_pruning():
     weights = [{"name": "dense/kernel", "layer_class": "Dense", "shape": [4, 2], "zeros": 6, "parameters": 8}]
     result = {"weights": weights, "skipped": {"head/kernel": "the output layer"}, "sparsity": 0.75}
     found = lines(summary.of_pruning(result | {"int8_bytes": 8, "int8_gzip_bytes": 3}))
-    assert found[1].split("  ") == ["dense/kernel", "Dense", "(4, 2)", "75.00 %"]
+    assert found[1].split("  ") == ["dense/kernel", "Dense", "4 x 2", "75.00 %"]
     assert found[2] == "left as it is: head/kernel: the output layer"
     assert found[3] == "all weights listed: 75.00 % zeros; as int8 8 B, in gzip 3 B"

@@ -32,6 +32,7 @@ def convert_to_file(
         TfoptError: nothing was written.
     """
     files.require_writable((output, *report.paths(output)), overwrite=overwrite)
+    options.require_existing(request.model, data=(request.representative_data, request.validation_data, request.labels))
     with tempfile.TemporaryDirectory(prefix="tfopt-") as folder:
         staging = pathlib.Path(folder) / "model.tflite"
         job = FileRequest(conversion=request, name=output.name, staging=str(staging))

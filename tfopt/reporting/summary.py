@@ -65,7 +65,7 @@ def of_benchmark(result: _Json, name: str, other: str | None) -> Iterator[Block]
 def of_inspection(result: _Json, name: str) -> Iterator[Block]:
     """The summary of a file's contents; `name` is that of the file."""
     zeros = f", {percent(result['sparsity'])} of the weights are zero" if result["sparsity"] else ""
-    yield f"{name}: {result['format']}, {result['bytes']:,} B, {plural(result['parameters'], 'parameter')}{zeros}"
+    yield f"{name}: {result['format']}, {byte_count(result['bytes'])}, {plural(result['parameters'], 'parameter')}{zeros}"
     ends = (("input", result["inputs"]), ("output", result["outputs"]))
     rows = [[kind, each["name"], each["dtype"], shape(each["shape"]), affine(each)] for kind, items in ends for each in items]
     yield Table(["", "name", "dtype", "shape", "scale, zero point"], rows)
@@ -95,7 +95,7 @@ def of_pruning(result: _Json) -> Iterator[Block]:
     yield Table(
         ["weight", "class", "shape", "zeros"],
         [
-            [each["name"], each["layer_class"], shape(each["shape"]), percent(each["zeros"] / each["parameters"])]
+            [each["name"], each["layer_class"], " x ".join(map(str, each["shape"])), percent(each["zeros"] / each["parameters"])]
             for each in result["weights"]
         ],
     )
