@@ -63,7 +63,9 @@ def test_repr_is_one_short_line(pair):
 
 
 @pytest.mark.parametrize("with_other", [True, False], ids=["two files", "one file"])
-def test_print_is_the_table_of_the_command_line(pair, run_cli, monkeypatch, with_other):
+def test_print_is_the_table_of_the_command_line(pair, run_cli, monkeypatch, tmp_path, with_other):
+    for name in ("the file", "the other file"):
+        (tmp_path / name).touch()
     result = pair if with_other else dataclasses.replace(pair, against=None, speedup=None)
     monkeypatch.setattr("tfopt.checking.benchmark.benchmark_file", lambda request, progress: report.to_dict(result))
     finished = run_cli("benchmark", "the file", *(["--against", "the other file"] if with_other else []))

@@ -49,9 +49,9 @@ def test_models(model_files, classifier, name, kind):
 def test_repr_is_one_short_line(model_files, converted, tmp_path, classifier):
     (tmp_path / "model.tflite").write_bytes(converted.tflite)
     found = tfopt.inspect(tmp_path / "model.tflite")
-    assert repr(found) == f"Inspection(tflite, {len(converted.tflite):,} B, {found.parameters} parameters)"
+    assert repr(found) == f"Inspection(tflite, {len(converted.tflite):,} B, {found.parameters:,} parameters)"
     found = tfopt.inspect(model_files / "keras3.keras")
-    assert repr(found) == f"Inspection(keras, {found.bytes:,} B, {classifier.count_params()} parameters)"
+    assert repr(found) == f"Inspection(keras, {found.bytes:,} B, {classifier.count_params():,} parameters)"
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "keras3.keras", "keras2.keras", "saved_model"])
@@ -83,3 +83,8 @@ def test_zeros_are_counted_in_models_and_in_files(classifier, digits, tmp_path):
     found = tfopt.inspect(tmp_path / "pruned.tflite")
     assert found.sparsity >= 0.75 - 1e-3  # and what rounds to zero
     assert all(tensor.zeros is not None for tensor in found.tensors if tensor.role == "weight" and len(tensor.shape) > 1)
+
+
+def test_a_quantization_aware_file_is_one_of_keras(classifier, tmp_path):
+    tfopt.quantize_aware(classifier).save(tmp_path / "qat.keras")
+    assert tfopt.inspect(tmp_path / "qat.keras").format == "keras"

@@ -123,6 +123,42 @@ def test_a_tracing_leaves_names_of_one_layer_that_another_has():
         assert {"conv2d", "conv2d_1", "pool"} < {name for name, _ in rows} and min(row.sqnr for row in rows.values()) > 20
 
 
+@pytest.fixture(scope="module")
+def default_names():
+    """A trained model whose layers have the names that Keras gives them in a new process, in part."""
+    keras.utils.set_random_seed(0)
+    image = hidden = keras.Input((8, 8, 1))
+    for number in ("", "_1"):
+        hidden = keras.layers.Conv2D(6, 3, padding="same", activation="relu", name=f"conv2d{number}")(hidden)
+    hidden = keras.layers.Flatten(name="flatten")(hidden)
+    for number in ("", "_1", "_2"):
+        activation = "softmax" if number == "_2" else "tanh"
+        hidden = keras.layers.Dense(10, activation=activation, name=f"dense{number}")(hidden)
+    model, data = keras.Model(image, hidden), noise(200, 8, 8, 1)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(data, np.arange(200) % 10, epochs=2, verbose=0)
+    return model, data
+
+
+@pytest.mark.parametrize("source", ["memory", "file", "quantization-aware"])
+def test_default_names_are_not_confused(default_names, source, tmp_path):
+    """TensorFlow gives `dense` the scope `dense_1`, and `dense_1` the scope `dense_1_2`, while the output is named `dense_2`."""
+    model, data = default_names
+    if source == "file":
+        model.save(tmp_path / "model.keras")
+        model = tmp_path / "model.keras"
+    if source == "quantization-aware":
+        model = tfopt.calibrate(tfopt.quantize_aware(model), data)
+    content = tfopt.convert(model, representative_data=data, verbose=False).tflite
+    result = tfopt.check(content, reference=model, data=data, layers=True)
+    rows = by_name(result)
+    assert {name for name, _ in rows} >= {"conv2d", "conv2d_1", "flatten", "dense", "dense_1", "dense_2"}
+    assert min(row.sqnr for row in rows.values()) > 25 and result.causes == ()
+    assert rows["dense_2", 1].int8_range == pytest.approx((0, 255 / 256)) and rows["dense", 1].int8_range[0] < -0.5
+    assert {row.class_name for row in rows.values()} == {"Input", "Conv2D", "Flatten", "Dense"}
+    assert not any(name.endswith("_quantize") for row in rows.values() for name in row.fused)
+
+
 def test_other_kinds_of_files(classifier, digits):
     images = digits[0][0][:60]
     for quantization, least in (("float32", 100), ("int16x8", 30)):

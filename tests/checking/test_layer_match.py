@@ -6,6 +6,7 @@ import pytest
 from tfopt.checking.layer_match import Matching, candidates
 from tfopt.lowering.layer_calls import LayerCall
 from tfopt.tflite.flatbuffer import Graph, Operator, Tensor
+from tfopt.tflite.layer_names import LayerNames, Scopes
 
 RNG = np.random.default_rng(0)
 A, B, C = (RNG.normal(size=(2, 6)) for _ in range(3))
@@ -86,15 +87,33 @@ def graph():
     return Graph(tensors, operators, (0,), (6,), 1)
 
 
+def named_pairs(graph, calls, shapes, scopes=None):
+    names = LayerNames({call.name for call in calls}, (each.name for each in graph.tensors), scopes or Scopes())
+    pairs = candidates(graph, calls, shapes, names)
+    return {pair for pair, named in pairs.items() if named}, {pair for pair, named in pairs.items() if not named}
+
+
 def test_candidates_are_named_tensors_of_the_right_size_and_nameless_ones(graph):
     calls = [LayerCall(name, "Dense", 1) for name in ("dense", "act", "head", "dropped")]
-    pairs = candidates(graph, calls, [(1, 6), (1, 12), (1, 6), (6, 1)])
+    named, nameless = named_pairs(graph, calls, [(1, 6), (1, 12), (1, 6), (6, 1)])
     # The last tensor with its name; that of another size; the integers of a float output; without a name all that fit.
-    assert {pair for pair, named in pairs.items() if named} == {(0, 3), (1, 4), (2, 5)}
-    assert {pair for pair, named in pairs.items() if not named} == {(3, 2), (3, 3), (3, 5)}
+    assert named == {(0, 3), (1, 4), (2, 5)}
+    assert nameless == {(3, 2), (3, 3), (3, 5)}
 
 
 def test_all_tensors_of_a_layer_that_is_called_twice_are_candidates(graph):
     calls = [LayerCall("dense", "Dense", number) for number in (1, 2)]
-    pairs = candidates(graph, calls, [(1, 6)] * 2)
-    assert {pair for pair, named in pairs.items() if named} == {(0, 2), (0, 3), (1, 2), (1, 3)}
+    assert named_pairs(graph, calls, [(1, 6)] * 2)[0] == {(0, 2), (0, 3), (1, 2), (1, 3)}
+
+
+def test_the_scopes_of_the_trace_tell_calls_apart_whatever_their_names_are(graph):
+    """`dense_1` is the scope of `dense` here, and the call of another layer has that name."""
+    calls = [LayerCall("dense_1", "Dense", 1, ("net/head_1",)), LayerCall("dense", "Dense", 1, ("net/dense_1",))]
+    scopes = Scopes({"net/dense_1": "dense", "net/head_1": "dense_1", "net/act_1": "act"})
+    assert named_pairs(graph, calls, [(1, 6)] * 2, scopes)[0] == {(0, 5), (1, 3)}
+
+
+def test_without_the_scopes_names_that_differ_by_a_number_decide_nothing(graph):
+    calls = [LayerCall(name, "Dense", 1) for name in ("dense", "dense_1", "head")]
+    named, nameless = named_pairs(graph, calls, [(1, 6)] * 3)
+    assert named == {(2, 5)} and {(0, 3), (1, 3)} < nameless

@@ -46,7 +46,7 @@ def test_good_values_are_kept_and_cannot_be_changed(settings):
 
 @pytest.mark.parametrize("given", [{"reference": "x.keras"}, {"labels": "y.npy"}, {"layers": True}], ids=str)
 def test_a_comparison_asks_for_data(given):
-    with pytest.raises(tfopt.ArgumentError, match=r"`data` are required .*Received: no data\. Give them with --data"):
+    with pytest.raises(tfopt.ArgumentError, match=r"`data` is required .*Received: no data\. Give them with --data"):
         CheckRequest(tflite="x.tflite", **given)
 
 

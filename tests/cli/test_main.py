@@ -70,7 +70,7 @@ def test_every_option_reaches_the_conversion(convert, model_files, tmp_path):
     np.save(tmp_path / "images.npy", np.load(model_files / "test.npz")["x"])
     options = {
         "--quantization": "int8", "--io": "float32", "--batch-size": 2, "--input-shape": "image=2,8,8,1", "--samples": 20,
-        "--ptq": "best", "--seed": 7, "--scale": "0..1", "--max-accuracy-drop": 0.5, "--min-sqnr": 3, "--threads": 2, "--runs": 4,
+        "--ptq": "best", "--seed": 7, "--max-accuracy-drop": 0.5, "--min-sqnr": 3, "--threads": 2, "--runs": 4,
         "--timeout": 500,
     }  # fmt: skip
     flags = [part for pair in options.items() for part in pair]
@@ -78,19 +78,25 @@ def test_every_option_reaches_the_conversion(convert, model_files, tmp_path):
     finished = convert("--labels", tmp_path / "labels.npy", "--json", *flags, validate=tmp_path / "images.npy")
     settings = json.loads(finished.stdout)["settings"]
     assert settings.pop("skip_lowering") == ["recurrent", "masking"] and settings.pop("allow_float") is True
-    assert settings.pop("input_shapes") == {"image": [2, 8, 8, 1]}
+    assert settings.pop("input_shapes") == {"image": [2, 8, 8, 1]} and settings.pop("scale") is None
     assert settings == {
         name.strip("-").replace("-", "_"): value for name, value in options.items() if name not in ("--input-shape",)
     }
     assert json.loads(finished.stdout)["check"]["accuracy"] > 0.9
 
 
-def test_failed_check_exits_1_and_is_kept_only_on_request(convert, tmp_path):
+def test_failed_check_exits_1_and_is_kept_only_on_request(convert, model_files, tmp_path):
+    command = (
+        f"tfopt check out.tflite --reference {model_files / 'keras3.h5'} --data {model_files / 'test.npz'} --layers"
+        "  # tells which layers err and why"
+    )
     finished = convert("--min-sqnr", 90)
+    assert finished.stdout.splitlines()[-1] == f"Next: the same with --keep-failed, then {command}"
     assert finished.returncode == 1 and "FAILED" in finished.stdout and "--keep-failed" in finished.stdout
     assert files_in(tmp_path) == []
     finished = convert("--min-sqnr", 90, "--keep-failed")
     assert finished.returncode == 1 and "out.tflite" in files_in(tmp_path)
+    assert finished.stdout.splitlines()[-1] == f"Next: {command}"
 
 
 def test_existing_output_needs_force(convert, tmp_path):
@@ -139,7 +145,7 @@ def bad_inputs(folder, model_files):
         cases[f"validation: {kind}.npz"] = ({"validate": folder / f"{kind}.npz"}, "Received: ")
     np.savez(folder / "labels.npz", x=x, y=np.zeros(len(x) - 1, int))
     cases["labels of the wrong length"] = ({"validate": folder / "labels.npz"}, "As many labels as samples")
-    cases["missing data"] = ({"calibrate": "nothing.npy"}, "Data must exist")
+    cases["missing data"] = ({"calibrate": "nothing.npy"}, "The data file must exist")
     cases["output without a folder"] = ({"output": "no/such/folder/out.tflite"}, "output folder must exist")
     cases["output of another kind"] = ({"output": "out.onnx"}, "must be named `something.tflite`")
     return cases
@@ -203,6 +209,7 @@ sys.argv = ["tfopt", "check", "model.tflite", "--json"]
 from tfopt.cli.main import main
 main()
 """
+    (tmp_path / "model.tflite").touch()
     finished = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert finished.returncode == 70 and "Traceback of the child" in finished.stderr
     assert json.loads(finished.stdout)["error"]["kind"] == "bug"
@@ -463,3 +470,33 @@ def test_inspect_builds_the_model_of_a_file_of_weights(run_cli, tmp_path):
     assert json.loads(finished.stdout)["parameters"] == 23
     finished = run_cli("inspect", "only.weights.h5")
     assert finished.returncode == 2 and "--architecture MODULE:FUNCTION" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["convert", "no.keras", "-o", "out.tflite"], "no.keras (No such file"),
+        (["convert", "MODEL", "-o", "out.tflite", "--calibrate", "no.npy"], "The data file must exist. Received: no.npy"),
+        (["convert", "MODEL", "-o", "out.tflite", "--calibrate", "TRAIN", "--labels", "no.npy", "--validate", "TRAIN"], "no.npy"),
+        (["convert", "MODEL", "-o", "out.tflite", "--calibrate", "TRAIN", "--scale", "0..1"], "is for folders of images"),
+        (["check", "no.tflite"], "no.tflite (No such file"),
+        (["check", "MODEL", "--data", "TRAIN", "--scale", "0..1"], "is for folders of images"),
+        (["inspect", "no.h5"], "no.h5 (No such file"),
+        (["benchmark", "no.tflite"], "no.tflite (No such file"),
+        (["prune", "no.h5", "-o", "out.keras", "--sparsity", "0.5"], "no.h5 (No such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_paths_and_usage_are_tested_before_the_work(run_cli, model_files, monkeypatch, arguments, words):
+    def refuse(*_args, **_options):
+        raise AssertionError("TensorFlow was about to load")
+
+    monkeypatch.setattr("tfopt.cli.options.run_in_child", refuse)
+    paths = {"MODEL": model_files / "keras3.h5", "TRAIN": model_files / "train.npy"}
+    finished = run_cli(*(paths.get(each, each) for each in arguments))
+    assert finished.returncode == 2 and words in finished.stderr
+
+
+def test_inspect_tells_an_array_from_a_model(run_cli, model_files):
+    finished = run_cli("inspect", model_files / "train.npy")
+    assert finished.returncode == 2 and "a NumPy array and not a model" in finished.stderr

@@ -118,7 +118,8 @@ def test_wrong_scaling_fails_the_check_and_is_not_saved(classifier, digits, tmp_
     (images, _), test = digits
     result = tfopt.convert(classifier, representative_data=images / 255.0, validation_data=test, runs=3)
     assert not result.check.passed and any("SQNR" in reason for reason in result.check.reasons)
-    assert any("--layers" in note for note in result.notes), "where to look"
+    assert any("255x off" in reason for reason in result.check.reasons)
+    assert "layers=True" in str(result).splitlines()[-1], "where to look"
     with pytest.raises(tfopt.OutputError, match="must pass its check"):
         result.save(tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
@@ -337,3 +338,34 @@ def test_a_model_that_kills_the_converter_is_an_error_and_we_live_on():
 def test_a_hanging_converter_is_ended(classifier, digits):
     with pytest.raises(tfopt.ConversionError, match=r"must end within 0\.01 s.*--timeout"):
         tfopt.convert(classifier, representative_data=digits[0][0], timeout=0.01)
+
+
+@pytest.mark.parametrize("factor", [255.0, 1 / 255])
+def test_representative_data_of_another_scale(factor):
+    """Whatever the number of channels. Without validation data, which alone can show it, a note says so."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 2), name="image")
+    hidden = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, activation="relu")(image))
+    model = keras.Model(image, keras.layers.Dense(3, activation="softmax")(hidden))
+    x = np.random.default_rng(0).random((60, 8, 8, 2), np.float32)
+    blind = tfopt.convert(model, representative_data=x * factor, runs=1)
+    assert any("wrong scale of these data cannot be seen" in note and "--validate" in note for note in blind.notes)
+    seen = tfopt.convert(model, representative_data=x * factor, validation_data=x, runs=1)
+    assert not any("cannot be seen" in note for note in seen.notes)
+    assert any("no accuracy was measured" in note for note in seen.notes)
+    assert any("255x off" in text for text in (seen.check.notes if seen.check.passed else seen.check.reasons))
+    right = tfopt.convert(model, representative_data=x, validation_data=x, runs=1)
+    assert not any("x off" in text for text in (*right.check.notes, *right.check.reasons))
+
+
+def test_no_scale_is_missed_where_nothing_is_calibrated(classifier, digits):
+    result = tfopt.convert(classifier, representative_data=digits[0][0][:50], quantization="float16", runs=1)
+    assert not any("cannot be seen" in note for note in result.notes)
+
+
+def test_names_of_tensors_are_those_of_the_model(classifier, digits):
+    """The road through a child process puts the call of a function before each name; the command line does not."""
+    result = tfopt.convert(classifier, representative_data=digits[0][0], samples=20, runs=1)
+    names = [tensor.name for tensor in result.check.structure.tensors]
+    assert not any("StatefulPartitionedCall/" in name for name in names)
+    assert all(len(set(paths)) == len(paths) for paths in (name.split(";") for name in names))

@@ -53,7 +53,7 @@ def test_converts_without_data_and_compares_with_both_models(history_and_model, 
     result = tfopt.convert(history_and_model[1], validation_data=(X, Y), float_model=model, runs=3)
     assert result.check.passed, result.check.reasons
     assert result.check.outputs[0].most_error_lsb <= 1
-    assert result.representative_data == "no data were needed"
+    assert result.representative_data == "none needed: the ranges come from training"
     assert result.float_check.outputs[0].sqnr < result.check.outputs[0].sqnr, "training moved the model away from its origin"
     report = result.report()
     assert report["float_check"]["outputs"][0]["most_error_lsb"] is not None

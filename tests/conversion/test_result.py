@@ -85,7 +85,8 @@ def test_repr_is_one_short_line():
 
 
 @pytest.mark.parametrize("passed", [True, False], ids=["passed", "failed"])
-def test_print_is_the_table_of_the_command_line(converted, run_cli, monkeypatch, passed):
+def test_print_is_the_table_of_the_command_line(converted, run_cli, monkeypatch, tmp_path, passed):
+    (tmp_path / "model.keras").touch()
     check = dataclasses.replace(converted.check, passed=passed, reasons=() if passed else ("first", "second"))
     result = dataclasses.replace(converted, check=check)
 
@@ -97,8 +98,21 @@ def test_print_is_the_table_of_the_command_line(converted, run_cli, monkeypatch,
     monkeypatch.setattr("tfopt.conversion.convert.convert_file", convert_file)
     finished = run_cli("convert", "model.keras", "-o", "model.tflite")
     *table, last = finished.stdout.splitlines()
-    assert table == str(result).splitlines() and last.startswith("Written: model.tflite" if passed else "Nothing was written")
+    (first, *lines), named = str(result).splitlines(), table.pop(0)
+    assert (first, named) == ("a model in memory -> int8", "a model in memory -> model.tflite, int8"), (
+        "only a command names the file"
+    )
+    assert table == lines and last.startswith("Written: model.tflite" if passed else "Nothing was written")
     assert finished.returncode == (0 if passed else 1)
+
+
+def test_the_next_step_comes_after_the_reasons_as_a_call():
+    result = conversion(reasons=("output 'x' has an SQNR of 3.0 dB",))
+    *_, reason, last = str(result).splitlines()
+    assert reason.strip() == result.check.reasons[0]
+    assert last.startswith("Next: tfopt.check(result.tflite, reference='model.keras', data=x_test, layers=True)")
+    in_memory = dataclasses.replace(result, source={"name": "a model in memory", "sha256": None})
+    assert "reference=model, " in str(in_memory).splitlines()[-1]
 
 
 def test_html_has_the_same_lines_with_names_escaped():

@@ -69,7 +69,7 @@ MISSHAPEN = {
     "channels first": (IMAGES.transpose(0, 3, 1, 2), specs_of((8, 8, 1)), (1, 8, 8), "as for training"),
     "swapped inputs": ((ROWS, ROWS[:, :2]), specs_of((2,), (4,)), (4,), "give a dict by name"),
     "one wrong input of two": ((ROWS, ROWS), specs_of((4,), (2,)), (4,), "as for training"),
-    "samples in place of a batch": (ROWS[0], specs_of((4,)), (), "as for training"),
+    "samples in place of a batch": (ROWS[0], specs_of((4,)), (), "batch axis missing? x[None]"),
 }
 
 
@@ -78,7 +78,7 @@ def test_wrong_shapes_come_with_advice(data, specs, shape, advice):
     with pytest.raises(tfopt.DataError) as caught:
         draw(data, specs)
     message = str(caught.value)
-    assert f"Received: {shape} in sample 0" in message and advice in message
+    assert f"Received: data of shape {(6, *shape) if shape else (4,)}" in message and advice in message
 
 
 def test_images_of_unequal_sizes_are_refused():

@@ -24,6 +24,7 @@ from sample_data import (
 
 import tfopt
 from tfopt.data.open_samples import open_samples
+from tfopt.data.signature import TensorSpec
 
 UNLABELED = {
     "array": lambda _: IMAGES,
@@ -204,3 +205,8 @@ def test_pickled_objects_are_refused_and_not_unpickled(make, tmp_path):
     with pytest.raises(tfopt.DataError, match="Received:"):
         list(open_samples(data, IMAGE, labels=labels).read())
     assert not (tmp_path / "unpickled").exists()
+
+
+def test_labels_beside_the_inputs_are_named_as_such():
+    with pytest.raises(tfopt.DataError, match="If the second one holds labels, leave them out and give the inputs alone, such as x_train"):
+        open_samples((np.zeros((3, 4)), np.zeros(3)), [TensorSpec("x", (None, 4), "float32")])

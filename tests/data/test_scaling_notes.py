@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfopt.data.scaling_notes import scaling_notes
+from tfopt.data.scaling_notes import range_notes, scaling_notes
 
 
 def normalization(mean, deviation):
@@ -50,3 +50,18 @@ def test_wrong_scaling_is_noted_and_right_scaling_is_not(layer, arrays, said):
     notes = scaling_notes(layer, arrays)
     assert len(notes) == bool(said)
     assert all(said in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("representative", "validation", "said"),
+    [
+        ((0, 255), (0, 1), "from 0 to 255, and the validation data from 0 to 1: 255x off"),
+        ((0, 1 / 255), (0, 1), "255x off"),
+        ((-1, 0.5), (-127.5, 10), "128x off"),
+        ((0, 1), (-3, 4), ""),
+        ((0, 1), (0, 0), ""),
+    ],
+)
+def test_other_ranges_than_those_of_the_validation_data_are_noted(representative, validation, said):
+    notes = range_notes({"x": representative, "y": (0, 1)}, {"x": validation, "y": (0, 1)})
+    assert len(notes) == bool(said) and all(said in note and "'x'" in note for note in notes)

@@ -27,7 +27,7 @@ def test_report():
     assert lines[1].split() == ["a/kernel", "Dense", "64", "x", "64", "4,096", "89.99", "%"]
     assert lines[3].split() == ["all", "4,608", *f"{100 * report.sparsity:.2f} %".split()]
     assert "none of these zeros makes it faster" in lines[-2]
-    assert lines[-1] == "3 output channels are zero as a whole. A model without them would be smaller and faster."
+    assert lines[-1] == "3 output channels are zero as a whole: 3 of b. A model without them would be smaller and faster."
     page = report._repr_html_()
     assert (
         "<td>a/kernel</td><td>Dense</td><td>64 x 64</td><td>4,096</td><td>89.99 %</td>" in page

@@ -124,3 +124,25 @@ def test_refuses_models_that_it_cannot():
 
 def test_replicas_agree_on_all_ranges_and_weights(tmp_path_factory):
     require_held("quantization", tmp_path_factory)
+
+
+def test_outputs_keep_their_names_in_fit_in_saved_models_and_in_files(tmp_path):
+    source = keras.Input((8,), name="row")
+    hidden = layers.Dense(6, activation="relu")(source)
+    model = keras.Model(source, [layers.Dense(3, activation="softmax", name="kind")(hidden), layers.Dense(1, name="size")(hidden)])
+    qat = tfopt.quantize_aware(model)
+    x = np.random.default_rng(0).normal(size=(60, 8)).astype("float32")
+    qat.compile("adam", {"kind": "sparse_categorical_crossentropy", "size": "mse"})
+    qat.fit(x, {"kind": np.arange(60) % 3, "size": np.ones(60)}, verbose=0)
+    qat.save(tmp_path / "qat.keras")
+    for each in (qat, keras.saving.load_model(tmp_path / "qat.keras"), tmp_path / "qat.keras"):
+        result = tfopt.convert(each, validation_data=x, runs=1)
+        assert [output.name for output in result.check.outputs] == ["kind", "size"]
+        assert tfopt.Interpreter(result.tflite).output_names == ["kind", "size"]
+    assert tfopt.quantize_aware(keras.Sequential([keras.Input((8,)), layers.Dense(2, name="last")])).output_names == ["last"]
+
+
+def test_an_untrained_model_is_told_from_one_with_a_range_missing():
+    qat = tfopt.quantize_aware(classifier())
+    with pytest.raises(tfopt.DataError, match="has not been trained yet.*Call fit, or give .*representative_data"):
+        tfopt.convert(qat)

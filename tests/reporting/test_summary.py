@@ -1,5 +1,6 @@
 """The summary of each kind of result: its lines, its tables, and what it leaves out."""
 
+import dataclasses
 import math
 
 import pytest
@@ -28,6 +29,30 @@ def test_conversion():
     assert found[11] == "compared on 400 samples, validation data (test.npz), accuracy 97.00 % against 97.00 %"
     assert found[12] == "lowered: normalization (2 layers), masking (1 layer), average_pool (1 op)"
     assert found[13:] == ["note: a note of the conversion", "note: a note of the check"]
+
+
+def test_the_column_of_the_model_says_which_model_it_is():
+    made = conversion()
+    trained = dataclasses.replace(made, quantization_aware=True)
+    with_float = dataclasses.replace(trained, float_check=dataclasses.replace(made.check, reference_accuracy=0.5))
+    tables = [
+        next(iter(b for b in summary.of_conversion(each.report()) if isinstance(b, Table))) for each in (made, trained, with_float)
+    ]
+    assert [table.head[1] for table in tables] == ["float32", "QAT model", "float32"]
+    assert [table.rows[0][1] for table in tables] == ["97.00 %", "97.00 %", "50.00 %"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "count"),
+    [
+        ("output 'x' has an SQNR of 3.0 dB; at least 20 dB is required", 1),
+        ("the accuracy drops by 3.00 points, from 97.00 % to 94.00 %", 1),
+        ("the int8 model holds a float NEG op", 0),
+    ],
+)
+def test_the_next_step_is_told_where_numbers_fail(reason, count):
+    found = list(summary.next_step(check_of(reasons=(reason,)), "tfopt check a.tflite"))
+    assert found == ["Next: tfopt check a.tflite  # tells which layers err and why"] * count
 
 
 def test_conversion_leaves_out_what_was_not_measured():
@@ -103,6 +128,6 @@ def test_pruning():
     weights = [{"name": "dense/kernel", "layer_class": "Dense", "shape": [4, 2], "zeros": 6, "parameters": 8}]
     result = {"weights": weights, "skipped": {"head/kernel": "the output layer"}, "sparsity": 0.75}
     found = lines(summary.of_pruning(result | {"int8_bytes": 8, "int8_gzip_bytes": 3}))
-    assert found[1].split("  ") == ["dense/kernel", "Dense", "(4, 2)", "75.00 %"]
+    assert found[1].split("  ") == ["dense/kernel", "Dense", "4 x 2", "75.00 %"]
     assert found[2] == "left as it is: head/kernel: the output layer"
     assert found[3] == "all weights listed: 75.00 % zeros; as int8 8 B, in gzip 3 B"

@@ -19,6 +19,7 @@ from tfopt.loading.options import Architecture, CustomObjects, LoadOptions
 from tfopt.progress import Progress, progress_bar
 from tfopt.reporting import report
 from tfopt.tflite.interpreter import Interpreter
+from tfopt.tflite.layer_names import NO_SCOPES
 
 if TYPE_CHECKING:
     import keras
@@ -120,16 +121,18 @@ def _run(request: CheckRequest, progress: Progress) -> CheckResult:
         )
     run, bound = None, None
     names: tuple[str, ...] = ()
+    scopes = NO_SCOPES
     if is_keras:
         bound = reference_side.bind_keras(reference, interpreter)
         run, names = reference_side.run_keras(bound, interpreter), tuple(short_names(bound.model).values())
+        scopes = bound.traced.scopes
     elif reference is not None:
         run = reference_side.run_tflite(reference, interpreter)
     samples = None
     if request.data is not None:
         specs = reference_side.interpreter_specs(interpreter)
         samples = open_samples(request.data, specs, labels=request.labels, scale=request.settings.scale)
-    file = FileUnderTest(interpreter=interpreter, samples=samples, origin="the given data", layer_names=names)
+    file = FileUnderTest(interpreter=interpreter, samples=samples, origin="the given data", layer_names=names, scopes=scopes)
     result = compare(file, run, request.settings, progress)
     if not request.layers or samples is None or bound is None:
         return result

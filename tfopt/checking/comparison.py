@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,10 +17,12 @@ from tfopt.checking.result import CheckResult
 from tfopt.checking.settings import CheckSettings
 from tfopt.data.conform import conform
 from tfopt.data.samples import Samples
+from tfopt.data.scaling_notes import Range, range_notes
 from tfopt.errors import DataError
 from tfopt.progress import Progress, ignore
 from tfopt.tflite import op_audit
 from tfopt.tflite.interpreter import Interpreter
+from tfopt.tflite.layer_names import NO_SCOPES, Scopes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,16 +34,20 @@ class FileUnderTest:
         samples: None if only the structure is checked.
         origin: the origin of the samples, for the report.
         layer_names: names of the Keras model's layers; empty without a Keras model.
+        scopes: of a trace of the Keras model.
         quantization: the intended quantization; None if it is not known, so that the file itself must tell.
         allow_float: whether float ops are notes instead of reasons to fail.
+        calibrated: range of the representative data by input name, if the samples are others; {} if it is not known.
     """
 
     interpreter: Interpreter
     samples: Samples | None
     origin: str
     layer_names: tuple[str, ...] = ()
+    scopes: Scopes = NO_SCOPES
     quantization: str | None = None
     allow_float: bool = False
+    calibrated: Mapping[str, Range] = dataclasses.field(default_factory=dict)
 
 
 def compare(file: FileUnderTest, reference: Reference | None, settings: CheckSettings, progress: Progress = ignore) -> CheckResult:
@@ -58,7 +65,7 @@ def compare(file: FileUnderTest, reference: Reference | None, settings: CheckSet
     samples = file.samples
     if samples is not None and samples.endless:
         raise DataError(f"Data to check with must end. Received: {samples.source}, which repeats forever. Add `.take(n)`.")
-    found = op_audit.examine(file.interpreter, file.layer_names, file.quantization)
+    found = op_audit.examine(file.interpreter, file.layer_names, file.quantization, file.scopes)
     reasons: list[str] = []
     notes: list[str] = []
     if file.quantization not in (None, found.quantization):
@@ -66,12 +73,17 @@ def compare(file: FileUnderTest, reference: Reference | None, settings: CheckSet
     in_float = dict.fromkeys(_float_reason(op, file.quantization or found.quantization) for op in found.float_ops)
     (notes if file.allow_float else reasons).extend(in_float)
     tally = Tally(file.interpreter, reference is not None)
+    ranges: dict[str, Range] = {}
     if samples is not None:
         for arrays, labels in batches(file.interpreter, enumerate(samples.read())):
             tally.add(arrays, reference, labels)
+            for name in file.calibrated:
+                low, high = ranges.get(name, (math.inf, -math.inf))
+                ranges[name] = min(low, float(arrays[name].min())), max(high, float(arrays[name].max()))
             progress({"stage": "check", "done": tally.count, "total": samples.count})
     outputs = tally.numbers()
     reasons += tally.reasons(outputs, settings)
+    (reasons if reasons else notes).extend(range_notes(file.calibrated, ranges))
     if samples is not None and samples.labeled and tally.accuracy() is None:
         notes.append("the labels are not class ids or one-hot rows for the first output: no accuracy was measured")
     if samples is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfopt.checking.layer_facts import Cause, Facts, Kind
-from tfopt.data.scaling_notes import scaling_notes
+from tfopt.data.scaling_notes import SCALING_FACTOR, scaling_notes
 from tfopt.keras_model.describe import describe
 from tfopt.tflite.operations import FIXED_SCALE, SAME_SCALE
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 Hit = tuple[float, str, str]
 """(severity, layer, sentence with figures): a place where a cause was found. The largest severity is reported first."""
-
-# Scaling mistakes are factors of 127.5, 255 or a standard deviation; two samples of the same data differ by less than this.
-_SCALING_FACTOR = 8.0
 
 # A few hundred samples miss a few values in 10,000. If one in 100 is cut off, the file was calibrated on other data.
 _CLIPPED = 0.01
@@ -69,7 +66,7 @@ def _calibration_scaling(facts: Facts) -> Iterator[Hit]:
             continue
         peak, seen = _peak(numbers.int8_range), _peak(numbers.float_range)
         where = f"the calibration data of input {numbers.name!r} reached from {_text(numbers.int8_range)}"
-        if seen >= _SCALING_FACTOR * peak or (0 < seen <= peak / _SCALING_FACTOR and numbers.size >= _MANY_VALUES):
+        if seen >= SCALING_FACTOR * peak or (0 < seen <= peak / SCALING_FACTOR and numbers.size >= _MANY_VALUES):
             begins = f", and the model begins with {describe(facts.model.scaling)}" if facts.model.scaling is not None else ""
             factor = max(seen / peak, peak / seen)
             yield (

@@ -214,7 +214,7 @@ def _inspect_keras(path: pathlib.Path, model: keras.Model) -> Inspection:
         own[id(weight.layers[-1])].append(weight.variable)
     outputs = zip(signature.output_names(model) or [], signature.named_tensors(model, "outputs"), strict=True)
     return Inspection(
-        format="saved_model" if path.is_dir() else type(model).__module__.partition(".")[0],
+        format="saved_model" if path.is_dir() else _generation(model),
         bytes=sum(file.stat().st_size for file in files),
         parameters=sum(_size(weight.shape) for weight in model.weights),
         sparsity=_sparsity(model.weights),
@@ -232,6 +232,12 @@ def _inspect_keras(path: pathlib.Path, model: keras.Model) -> Inspection:
         ),
         trainable_parameters=sum(_size(weight.shape) for weight in model.trainable_weights),
     )
+
+
+def _generation(model: keras.Model) -> str:
+    """The package that made a model, "keras" or "tf_keras", also of a subclass."""
+    roots = [each.__module__.partition(".")[0] for each in type(model).__mro__]
+    return next(root for root in roots if root in ("keras", "tf_keras"))
 
 
 def _sparsity(weights: Sequence[Any]) -> float | None:

@@ -46,9 +46,9 @@ def examine(
     graph, model = interpreter.graph, reference.model
     calls, traced = trace_layer_calls(model, reference.specs)
     both = _SideBySide(interpreter, reference, traced)
-    mention = LayerNames({call.name for call in calls}, (tensor.name for tensor in graph.tensors)).mentioned
+    names = LayerNames({call.name for call in calls}, (tensor.name for tensor in graph.tensors), traced.scopes)
     inputs = _inputs(interpreter)
-    matched = {index: place for index, place in _match(both, calls, batches).items() if index not in inputs.values()}
+    matched = {index: place for index, place in _match(both, calls, names, batches).items() if index not in inputs.values()}
     comparisons = {index: Comparison(graph.tensors[index]) for index in (*inputs.values(), *matched)}
     joined = {index for operator in graph.operators if operator.name == "CONCATENATION" for index in operator.inputs}
     spreads = {index: Spread() for index in joined if graph.tensors[index].role != "weight"}
@@ -67,12 +67,12 @@ def examine(
     alone = {calls[place].name for place in matched.values()}
     numbers = [comparisons[index].numbers(LayerCall(name, "Input", 1)) for name, index in inputs.items()]
     for index, place in sorted(matched.items(), key=lambda pair: pair[1]):
-        fused = [name for name in mention(graph.tensors[index].name) if name not in alone]
+        fused = [name for name in names.mentioned(graph.tensors[index].name) if name not in alone]
         numbers.append(comparisons[index].numbers(calls[place], fused))
     ranges = {index: spread.range for index, spread in spreads.items()} | {each.index: each.float_range for each in numbers}
     facts = Facts(
         model=layer_facts.of_model(model), graph=graph, float_ops=float_ops, numbers=tuple(numbers), ranges=ranges,
-        mention=mention, samples=count,
+        mention=names.mentioned, samples=count,
     )  # fmt: skip
     return tuple(sorted(numbers, key=lambda each: (not math.isnan(each.sqnr), each.sqnr))), diagnoses.find(facts)
 
@@ -111,10 +111,10 @@ def _inputs(interpreter: Interpreter) -> dict[str, int]:
     return found
 
 
-def _match(both: _SideBySide, calls: Sequence[LayerCall], batches: Batches) -> dict[int, int]:
+def _match(both: _SideBySide, calls: Sequence[LayerCall], names: LayerNames, batches: Batches) -> dict[int, int]:
     """The place in `calls` by tensor index."""
     shapes = [tuple(output.shape) for output in both.traced.function.outputs]
-    candidates = layer_match.candidates(both.interpreter.graph, calls, shapes)
+    candidates = layer_match.candidates(both.interpreter.graph, calls, shapes, names)
     matching = layer_match.Matching(candidates)
     for arrays, _ in batches(MATCHED):
         outputs = both.run(arrays)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tfopt.tflite.layer_names import LayerNames
-
 if TYPE_CHECKING:
     from tfopt.lowering.layer_calls import LayerCall
     from tfopt.tflite.flatbuffer import Graph
+    from tfopt.tflite.layer_names import LayerNames
 
 Pair = tuple[int, int]
 """(place of a layer call among all calls, index of a tensor of the file)."""
@@ -26,38 +26,57 @@ _NAMED_COSINE = 0.0
 _INTEGERS = ("int8", "uint8", "int16")
 
 
-def candidates(graph: Graph, calls: Sequence[LayerCall], shapes: Sequence[Sequence[int]]) -> dict[Pair, bool]:
+def candidates(graph: Graph, calls: Sequence[LayerCall], shapes: Sequence[Sequence[int]], names: LayerNames) -> dict[Pair, bool]:
     """The pairs of a layer call and a tensor that are worth a comparison.
 
     Args:
         graph: of the file.
         calls: the layer calls of the model.
         shapes: the shape of each call's output.
+        names: finds the layers in the names of the file's tensors.
 
     Returns:
-        For each pair whether the tensor's name mentions the layer. For a layer that is called once, only the last tensor with its
-        name counts, as the earlier ones are intermediate steps; if that tensor is the output of a later layer, too, the two layers
-        were fused.
+        For each pair whether the tensor's name mentions the call. For a name that stands for one call, only the last tensor with
+        this name counts, of those whose last operation has it if there are any: the earlier ones are intermediate steps. If that
+        tensor is the output of a later layer, too, the two layers were fused.
     """
     weights = {tensor.index for tensor in graph.tensors if tensor.role == "weight"}
     # An op on weights alone unpacks them, and a dequantized tensor tells less than the integers before it.
     computing = [op for op in graph.operators if op.name != "DEQUANTIZE" and not weights.issuperset(op.inputs)]
     written = [graph.tensors[index] for op in computing for index in op.outputs]
     tensors = [tensor for tensor in written if tensor.dtype == "float32" or (tensor.dtype in _INTEGERS and len(tensor.scale) == 1)]
-    mention = LayerNames({call.name for call in calls}, (tensor.name for tensor in graph.tensors)).mentioned
+    keys, mention = _keys(calls, names)
     # The integers before a float output are nameless: the output carries the name.
     alias = {op.inputs[0]: graph.tensors[op.outputs[0]].name for op in graph.operators if op.name == "DEQUANTIZE"}
     named = {tensor.index: mention(tensor.name) or mention(alias.get(tensor.index, "")) for tensor in tensors}
-    mentioned = {name for names in named.values() for name in names}
-    calls_of = collections.Counter(call.name for call in calls)
+    mentioned = {word for words in named.values() for word in words}
+    calls_of = collections.Counter(word for words in keys for word in words)
     pairs: dict[Pair, bool] = {}
-    for place, (call, shape) in enumerate(zip(calls, shapes, strict=True)):
+    for place, (words, shape) in enumerate(zip(keys, shapes, strict=True)):
         fitting = [tensor.index for tensor in tensors if np.prod(tensor.shape) == np.prod(shape)]
-        own = [index for index in fitting if call.name in named[index]]
-        pairs |= dict.fromkeys(((place, index) for index in (own if calls_of[call.name] > 1 else own[-1:])), True)
-        nameless = [index for index in fitting if not named[index] or call.name not in mentioned]
+        own = [index for index in fitting if words.intersection(named[index])]
+        own = [index for index in own if named[index][0] in words] or own
+        is_alone = all(calls_of[word] == 1 for word in words)
+        pairs |= dict.fromkeys(((place, index) for index in (own[-1:] if is_alone else own)), True)
+        nameless = [index for index in fitting if not named[index] or not words & mentioned]
         pairs |= dict.fromkeys(((place, index) for index in nameless), False)
     return pairs
+
+
+def _keys(calls: Sequence[LayerCall], names: LayerNames) -> tuple[list[set[str]], Callable[[str], list[str]]]:
+    """(the words that stand for each call, a function from a tensor's name to the words that it mentions).
+
+    The scopes of a call are such words if the file has the scopes of the trace. Else the name of the layer is, but not one that
+    differs from another by its number alone, as TensorFlow numbers scopes in the same way: then only the values decide.
+    """
+    if names.knows_scopes:
+        return [set(call.scopes) for call in calls], names.scopes
+    stems = collections.Counter(_stem(name) for name in {call.name for call in calls})
+    return [{call.name} for call in calls], lambda name: [each for each in names.mentioned(name) if stems[_stem(each)] < 2]
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"(_\d+)+$", "", name)
 
 
 class Matching:

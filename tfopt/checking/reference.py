@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from tfopt.data.signature import TensorSpec
 from tfopt.errors import ArgumentError, DataError
 from tfopt.loading.load import load_with_steps
 from tfopt.loading.options import LoadOptions
-from tfopt.lowering.trace import trace_model
+from tfopt.lowering.trace import Traced, trace_model
 from tfopt.tflite.file import is_tflite
 from tfopt.tflite.interpreter import Interpreter
 
@@ -42,6 +43,11 @@ class KerasReference:
     model: keras.Model
     specs: list[TensorSpec]
     pairs: dict[str, str]
+
+    @functools.cached_property
+    def traced(self) -> Traced:
+        """The model as one function."""
+        return trace_model(self.model, self.specs)
 
     def batch_of_model(self, arrays: Batch) -> Batch:
         """A batch of the file under the names of the model's inputs."""
@@ -91,7 +97,7 @@ def bind_keras(model: keras.Model, interpreter: Interpreter) -> KerasReference:
 def run_keras(reference: KerasReference, interpreter: Interpreter) -> Reference:
     """A Keras model as the function whose outputs are right for a file."""
     outputs = signature.output_names(reference.model)
-    traced = trace_model(reference.model, reference.specs)
+    traced = reference.traced
 
     def run(arrays: Batch) -> Sequence[npt.NDArray[np.generic]]:
         found = traced(reference.batch_of_model(arrays))

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from tfopt.data.scaling import SCALES, Scale
+from tfopt.data.scaling import SCALES, Scale, require_folder
 from tfopt.errors import ArgumentError
 from tfopt.loading.options import LoadOptions
 from tfopt.request import Request
@@ -75,7 +75,7 @@ class CheckRequest(Request):
         loading: how to load `reference`, if it is a path.
 
     Raises:
-        ArgumentError: data are required but missing.
+        ArgumentError: data are required but missing, or a scale is given for something else than a folder of images.
     """
 
     tflite: Any
@@ -87,11 +87,12 @@ class CheckRequest(Request):
     loading: LoadOptions = dataclasses.field(default_factory=LoadOptions)
 
     def __post_init__(self) -> None:
+        require_folder(self.settings.scale, self.data)
         remedy = "Received: no data. Give them with --data (Python: data=...)."
         if self.layers and self.data is None:
-            raise ArgumentError(f"`data` are required to compare layers. {remedy}")
+            raise ArgumentError(f"`data` is required to compare layers. {remedy}")
         if self.data is None and (self.reference is not None or self.labels is not None):
-            raise ArgumentError(f"`data` are required to compare with a reference or labels. {remedy}")
+            raise ArgumentError(f"`data` is required to compare with a reference or labels. {remedy}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

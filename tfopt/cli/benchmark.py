@@ -25,6 +25,7 @@ def benchmark(tflite: str, against: str | None, as_json: bool, quiet: bool, verb
     from tfopt.reporting import summary
 
     request = BenchmarkRequest(tflite=tflite, against=against, settings=BenchmarkSettings(**settings))
+    options.require_existing(tflite, against)
     found = options.run_in_child(
         "tfopt.checking.benchmark:benchmark_file", request, show_progress=not (quiet or as_json), verbose=verbose
     )

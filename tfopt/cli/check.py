@@ -39,6 +39,7 @@ def check(
         tflite=tflite, reference=reference, data=data, labels=labels, layers=layers, settings=CheckSettings(**settings),
         loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe),
     )  # fmt: skip
+    options.require_existing(tflite, reference, data=(data, labels))
     found = options.run_in_child("tfopt.checking.check:check_file", request, show_progress=not (quiet or as_json), verbose=verbose)
     if as_json:
         terminal.print_json(found)

@@ -85,5 +85,5 @@ def convert(
     if as_json:
         terminal.print_json(found)
     elif not quiet:
-        print_conversion(found)
+        print_conversion(found, request, pathlib.Path(output))
     sys.exit(0 if found["check"]["passed"] else 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 import tempfile
 from typing import Any
 
@@ -31,6 +32,7 @@ def convert_to_file(
         TfoptError: nothing was written.
     """
     files.require_writable((output, *report.paths(output)), overwrite=overwrite)
+    options.require_existing(request.model, data=(request.representative_data, request.validation_data, request.labels))
     with tempfile.TemporaryDirectory(prefix="tfopt-") as folder:
         staging = pathlib.Path(folder) / "model.tflite"
         job = FileRequest(conversion=request, name=output.name, staging=str(staging))
@@ -41,8 +43,8 @@ def convert_to_file(
     return {**found, "written": str(output) if kept else None}
 
 
-def print_conversion(found: dict[str, Any]) -> None:
-    """Prints the report that `convert_to_file` returned."""
+def print_conversion(found: dict[str, Any], request: ConversionRequest, output: pathlib.Path) -> None:
+    """Prints the report that `convert_to_file` returned for the same arguments."""
     terminal.print_blocks(summary.of_conversion(found))
     terminal.print_verdict(found["check"])
     if found["written"]:
@@ -50,3 +52,19 @@ def print_conversion(found: dict[str, Any]) -> None:
         print(f"Written: {found['written']}, {stem}.report.json, {stem}.report.md")
     else:
         print("Nothing was written, as the file failed its check. --keep-failed writes it all the same.")
+    again = "" if found["written"] else "the same with --keep-failed, then "
+    for line in summary.next_step(found["check"], again + _layers_command(request, output)):
+        print(line)
+
+
+def _layers_command(request: ConversionRequest, output: pathlib.Path) -> str:
+    """The command that compares the layers of the file at `output` with those of its model."""
+    data = request.representative_data if request.validation_data is None else request.validation_data
+    words = ["tfopt", "check", str(output), "--reference", str(request.model), "--data", str(data), "--layers"]
+    options = {
+        "--scale": request.settings.scale,
+        "--custom-objects": request.loading.custom_objects,
+        "--architecture": request.loading.architecture,
+    }
+    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    return shlex.join([*words, *(["--allow-unsafe"] if request.loading.allow_unsafe else [])])

@@ -25,11 +25,12 @@ def demo(output: str, as_json: bool, quiet: bool, verbose: bool) -> None:
     shown = {"show_progress": not (quiet or as_json), "verbose": verbose}
     made = options.run_in_child("tfopt.cli.demo_model:train", PathRequest(str(folder)), **shown)
     request = ConversionRequest(model=made["model"], representative_data=made["calibrate"], validation_data=made["validate"])
-    found = convert_to_file(request, folder / "digits.tflite", overwrite=True, keep_failed=False, shown=shown)
+    path = folder / "digits.tflite"
+    found = convert_to_file(request, path, overwrite=True, keep_failed=False, shown=shown)
     if as_json:
         terminal.print_json(found)
     elif not quiet:
-        print_conversion(found)
+        print_conversion(found, request, path)
         print(f"The files are in {folder}. The same command for your own model:")
         print("  tfopt convert MODEL.h5 -o MODEL.tflite --calibrate TRAIN.npy --validate TEST.npz")
     sys.exit(0 if found["check"]["passed"] else 1)

@@ -27,6 +27,7 @@ def inspect(
     request = InspectRequest(
         path=model, loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
     )
+    options.require_existing(model)
     found = options.run_in_child(
         "tfopt.checking.inspect:inspect_file", request, show_progress=not (quiet or as_json), verbose=verbose
     )

@@ -5,7 +5,7 @@ The modules of commands import within functions: `tfopt --help` imports all comm
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -72,6 +72,25 @@ class InputShape(click.ParamType):
         if not (name and equals and shape):
             self.fail(f"a shape is written like images=1,224,224,3. Received: {value!r}.", param, ctx)
         return name, shape
+
+
+def require_existing(*models: str | None, data: Iterable[str | None] = ()) -> None:
+    """Raises an error for the first path that does not exist, before TensorFlow is loaded.
+
+    Args:
+        models: paths of models or of TFLite files; None for one that was not given.
+        data: paths of data, or "synthetic".
+    """
+    import os
+
+    from tfopt.errors import DataError, LoadError
+
+    for path in models:
+        if path is not None and not os.path.exists(path):
+            raise LoadError(f"The model file must be readable. Received: {path} (No such file or directory). Check the path.")
+    for path in data:
+        if path not in (None, "synthetic") and not os.path.exists(str(path)):
+            raise DataError(f"The data file must exist. Received: {path}. Check the path.")
 
 
 def run_in_child(target: str, request: Request, *, show_progress: bool, verbose: bool, timeout: float = 3600.0) -> Any:

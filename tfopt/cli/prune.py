@@ -55,6 +55,7 @@ def prune(
         **request, loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
     )
     files.require_writable([path], overwrite=force)
+    options.require_existing(asked.model)
     with tempfile.TemporaryDirectory(prefix="tfopt-") as folder:
         asked = dataclasses.replace(asked, staging=str(pathlib.Path(folder) / f"model{path.suffix}"))
         found = options.run_in_child(

@@ -17,8 +17,9 @@ from tfopt.checking.settings import BenchmarkSettings
 from tfopt.conversion.export import Variant
 from tfopt.conversion.export_job import Exporter, ExportJob
 from tfopt.conversion.result import ConversionResult
-from tfopt.conversion.settings import ConversionRequest, Settings
+from tfopt.conversion.settings import CALIBRATED, ConversionRequest, Settings
 from tfopt.conversion.traced_model import TracedModel, trace_with_data
+from tfopt.data.scaling_notes import Range
 from tfopt.errors import ArgumentError
 from tfopt.loading import float32
 from tfopt.loading.load import load_with_steps
@@ -57,12 +58,18 @@ def run(request: ConversionRequest, exporter: Exporter, progress: Progress) -> C
             packed_size=lambda content: packed[content].result(),
             progress=progress,
         )
-    notes += _advice(verdict, measured)
+    notes += [*_missing_data(traced, verdict, request.settings), *_advice(measured)]
     drawn = traced.drawn
-    origin = f"{drawn.count} samples from {drawn.source}, seed {request.settings.seed}" if drawn else "no data were needed"
+    origin = (
+        f"{drawn.count} samples from {drawn.source}, seed {request.settings.seed}"
+        if drawn
+        else "none needed: the ranges come from training"
+        if traced.is_trained
+        else "none needed"
+    )
     return ConversionResult(
         made[_CONVERTED].content, verdict, measured, request.settings, source, origin, traced.lowering.touched,
-        made[_CONVERTED].edits, tuple(notes), float_verdict,
+        made[_CONVERTED].edits, tuple(notes), float_verdict, traced.is_trained,
     )  # fmt: skip
 
 
@@ -110,23 +117,40 @@ def _check(
         samples=samples,
         origin=origin,
         layer_names=traced.layer_names,
+        scopes=traced.traced.scopes,
         quantization=settings.quantization,
         allow_float=settings.allow_float,
+        calibrated=_calibrated(traced, settings) if traced.validation is not None else {},
     )
     if traced.drawn is None and traced.is_trained and not settings.allow_float:
-        quantization_aware.require_covered(file.interpreter, file.layer_names)
+        quantization_aware.require_covered(file.interpreter, file.layer_names, file.scopes)
     verdict = compare(file, reference, settings, progress)
     if request.float_model is None:
         return verdict, None
     return verdict, compare(file, trace_model(request.float_model, traced.given_specs), settings, progress)
 
 
-def _advice(verdict: CheckResult, measured: BenchmarkResult) -> list[str]:
+def _calibrated(traced: TracedModel, settings: Settings) -> dict[str, Range]:
+    """Range of each float input in the data that the file is calibrated with; {} if nothing is calibrated."""
+    return traced.drawn.ranges if traced.drawn and settings.quantization in CALIBRATED else {}
+
+
+def _missing_data(traced: TracedModel, verdict: CheckResult, settings: Settings) -> list[str]:
+    """What the check could not see for lack of data."""
+    notes = []
+    if traced.validation is None and _calibrated(traced, settings):
+        notes.append(
+            "the file was compared on the representative data alone: a wrong scale of these data cannot be seen. Give validation "
+            "data with --validate DATA (Python: validation_data=...)"
+        )
+    has_classes = any(output.agreement is not None for output in verdict.outputs)
+    if traced.validation is not None and not traced.validation.labeled and has_classes:
+        notes.append("the validation data have no labels: no accuracy was measured")
+    return notes
+
+
+def _advice(measured: BenchmarkResult) -> list[str]:
     advice = []
     if measured.speedup is not None and measured.speedup < 0.95:  # within 5 % of 1 the difference is noise
         advice.append(f"the file is slower than its float32 twin on this CPU: {measured.speedup:.2f}x")
-    if any(sign in reason for reason in verdict.reasons for sign in ("SQNR", "exceeds the variation", "accuracy drops")):
-        advice.append(
-            "`tfopt check FILE --reference MODEL --data DATA --layers` tells which layers err and why; --keep-failed keeps FILE"
-        )
     return advice

@@ -35,6 +35,7 @@ class ConversionResult(Summarized):
         notes: what else a reader should know.
         float_check: the comparison with the float model that a quantization-aware model was made of; None if it was not given. The
             verdict is that of `check`.
+        quantization_aware: whether the model rounds as it trains, so that its outputs are not those of a float model.
     """
 
     tflite: bytes
@@ -47,12 +48,13 @@ class ConversionResult(Summarized):
     rewritten: dict[str, int]
     notes: tuple[str, ...]
     float_check: CheckResult | None = None
+    quantization_aware: bool = False
 
     def report(self, name: str = "model.tflite") -> dict[str, Any]:
         """All of the result but the bytes, as JSON types.
 
         Args:
-            name: the name that the file is going to have.
+            name: the name that the file is going to have; "" if it has none yet.
         """
         checks = {"check": self.check, "float_check": self.float_check}
         return {
@@ -61,6 +63,7 @@ class ConversionResult(Summarized):
             "source": self.source,
             "environment": environment.describe(),
             "settings": report.to_dict(self.settings) | {"io": io_dtype(self.settings.quantization, self.settings.io)},
+            "quantization_aware": self.quantization_aware,
             "representative_data": self.representative_data,
             "lowered": report.to_dict(self.lowered),
             "rewritten": self.rewritten,
@@ -90,8 +93,10 @@ class ConversionResult(Summarized):
         files.write({path: self.tflite, **report.documents(path, self.report(path.name))}, overwrite=overwrite)
 
     def _summary(self) -> list[Block]:
-        found = self.report()
-        return [*summary.of_conversion(found), *summary.verdict(found["check"])]
+        found = self.report(name="")
+        model = "model" if self.source["sha256"] is None else repr(self.source["name"])
+        command = f"tfopt.check(result.tflite, reference={model}, data=x_test, layers=True)"
+        return [*summary.of_conversion(found), *summary.verdict(found["check"]), *summary.next_step(found["check"], command)]
 
     def __repr__(self) -> str:
         sqnr = min((output.sqnr for output in self.check.outputs), default=None)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tfopt.checking.settings import CheckSettings, is_number, require_integer
+from tfopt.data.scaling import require_folder
 from tfopt.errors import ArgumentError
 from tfopt.loading.options import LoadOptions
 from tfopt.request import Request
@@ -82,7 +83,7 @@ class ConversionRequest(Request):
         loading: how to load `model`, if it is a path.
 
     Raises:
-        ArgumentError: there are labels and no validation data.
+        ArgumentError: there are labels and no validation data, or a scale and no folder of images.
     """
 
     model: Any
@@ -94,6 +95,7 @@ class ConversionRequest(Request):
     loading: LoadOptions = dataclasses.field(default_factory=LoadOptions)
 
     def __post_init__(self) -> None:
+        require_folder(self.settings.scale, self.representative_data, self.validation_data)
         if self.labels is not None and self.validation_data is None:
             raise ArgumentError(
                 "`--labels` are the labels of the validation data. Received: no validation data. Give them with --validate."

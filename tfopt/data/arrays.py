@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tfopt.data.conform import wrong_shape
 from tfopt.data.samples import Sample, Samples
 from tfopt.data.signature import TensorSpec
 from tfopt.errors import DataError
@@ -46,7 +47,7 @@ def open_arrays(columns: Mapping[str, Any], specs: Sequence[TensorSpec], labels:
         source: the name of the data in messages.
 
     Raises:
-        DataError: an array has no rows, or the numbers of rows differ.
+        DataError: an array has no rows, the numbers of rows differ, or the samples do not fit an input.
     """
     opened = {name: _opened(column, name, source) for name, column in columns.items()}
     for name, column in opened.items():
@@ -58,6 +59,7 @@ def open_arrays(columns: Mapping[str, Any], specs: Sequence[TensorSpec], labels:
         raise DataError(f"All inputs must have as many samples. Received: {counts} in {source}.")
     if not count:
         raise DataError(f"At least one sample is required. Received: no samples in {source}.")
+    _require_shapes({name: tuple(column.shape) for name, column in opened.items()}, specs)
     targets = None if labels is None else _InMemory(_checked_labels(labels, count))
 
     def read(indices: Sequence[int] | None = None) -> Iterator[Sample]:
@@ -68,6 +70,21 @@ def open_arrays(columns: Mapping[str, Any], specs: Sequence[TensorSpec], labels:
             yield {spec.name: value for spec, value in zip(specs, values, strict=True)}, label
 
     return Samples(source, count, read, labels is not None)
+
+
+def _require_shapes(shapes: Mapping[str, tuple[int, ...]], specs: Sequence[TensorSpec]) -> None:
+    """Raises `DataError` if the samples of an array, whose shapes are all alike, do not fit an input."""
+    for spec in specs:
+        shape = shapes[spec.name]
+        if _fits(shape[1:], spec):
+            continue
+        text = wrong_shape({name: each[1:] for name, each in shapes.items()}, spec, specs, f"data of shape {shape}")
+        raise DataError(f"{text} Is the batch axis missing? x[None] adds it." if _fits(shape, spec) else text)
+
+
+def _fits(shape: Sequence[int], spec: TensorSpec) -> bool:
+    needed = spec.shape[1:]
+    return len(shape) == len(needed) and all(size in (None, own) for own, size in zip(shape, needed, strict=True))
 
 
 def read_all(column: Column) -> list[npt.NDArray[Any]]:

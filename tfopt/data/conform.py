@@ -33,7 +33,8 @@ def conform(
     """
     for spec in specs:
         if np.shape(inputs[spec.name]) != spec.shape[1:]:
-            raise DataError(_wrong_shape(inputs, spec, specs, index))
+            shapes = {name: np.shape(array) for name, array in inputs.items()}
+            raise DataError(wrong_shape(shapes, spec, specs, f"{shapes[spec.name]} in sample {index}"))
     return {spec.name: _converted(np.asarray(inputs[spec.name]), spec, index, notes) for spec in specs}
 
 
@@ -61,12 +62,20 @@ def _converted(value: npt.NDArray[Any], spec: TensorSpec, index: int, notes: dic
     return converted
 
 
-def _wrong_shape(inputs: Mapping[str, Any], spec: TensorSpec, specs: Sequence[TensorSpec], index: int) -> str:
-    received, needed = np.shape(inputs[spec.name]), spec.shape[1:]
-    text = f"A sample of input {spec.name!r} must have the shape {needed}. Received: {received} in sample {index}."
-    if (*received, 1) == needed:
+def wrong_shape(shapes: Mapping[str, tuple[int, ...]], spec: TensorSpec, specs: Sequence[TensorSpec], received: str) -> str:
+    """The message for samples of a wrong shape.
+
+    Args:
+        shapes: shape of a sample by input name.
+        spec: the input whose shape is wrong.
+        specs: all inputs.
+        received: the wrong shape, and where it was found.
+    """
+    needed = spec.shape[1:]
+    text = f"A sample of input {spec.name!r} must have the shape {needed}. Received: {received}."
+    if (*shapes[spec.name], 1) == needed:
         return f"{text} Add the channel: x[..., None]."
-    shapes = [tuple(size or 0 for size in other.shape[1:]) for other in specs]
-    if len(specs) > 1 and sorted(np.shape(array) for array in inputs.values()) == sorted(shapes):
+    wanted = [tuple(size or 0 for size in other.shape[1:]) for other in specs]
+    if len(specs) > 1 and sorted(shapes.values()) == sorted(wanted):
         return f"{text} The arrays are in another order than the inputs {[other.name for other in specs]}: give a dict by name."
     return f"{text} Prepare the data as for training."

@@ -58,7 +58,7 @@ def _open_path(path: pathlib.Path, specs: Sequence[TensorSpec], labels: Any, sca
     if path.is_dir():
         return _open_images(path, specs, labels, scale)
     if not path.is_file():
-        raise DataError(f"Data must exist. Received: {path}, which does not exist. Check the path.")
+        raise DataError(f"The data file must exist. Received: {path}. Check the path.")
     if path.suffix == ".npz":
         return _open_archive(path, specs, labels)
     return open_arrays(bind(open_npy(path), specs, str(path)), specs, labels, str(path))

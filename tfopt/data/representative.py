@@ -43,6 +43,12 @@ class Representative:
         """Number of samples."""
         return len(next(iter(self.arrays.values())))
 
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The lowest and the highest value of each float input, by its name; {} for random numbers."""
+        arrays = self.arrays if self.calibrated else {}
+        return {name: (float(array.min()), float(array.max())) for name, array in arrays.items() if array.dtype.kind == "f"}
+
 
 def draw(samples: Samples, specs: Sequence[TensorSpec], count: int, seed: int) -> Representative:
     """Draws `count` samples, or all if there are fewer, from the whole set, each equally likely, and checks them.

@@ -73,7 +73,9 @@ def bind(data: Any, specs: Sequence[TensorSpec], source: str) -> dict[str, Any]:
         return {names[0]: data}
     if not isinstance(data, (tuple, list)) or len(data) != len(names):
         parts = f"{len(data)} arrays" if isinstance(data, (tuple, list)) else f"one {type(data).__name__}"
-        raise DataError(f"One array for each of the inputs {names} is required. Received: {parts} in {source}.")
+        labels = isinstance(data, tuple) and len(data) == 2 and len(names) == 1
+        remedy = " If the second one holds labels, leave them out and give the inputs alone, such as x_train." if labels else ""
+        raise DataError(f"One array for each of the inputs {names} is required. Received: {parts} in {source}.{remedy}")
     return dict(zip(names, data, strict=True))
 
 

@@ -12,6 +12,36 @@ if TYPE_CHECKING:
     import keras
 
 
+Range = tuple[float, float]
+"""(lowest value, highest value)."""
+
+SCALING_FACTOR = 8.0
+"""Scaling mistakes are factors of 127.5, 255 or a standard deviation; two samples of the same data differ by less than this."""
+
+
+def range_notes(representative: Mapping[str, Range], validation: Mapping[str, Range]) -> list[str]:
+    """Compares the ranges of the representative data with those of the validation data.
+
+    Example: `range_notes({"x": (0, 255)}, {"x": (0, 1)})` -> "... and the validation data from 0 to 1: 255x off ..."
+
+    Args:
+        representative, validation: range by input name.
+
+    Returns:
+        A sentence for each input whose values differ by a factor of `SCALING_FACTOR` or more.
+    """
+    notes = []
+    for name, ours in representative.items():
+        theirs = validation.get(name, (0.0, 0.0))
+        peaks = sorted(max(map(abs, limits)) for limits in (ours, theirs))
+        if peaks[0] and peaks[1] >= SCALING_FACTOR * peaks[0]:
+            notes.append(
+                f"the representative data of input {name!r} reach from {ours[0]:.4g} to {ours[1]:.4g}, and the validation data "
+                f"from {theirs[0]:.4g} to {theirs[1]:.4g}: {peaks[1] / peaks[0]:.0f}x off. Prepare both as in training"
+            )
+    return notes
+
+
 def scaling_notes(layer: keras.layers.Layer | None, arrays: Mapping[str, npt.NDArray[Any]]) -> list[str]:
     """Compares the range of the data with the scaling that the model applies to its input.
 

@@ -43,6 +43,9 @@ def copy_model(model: AnyModel) -> AnyModel:
             "build()."
         )
     copy.set_weights(values)
+    names = getattr(model, "output_names", None)
+    if names is not None and getattr(copy, "output_names", None) != names:
+        copy.output_names = list(names)  # those of a quantization-aware model: a clone has the names of its last layers
     return copy
 
 

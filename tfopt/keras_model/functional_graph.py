@@ -41,16 +41,19 @@ class Graph:
     Attributes:
         calls: the calls, each after the calls that make its inputs.
         origins: id of a copy -> the layer of the model that was copied.
+        output_names: of the model, in its order.
     """
 
     calls: list[Call]
     origins: dict[int, keras.Operation]
+    output_names: list[str]
 
     def __init__(self, model: keras.Model) -> None:
         self.calls, self.origins = [], {}
         self._copies: dict[int, keras.Operation] = {}
         ends = (model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else (model.input, model.output)
         functional = keras.Model(*ends, name=model.name)
+        self.output_names = list(getattr(model, "output_names", functional.output_names))  # a Sequential model has none
         names = {id(layer.output): layer.name for layer in functional.layers if isinstance(layer, keras.layers.InputLayer)}
         self._model = keras.models.clone_model(functional, clone_function=self._copy, call_function=self._record)
         self._input_names = {id(new): names[id(old)] for new, old in zip(self._model.inputs, functional.inputs, strict=True)}

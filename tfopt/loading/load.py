@@ -111,7 +111,7 @@ def _load_whole(
             model = door.load_model(named, custom_objects=custom_objects, safe_mode=not allow_unsafe)
     except Exception as error:  # Keras raises any exception for a damaged file; the user gets one clear message
         raise model_file.unreadable(found, error) from error
-    steps = [f"read with {reader}: written by Keras {found.keras_version}"]
+    steps = [] if reader == f"Keras {found.keras_version}" else [f"read with {reader}: written by Keras {found.keras_version}"]
     if found.kind == "h5":
         count = weights.assign(model, read_groups(found.path), found.path)
         steps.append(f"verified: {count} of {count} weights assigned once")

@@ -70,6 +70,8 @@ def read(path: PathLike) -> ModelFile:
         return _read_h5(path)
     if start[4:8] == b"TFL3":
         raise refusal(path, "a TFLite file", "It is converted already: see `tfopt check` and `tfopt inspect`.")
+    if start.startswith(b"\x93NUMPY"):
+        raise refusal(path, "a NumPy array and not a model", "Give arrays as data: see --calibrate, --validate and --data.")
     raise refusal(path, "an empty file" if not start else f"a file that starts with {start!r}", "Save the model again.")
 
 

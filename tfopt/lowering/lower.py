@@ -113,7 +113,9 @@ def plan(model: AnyModel, *, skip: Collection[str] = ()) -> Lowering:
                 planned.setdefault(name, []).append((names.get(id(layer), layer.name), found.pop("met", None)))
                 replacements.setdefault(layer, {}).update(found)
     left = {} if ALL in skip else {name: rules for name, rules in OPERATION_RULES.items() if name not in skip}
-    return Lowering(replacements, planned, keeps_functions, Operations(left, [layer.name for layer in layers]))
+    return Lowering(
+        replacements, planned, keeps_functions, Operations(left, [names.get(id(layer), layer.name) for layer in layers])
+    )
 
 
 def float_inputs(model: AnyModel, specs: Sequence[TensorSpec]) -> list[TensorSpec]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tfopt.errors import DataError
 from tfopt.keras2.strip import strip
 from tfopt.keras2.tfmot_layers import has_quantizers, unseen_quantizers
 from tfopt.quantization import quantize_aware
-from tfopt.quantization.bake import baked
+from tfopt.quantization.bake import baked, quantization_layers
+from tfopt.quantization.fake_quantize import FakeQuantize
 from tfopt.quantization.report import quantization_report
 from tfopt.tflite import op_audit
+from tfopt.tflite.layer_names import NO_SCOPES, Scopes
 
 if TYPE_CHECKING:
     from tfopt.keras_model.types import AnyModel
@@ -43,7 +45,7 @@ def served(model: AnyModel, has_data: bool) -> AnyModel:
         return model
     without_range = quantization_report(model).unseen
     if without_range and not has_data:
-        raise DataError(_uncovered(without_range))
+        raise DataError(_uncovered(without_range) if _is_trained(model) else _untrained(without_range))
     return baked(model)
 
 
@@ -52,16 +54,31 @@ def float_twin(model: AnyModel) -> AnyModel:
     return strip(model) if has_quantizers(model) else quantize_aware.strip_quantization(model)
 
 
-def require_covered(interpreter: Interpreter, layer_names: Collection[str]) -> None:
+def require_covered(interpreter: Interpreter, layer_names: Collection[str], scopes: Scopes = NO_SCOPES) -> None:
     """Raises `DataError` if a file that was made without representative data has operations without a range.
 
     Args:
         interpreter: of the file.
         layer_names: names of the model's layers.
+        scopes: of a trace of the model.
     """
-    ops = op_audit.examine(interpreter, layer_names, "int8").float_ops
+    ops = op_audit.examine(interpreter, layer_names, "int8", scopes).float_ops
     if ops:
         raise DataError(_uncovered(dict.fromkeys(f"{op.op} of {op.layer!r}" if op.layer else op.tensor for op in ops)))
+
+
+def _is_trained(model: AnyModel) -> bool:
+    """Whether a batch has set any of the ranges that batches set."""
+    quantizers = [layer for layer in quantization_layers(model) if isinstance(layer, FakeQuantize)]
+    return any(layer.range is not None for layer in quantizers if layer.variables)  # a constant range has no variables
+
+
+def _untrained(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return (
+        f"This quantization-aware model has not been trained yet. Received: no range for {shown}. Call fit, or give representative "
+        "data with --calibrate DATA (Python: representative_data=x_train)."
+    )
 
 
 def _uncovered(names: Iterable[str]) -> str:

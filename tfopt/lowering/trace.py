@@ -13,9 +13,9 @@ import numpy.typing as npt
 from tfopt.data import signature
 from tfopt.data.signature import TensorSpec
 from tfopt.errors import ConversionError, TfoptError
-from tfopt.keras_model.walk import walk_layers
-from tfopt.lowering import lower
-from tfopt.tflite.layer_names import LayerNames
+from tfopt.keras_model.walk import short_names
+from tfopt.lowering import layer_scopes, lower
+from tfopt.tflite.layer_names import NO_SCOPES, LayerNames, Scopes
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -34,6 +34,7 @@ class Traced:
         output_names: in the model's order.
         keeps_functions: whether the converter must see functions whole: see `lower.Lowering`.
         layers: type of a TensorFlow operation -> names of the layers that compute by it.
+        scopes: of the layers in the graph of the function.
     """
 
     function: tf.types.experimental.ConcreteFunction
@@ -42,6 +43,7 @@ class Traced:
     output_names: list[str]
     keeps_functions: bool = False
     layers: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    scopes: Scopes = NO_SCOPES
 
     @property
     def batch_size(self) -> int:
@@ -79,11 +81,15 @@ def trace_model(model: AnyModel, inputs: Sequence[TensorSpec], lowering: lower.L
     import tensorflow as tf
 
     names: list[str] = []
+    scopes: list[Scopes] = []
+    layers = short_names(model)
 
     def compute(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        with lowering.active():  # here, as TensorFlow may trace again when it saves
+        # Here, as TensorFlow may trace again when it saves.
+        with lowering.active(), layer_scopes.watched(model, lowering.replacements) as calls:
             outputs = tf.nest.flatten(model(_pack(model, inputs, list(tensors)), training=False))
-        names[:] = signature.output_names(model) or [f"output_{index}" for index in range(len(outputs))]
+        names[:] = output_names(model, len(outputs))
+        scopes[:] = [layer_scopes.scopes(calls, dict(zip(names, outputs, strict=True)), layers)]
         # A list, as TensorFlow would sort a dict by name and lose the model's order.
         return [tf.identity(output) for output in outputs]
 
@@ -102,15 +108,20 @@ def trace_model(model: AnyModel, inputs: Sequence[TensorSpec], lowering: lower.L
     variables = list(function.variables)
     if lowering.operations:
         plain = function
-        module, function = _trace(lambda *tensors: lowering.operations.outputs(plain, tensors), inputs)
+        module, function = _trace(lambda *tensors: lowering.operations.outputs(plain, tensors, scopes[0]), inputs)
     module.held = variables
-    return Traced(function, module, list(inputs), list(names), lowering.keeps_functions, _layers(model, function))
+    return Traced(function, module, list(inputs), list(names), lowering.keeps_functions, _users(function, scopes[0]), scopes[0])
 
 
-def _layers(model: AnyModel, function: tf.types.experimental.ConcreteFunction) -> dict[str, tuple[str, ...]]:
+def output_names(model: AnyModel, count: int) -> list[str]:
+    """The names of the `count` outputs of a model in its own order; numbered where the model has none."""
+    return signature.output_names(model) or [f"output_{index}" for index in range(count)]
+
+
+def _users(function: tf.types.experimental.ConcreteFunction, scopes: Scopes) -> dict[str, tuple[str, ...]]:
     """Type of an operation -> names of the layers that compute by it."""
     operations = function.graph.get_operations()
-    names = LayerNames([layer.name for layer in walk_layers(model)], (operation.name for operation in operations))
+    names = LayerNames(set(scopes.layers.values()), [operation.name for operation in operations], scopes)
     found: dict[str, dict[str, None]] = {}
     for operation in operations:
         writer = names.writer(operation.name)

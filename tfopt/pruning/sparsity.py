@@ -73,13 +73,17 @@ class SparsityReport(Summarized):
         return [Table(["weight", "class", "shape", "parameters", "zeros"], rows), *self._remarks()]
 
     def _remarks(self) -> list[str]:
-        outputs = sum(weight.zero_outputs for weight in self.weights)
+        found = [
+            (weight.name.rpartition("/")[0] or weight.name, weight.zero_outputs) for weight in self.weights if weight.zero_outputs
+        ]
+        outputs = sum(count for _, count in found)
+        where = ", ".join(f"{count} of {layer}" for layer, count in found[:5]) + (", ..." if len(found) > 5 else "")
         return [
             f"as int8 {units.byte_count(self.int8_bytes)}, in gzip {units.byte_count(self.int8_gzip_bytes)}",
             "Zeros make a file smaller in gzip (a download, an update), not on disk or in memory, where every zero is stored.",
             "The CPU runtime multiplies by zeros as by other weights: none of these zeros makes it faster.",
-            f"{units.plural(outputs, 'output channel')} {'is' if outputs == 1 else 'are'} zero as a whole."
-            + (" A model without them would be smaller and faster." if outputs else ""),
+            f"{units.plural(outputs, 'output channel')} {'is' if outputs == 1 else 'are'} zero as a whole"
+            + (f": {where}. A model without them would be smaller and faster." if outputs else "."),
         ]
 
 

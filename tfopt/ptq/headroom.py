@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tfopt.ptq import observe, ranges
 from tfopt.ptq.observe import Batches
 from tfopt.ptq.range_choice import RANGES, WIDENED, Range, choose_ranges
+from tfopt.reporting.units import plural
 from tfopt.tflite import flatbuffer
 from tfopt.tflite.operations import SAME_SCALE
 
@@ -51,9 +52,10 @@ def widen(calibrated: bytes, batches: Batches) -> tuple[bytes, tuple[str, ...]]:
     if not wider:
         return calibrated, ()
     verb = "was" if len(wider) == 1 else "were"
+    count = sum(len(batch[0]) for batch in batches)
     told = (
-        f"{len(wider)} of {len(widths)} activation ranges {verb} widened (by up to {100 * max(wider):.0f} %) because the "
-        "representative data contain few distinct values"
+        f"{len(wider)} of {len(widths)} activation ranges {verb} widened (by up to {100 * max(wider):.0f} %) because "
+        f"{plural(count, 'sample')} may not contain the extremes; more samples help"
     )
     return choose_ranges(calibrated, seen, extended), (told,)
 

@@ -136,7 +136,9 @@ class Placement:
                 following.append(tensor)
             return keras.tree.pack_sequence_as(outputs, following)
 
-        return graph.replay(make, begin=begin, call=call, model_class=QuantizedModel)
+        rebuilt = graph.replay(make, begin=begin, call=call, model_class=QuantizedModel)
+        rebuilt.output_names = graph.output_names
+        return rebuilt
 
     def _after(self, layer: keras.Operation, numbers: collections.Counter[str]) -> FakeQuantize:
         """A quantizer for an output of `layer`; `numbers` counts the quantizers of a name."""

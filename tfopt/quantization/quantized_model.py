@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class QuantizedModel(keras.Model):
     """A Functional model in which each `QuantizeWrapper` finds the layers that its `neighbors` name.
 
+    Its outputs have the names that they have in the model that it was made of (`output_names`), also after saving and loading.
+
     Args:
         inputs, outputs: as those of a Functional `keras.Model`, a `keras.KerasTensor` or a structure of them.
         name: the model's name; by default Keras chooses one.
@@ -28,3 +30,16 @@ class QuantizedModel(keras.Model):
         for layer in self.layers:
             if isinstance(layer, QuantizeWrapper):
                 layer.find_neighbors(layers)
+
+    def get_config(self) -> dict[str, Any]:
+        """The configuration of a Functional model, and the names of the outputs."""
+        return {**super().get_config(), "output_names": list(self.output_names)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> QuantizedModel:
+        """Makes a model from what `get_config` returned; files of earlier versions lack the names of the outputs."""
+        names = config.get("output_names")
+        plain = {name: value for name, value in config.items() if name != "output_names"}
+        model: QuantizedModel = super().from_config(plain, custom_objects)
+        model.output_names = names or model.output_names
+        return model

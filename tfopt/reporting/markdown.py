@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfopt.reporting.summary import comparison, sqnr
+from tfopt.reporting.summary import comparison, reference_name, sqnr
 from tfopt.reporting.tables import markdown_table
 from tfopt.reporting.units import affine, decibel, percent, plural, shape, steps
 
@@ -19,7 +19,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     check, settings = report["check"], report["settings"]
     lines = [f"# {report['tflite']['name']}: {'PASSED' if check['passed'] else 'FAILED'}", ""]
     lines += [f"- {reason}" for reason in check["reasons"]] + ([""] if check["reasons"] else [])
-    lines += markdown_table(["", "float32", settings["quantization"]], comparison(report))
+    lines += markdown_table(["", reference_name(report), settings["quantization"]], comparison(report))
     lines += ["", "## Outputs", "", *_outputs(check)]
     lines += ["", f"Measured on {plural(check['samples'], 'sample')}: {check['data']}.", "", "## Structure", ""]
     lines += _structure(check["structure"])

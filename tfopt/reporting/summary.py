@@ -15,9 +15,10 @@ _Json = Mapping[str, Any]
 def of_conversion(report: _Json) -> Iterator[Block]:
     """The summary of a conversion's report, without its verdict."""
     check, quantization = report["check"], report["settings"]["quantization"]
-    yield f"{report['source']['name']} -> {report['tflite']['name']}, {quantization}"
+    name = report["tflite"]["name"]
+    yield f"{report['source']['name']} -> {f'{name}, ' if name else ''}{quantization}"
     yield f"representative data: {report['representative_data']}"
-    yield Table(["", "float32", quantization], comparison(report))
+    yield Table(["", reference_name(report), quantization], comparison(report))
     yield from _outputs(check)
     if report["lowered"] or report["rewritten"]:
         yield f"lowered: {lowered(report)}"
@@ -41,6 +42,13 @@ def verdict(check: _Json, limit: int | None = None) -> Iterator[str]:
         yield f"  ... and {len(check['reasons']) - limit} more"
 
 
+def next_step(check: _Json, command: str) -> Iterator[str]:
+    """What to do about a file whose numbers fail: `command` compares its layers with those of the model."""
+    signs = ("SQNR", "exceeds the variation", "accuracy drops")
+    if any(sign in reason for reason in check["reasons"] for sign in signs):
+        yield f"Next: {command}  # tells which layers err and why"
+
+
 def of_benchmark(result: _Json, name: str, other: str | None) -> Iterator[Block]:
     """The summary of a benchmark; `name` and `other` are those of the files."""
     rows = []
@@ -57,7 +65,7 @@ def of_benchmark(result: _Json, name: str, other: str | None) -> Iterator[Block]
 def of_inspection(result: _Json, name: str) -> Iterator[Block]:
     """The summary of a file's contents; `name` is that of the file."""
     zeros = f", {percent(result['sparsity'])} of the weights are zero" if result["sparsity"] else ""
-    yield f"{name}: {result['format']}, {result['bytes']:,} B, {plural(result['parameters'], 'parameter')}{zeros}"
+    yield f"{name}: {result['format']}, {byte_count(result['bytes'])}, {plural(result['parameters'], 'parameter')}{zeros}"
     ends = (("input", result["inputs"]), ("output", result["outputs"]))
     rows = [[kind, each["name"], each["dtype"], shape(each["shape"]), affine(each)] for kind, items in ends for each in items]
     yield Table(["", "name", "dtype", "shape", "scale, zero point"], rows)
@@ -87,7 +95,7 @@ def of_pruning(result: _Json) -> Iterator[Block]:
     yield Table(
         ["weight", "class", "shape", "zeros"],
         [
-            [each["name"], each["layer_class"], shape(each["shape"]), percent(each["zeros"] / each["parameters"])]
+            [each["name"], each["layer_class"], " x ".join(map(str, each["shape"])), percent(each["zeros"] / each["parameters"])]
             for each in result["weights"]
         ],
     )
@@ -97,12 +105,18 @@ def of_pruning(result: _Json) -> Iterator[Block]:
     yield "Zeros make the file smaller in gzip. They make neither the file itself smaller nor the CPU runtime faster."
 
 
+def reference_name(report: _Json) -> str:
+    """The head of the column of the model in the first table of a conversion."""
+    return "QAT model" if report["quantization_aware"] and not report["float_check"] else "float32"
+
+
 def comparison(report: _Json) -> list[list[str]]:
-    """Rows [quantity, float32, converted] of the first table of a conversion."""
+    """Rows [quantity, model, converted] of the first table of a conversion."""
     check, timing = report["check"], report["benchmark"]
     rows = []
     if check["accuracy"] is not None:
-        rows.append(["accuracy", percent(check["reference_accuracy"]), percent(check["accuracy"])])
+        reference = report["float_check"] or check  # the float model, if it was given
+        rows.append(["accuracy", percent(reference["reference_accuracy"]), percent(check["accuracy"])])
     ours, other = timing["tflite"], timing["against"]
     for label, name in (("size", "bytes"), ("size, gzip", "gzip_bytes")):
         rows.append([label, byte_count(other[name]) if other else "", byte_count(ours[name])])

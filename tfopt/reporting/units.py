@@ -50,5 +50,5 @@ def affine(tensor: Mapping[str, Any]) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """A count with its noun: `1 layer`, `2 layers`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    """A count with its noun: `1 layer`, `1,200 layers`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tfopt.tflite.flatbuffer import Graph, Role, Tensor
-from tfopt.tflite.layer_names import LayerNames
+from tfopt.tflite.layer_names import NO_SCOPES, LayerNames, Scopes
 
 if TYPE_CHECKING:
     from tfopt.tflite.interpreter import Interpreter
@@ -69,7 +69,9 @@ class Structure:
         return dict(collections.Counter(tensor.dtype for tensor in self.tensors if tensor.role == role))
 
 
-def examine(interpreter: Interpreter, layer_names: Collection[str] = (), quantization: str | None = None) -> Structure:
+def examine(
+    interpreter: Interpreter, layer_names: Collection[str] = (), quantization: str | None = None, scopes: Scopes = NO_SCOPES
+) -> Structure:
     """Lists the parts of a file.
 
     Example:
@@ -83,11 +85,12 @@ def examine(interpreter: Interpreter, layer_names: Collection[str] = (), quantiz
         interpreter: of the file.
         layer_names: names of the Keras model's layers, to tell where float operations come from.
         quantization: the kind of file that was asked for; None if only the file can tell.
+        scopes: of a trace of the Keras model.
     """
     graph = interpreter.graph
     kind = _quantization(graph)
     integer = (quantization or kind) in _INTEGER_KINDS.values()
-    float_ops = tuple(_float_ops(graph, layer_names)) if integer else ()
+    float_ops = tuple(_float_ops(graph, layer_names, scopes)) if integer else ()
     ops = dict(collections.Counter(operator.name for operator in graph.operators).most_common())
     return Structure(kind, ops, graph.tensors, float_ops, interpreter.delegate_partitions())
 
@@ -124,8 +127,8 @@ def _quantization(graph: Graph) -> str:
     return "float16" if "float16" in stored else "float32"
 
 
-def _float_ops(graph: Graph, layer_names: Collection[str]) -> Iterator[FloatOp]:
-    names = LayerNames(layer_names, (tensor.name for tensor in graph.tensors))
+def _float_ops(graph: Graph, layer_names: Collection[str], scopes: Scopes) -> Iterator[FloatOp]:
+    names = LayerNames(layer_names, (tensor.name for tensor in graph.tensors), scopes)
     for operator in graph.operators:
         ends = {"DEQUANTIZE": operator.outputs, "QUANTIZE": operator.inputs}.get(operator.name)
         if ends is not None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tfopt.tflite.editor import text
 from tfopt.tflite.flatbuffer import pack, root, unpack
+from tfopt.tflite.layer_names import without_calls
 
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema
@@ -41,6 +43,8 @@ def attach_signature(content: bytes, input_names: Sequence[str], output_names: S
 
     model = unpack(content)
     subgraph = model.subgraphs[0]
+    for tensor in subgraph.tensors:
+        tensor.name = without_calls(text(tensor.name))
     signature = schema.SignatureDefT()
     signature.signatureKey = SIGNATURE
     signature.subgraphIndex = 0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfopt.lowering.operations.replay import Rule
+    from tfopt.tflite.layer_names import Scopes
 
 OPERATION_RULES: dict[str, dict[str, Rule]] = {**ARITHMETIC, **ELEMENTWISE, **SELECTION, **MASKED_SOFTMAX, **PLACES, **FOURIER}
 """Name -> type of a TensorFlow operation -> function from such an operation to what takes its place, or to None: see `replay`."""
@@ -42,11 +43,19 @@ class Operations:
     def __bool__(self) -> bool:
         return bool(self.rules)
 
-    def outputs(self, function: tf.types.experimental.ConcreteFunction, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """The outputs of `function` for `tensors`, computed in the current graph by the rewritten operations."""
+    def outputs(
+        self, function: tf.types.experimental.ConcreteFunction, tensors: Sequence[tf.Tensor], scopes: Scopes
+    ) -> list[tf.Tensor]:
+        """The outputs of `function` for `tensors`, computed in the current graph by the rewritten operations.
+
+        Args:
+            function: the traced model.
+            tensors: its inputs.
+            scopes: of the layers in its graph.
+        """
         import tensorflow as tf
 
-        names = LayerNames(self.layer_names, (operation.name for operation in function.graph.get_operations()))
+        names = LayerNames(self.layer_names, [operation.name for operation in function.graph.get_operations()], scopes)
         by_type: dict[str, list[Rule]] = collections.defaultdict(list)
         owners: dict[Rule, str] = {}
         for name, rules in self.rules.items():
