@@ -10,7 +10,7 @@ import keras
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.quantization import weights
 from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, weight_scale
-from tfopt.quantization.simulation import Simulation
+from tfopt.quantization.simulation import Simulation, leaves
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -50,6 +50,7 @@ class QuantizeWrapper(keras.layers.Layer):
             of the input's scale times the weights' scale; if both neighbors are known, the bias is rounded to these steps, outside
             of training.
         unrounded: numbers of the input tensors, counted from 0, that nothing has rounded before.
+        left_out: places of the layers inside `layer` that stay float, as `simulation.leaves` names them.
 
     Call arguments:
         the same as those of `layer`.
@@ -69,6 +70,7 @@ class QuantizeWrapper(keras.layers.Layer):
         quantizers: Iterable[tuple[str, Range | None]] = (),
         neighbors: tuple[str, str | None] | None = None,
         unrounded: Sequence[int] = (),
+        left_out: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"name": layer.name, "dtype": layer.dtype_policy, **kwargs})
@@ -81,6 +83,7 @@ class QuantizeWrapper(keras.layers.Layer):
         self._add_quantizers(quantizers)
         self.neighbors: tuple[str, str | None] | None = (neighbors[0], neighbors[1]) if neighbors else None
         self.unrounded: tuple[int, ...] = tuple(unrounded)
+        self.left_out: tuple[str, ...] = tuple(left_out)
         self.rounds_outputs: bool = False
         self._found: dict[str, Range | None] | None = None
         self._is_baked = False
@@ -92,7 +95,7 @@ class QuantizeWrapper(keras.layers.Layer):
         mapping: Values = []
         shift = None
         if not self._is_baked:
-            mapping = self._rounded()
+            mapping = self.rounded()
             if not training and self._neighbor_layers:
                 mapping, shift = self._with_bias(mapping, *self._neighbor_layers())
         given = {id(variable) for variable, _ in mapping}
@@ -100,7 +103,7 @@ class QuantizeWrapper(keras.layers.Layer):
         incoming = enumerate(keras.tree.flatten((args, kwargs)))
         simulation.mark_rounded([tensor for index, tensor in incoming if index not in self.unrounded])
         scope = keras.StatelessScope(state_mapping=mapping, collect_losses=True)
-        with scope, replaced_attributes(simulation.replacements(self.layer)):
+        with scope, replaced_attributes(simulation.replacements(self.layer, self.left_out)):
             outputs = simulation.apart(self.layer, self.layer)(*args, **kwargs)
         if shift is not None:
             outputs += keras.ops.cast(shift, outputs.dtype)
@@ -141,7 +144,7 @@ class QuantizeWrapper(keras.layers.Layer):
 
     def bake(self) -> None:
         """Writes the rounded weights into the layer's own, which are not rounded again from now on."""
-        for variable, value in self._rounded():
+        for variable, value in self.rounded():
             variable.assign(value)
         self._is_baked = True
 
@@ -155,6 +158,7 @@ class QuantizeWrapper(keras.layers.Layer):
             "ranges": self.ranges,
             "neighbors": self.neighbors,
             "unrounded": self.unrounded,
+            "left_out": self.left_out,
             "quantizers": [[key, quantizer.ranges if isinstance(quantizer.ranges, tuple) else None]
                            for key, quantizer in self.quantizers.items()],
         }  # fmt: skip
@@ -187,12 +191,15 @@ class QuantizeWrapper(keras.layers.Layer):
         error = tf.where(step > 0.0, tf.round(tf.math.divide_no_nan(shift, step)) * step - shift, 0.0)
         return (mapping, error) if bias is None else ([*mapping, (bias, bias + error)], None)
 
-    def _rounded(self) -> Values:
-        """The weights that become integers, with their rounded values."""
+    def rounded(self) -> Values:
+        """The weights that become integers, with their rounded values; none after `bake`."""
+        if self._is_baked:
+            return []
+        floats = {id(leaf) for path, leaf in leaves(self.layer) if path in self.left_out}
         return [
             (weight.variable, fake_quantize_weight(weight.variable.value, grid.axes, self.weight_bits, grid.groups))
             for weight, grid in weights.grids(self.layer)
-            if isinstance(grid, weights.Grid)
+            if isinstance(grid, weights.Grid) and id(weight.layers[-1]) not in floats
         ]
 
     def _add_quantizers(self, quantizers: Iterable[tuple[str, Range | None]]) -> None:
