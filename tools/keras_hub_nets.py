@@ -25,8 +25,8 @@ _GEMMA2 = {
     f"{side}_{key}": value
     for side in ("encoder", "decoder")
     for key, value in {
-        "hidden_dim": 16, "intermediate_dim": 32, "num_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
-        "layer_types": ["full_attention", "sliding_attention"],
+        "hidden_dim": 16, "intermediate_dim": 32, "num_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "head_dim": 8, "layer_types": ["full_attention", "sliding_attention"],
     }.items()
 }  # fmt: skip
 _SMOL = {
@@ -178,9 +178,7 @@ BACKBONES: dict[str, Net] = {
     "Qwen3": lambda: models.Qwen3Backbone(**_GROUPED, head_dim=8),
     "Qwen3Moe": lambda: models.Qwen3MoeBackbone(**_GROUPED, **_EXPERTS, moe_intermediate_dim=16),
     "Qwen3_5": lambda: models.Qwen3_5Backbone(**_QWEN35),
-    "QwenMoe": lambda: models.QwenMoeBackbone(
-        **_GROUPED, **_EXPERTS, moe_intermediate_dim=16, shared_expert_intermediate_dim=16
-    ),
+    "QwenMoe": lambda: models.QwenMoeBackbone(**_GROUPED, **_EXPERTS, moe_intermediate_dim=16, shared_expert_intermediate_dim=16),
     "RWKV7": lambda: models.RWKV7Backbone(hidden_size=16, head_size=8, num_layers=2, vocabulary_size=WORDS, intermediate_dim=32),
     "ResNet": _resnet,
     "RetinaNet": lambda: models.RetinaNetBackbone(
@@ -201,7 +199,9 @@ BACKBONES: dict[str, Net] = {
     "Whisper": _whisper,
     "XLMRoberta": lambda: models.XLMRobertaBackbone(**_HEADS, **_LENGTH),
     "XLNet": lambda: models.XLNetBackbone(**_HEADS),
-    "Xception": lambda: models.XceptionBackbone(stackwise_conv_filters=[[8, 8], [16, 16]], stackwise_pooling=[True, False], **_IMAGE),
+    "Xception": lambda: models.XceptionBackbone(
+        stackwise_conv_filters=[[8, 8], [16, 16]], stackwise_pooling=[True, False], **_IMAGE
+    ),
 }
 
 TASKS: dict[str, Net] = {

@@ -231,6 +231,6 @@ def _require_four_bits(model: keras.Model, excluded: set[int]) -> None:
     if without:
         raise ArgumentError(
             "`weight_bits=4` needs layers that TFLite computes with 4-bit weights: Conv1D, Conv2D, DepthwiseConv, SeparableConv "
-            f"and Dense. Received: {', '.join(list(dict.fromkeys(without))[:5])}. Leave other layers out with `exclude`; they get 8 "
+            f"and Dense. Received: {', '.join(list(dict.fromkeys(without))[:5])}. Leave the others out with `exclude`; they get 8 "
             "bits in the file."
         )
