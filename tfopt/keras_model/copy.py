@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -108,7 +109,9 @@ def from_configuration(
     import numpy as np
 
     options = {} if safe is None else {"safe_mode": safe}
-    model: keras.Model = keras.saving.deserialize_keras_object(config, custom_objects=objects, **options)
+    # A caller's `from_config` may put objects into the configuration, which the next model would share.
+    own = copy.deepcopy(config)
+    model: keras.Model = keras.saving.deserialize_keras_object(own, custom_objects=objects, **options)
     shapes = (config.get("build_config") or {}).get("input_shape")
     if not has_graph(model) and shapes is not None:  # some layers create their weights when they are called
         model(keras.tree.map_shape_structure(lambda shape: np.zeros([size or 1 for size in shape], "float32"), shapes))
@@ -127,19 +130,19 @@ def _whole(model: keras.Model) -> tuple[keras.Model, dict[str, Any]]:
     return from_configuration(config, custom_objects(model), safe=False), config
 
 
-def _second(model: AnyModel, copy: AnyModel) -> AnyModel:
-    """`copy` with the weights of `model`, and frozen where `model` is."""
-    wanted, found = ([tuple(weight.shape) for weight in each.weights] for each in (model, copy))
+def _second(model: AnyModel, second: AnyModel) -> AnyModel:
+    """`second` with the weights of `model`, and frozen where `model` is."""
+    wanted, found = ([tuple(weight.shape) for weight in each.weights] for each in (model, second))
     if wanted != found:
         what = f"{len(found)} of {len(wanted)} weights" if len(found) != len(wanted) else "weights of other shapes"
         raise errors.ArgumentError(
             "the model must be one that Keras can make again from its configuration with all weights. Received: "
             f"{describe(model)}, whose copy has {what}. Create weights in __init__ or build()."
         )
-    copy.set_weights(model.get_weights())
-    for one, other in walk_pairs(model, copy):
+    second.set_weights(model.get_weights())
+    for one, other in walk_pairs(model, second):
         other.trainable = one.trainable
-    return copy
+    return second
 
 
 def _refusal(model: AnyModel, error: Exception) -> errors.ArgumentError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import fnmatch
+import inspect
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -139,6 +140,8 @@ class Placement:
             flat = keras.tree.flatten((args, kwargs))
             sources = [rounded.get(id(value)) for value in flat if _is_float_tensor(value)]
             if isinstance(layer, QuantizeWrapper):
+                args, kwargs = _without_constants(layer, args, kwargs)
+                flat = keras.tree.flatten((args, kwargs))
                 if not layer.quantizers:
                     unrounded = [index for index, value in enumerate(flat) if _is_float_tensor(value) and id(value) not in rounded]
                     layer.unrounded = tuple(unrounded)
@@ -199,6 +202,30 @@ def remake(recipe: Recipe, objects: Mapping[str, Any] | None = None) -> keras.Mo
     made, sources = placement.transform(model)
     made.recipe = dataclasses.replace(recipe, sources=sources, objects=dict(objects or {}))
     return made
+
+
+def _without_constants(
+    wrapper: QuantizeWrapper, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call that are tensors; the wrapper keeps the others, if there are both."""
+
+    def is_constant(value: object) -> bool:
+        return not any(isinstance(each, keras.KerasTensor) for each in keras.tree.flatten(value))
+
+    if not any(map(is_constant, args)) and not any(is_constant(value) for name, value in kwargs.items() if name != "training"):
+        return args, kwargs
+    names = list(inspect.signature(wrapper.layer.call).parameters)
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    first = names[0]
+    constants = {name: value for name, value in given.items() if name != first and name != "training" and is_constant(value)}
+    if wrapper.constants and wrapper.constants != constants:
+        raise ArgumentError(
+            "A layer that is called several times must get the same arguments beside tensors. Received: "
+            f"{describe(wrapper.layer)} with {wrapper.constants} and with {constants}. Leave it out with "
+            f"exclude={wrapper.layer.name!r}."
+        )
+    wrapper.constants = constants
+    return (given[first],), {name: value for name, value in given.items() if name != first and name not in constants}
 
 
 def is_fused(graph: Graph, layer: keras.Operation, tensor: keras.KerasTensor) -> bool:

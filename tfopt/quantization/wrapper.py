@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 
+from tfopt.errors import ArgumentError
+from tfopt.keras_model.describe import describe
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.quantization import weights
 from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, weight_scale
@@ -15,6 +18,7 @@ from tfopt.quantization.simulation import Simulation, leaves
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from tfopt.keras_model.weights import Weight
     from tfopt.quantization.fake_quantize import Range, RangeRule
     from tfopt.quantization.simulation import Tensors
 
@@ -59,6 +63,7 @@ class QuantizeWrapper(keras.layers.Layer):
         layer: the layer inside.
         quantizers: dict of key -> `FakeQuantize` of a tensor inside.
         rounds_outputs: whether rounding is the last operation on each output; known after `find_quantizers`.
+        constants: arguments of every call that are no tensors. Keras does not let a layer of any signature take both (3.15).
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class QuantizeWrapper(keras.layers.Layer):
         self.unrounded: tuple[int, ...] = tuple(unrounded)
         self.left_out: tuple[str, ...] = tuple(left_out)
         self.rounds_outputs: bool = False
+        self.constants: dict[str, Any] = {}
         self._found: dict[str, Range | None] | None = None
         self._is_baked = False
         self._neighbor_layers: Callable[[], tuple[FakeQuantize, keras.layers.BatchNormalization | None]] | None = None
@@ -104,7 +110,7 @@ class QuantizeWrapper(keras.layers.Layer):
         simulation.mark_rounded([tensor for index, tensor in incoming if index not in self.unrounded])
         scope = keras.StatelessScope(state_mapping=mapping, collect_losses=True)
         with scope, replaced_attributes(simulation.replacements(self.layer, self.left_out)):
-            outputs = simulation.apart(self.layer, self.layer)(*args, **kwargs)
+            outputs = simulation.apart(self.layer, self.layer)(*args, **kwargs, **self.constants)
         if shift is not None:
             outputs += keras.ops.cast(shift, outputs.dtype)
         if self._found is not None:
@@ -130,7 +136,13 @@ class QuantizeWrapper(keras.layers.Layer):
             Whether rounding is the last operation on each output.
         """
         self._found = {}
-        self.compute_output_spec(*args, **kwargs)
+        try:
+            self.compute_output_spec(*args, **kwargs)
+        except Exception as error:  # the caller's own code, or Keras about it
+            raise ArgumentError(
+                "Each layer must run on inputs of open sizes, so that the tensors inside it can be found and rounded. Received: "
+                f"{describe(self.layer)}: {_reason(error)} Leave it out with exclude={self.layer.name!r}, so that it stays float."
+            ) from error
         self._add_quantizers((key, limit(f"{self.name}/{_own_name(key)}", fixed)) for key, fixed in self._found.items())
         self._found = None
         return self.rounds_outputs
@@ -195,12 +207,16 @@ class QuantizeWrapper(keras.layers.Layer):
         """The weights that become integers, with their rounded values; none after `bake`."""
         if self._is_baked:
             return []
-        floats = {id(leaf) for path, leaf in leaves(self.layer) if path in self.left_out}
         return [
             (weight.variable, fake_quantize_weight(weight.variable.value, grid.axes, self.weight_bits, grid.groups))
-            for weight, grid in weights.grids(self.layer)
-            if isinstance(grid, weights.Grid) and id(weight.layers[-1]) not in floats
+            for weight, grid in self.grids()
+            if isinstance(grid, weights.Grid)
         ]
+
+    def grids(self) -> list[tuple[Weight, weights.Grid | str]]:
+        """`weights.grids` of the layer inside, without the layers in it that are left out."""
+        floats = {id(leaf) for path, leaf in leaves(self.layer) if path in self.left_out}
+        return [(weight, grid) for weight, grid in weights.grids(self.layer) if id(weight.layers[-1]) not in floats]
 
     def _add_quantizers(self, quantizers: Iterable[tuple[str, Range | None]]) -> None:
         for key, fixed in quantizers:
@@ -210,6 +226,14 @@ class QuantizeWrapper(keras.layers.Layer):
         if self._found is not None:
             self._found[key] = fixed
         return self.quantizers[key](tensor) if key in self.quantizers else tensor
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a layer raised, without what Keras says around it."""
+    text = re.sub("\x1b\\[[0-9;]*m", "", str(error))
+    told = [line.strip() for line in text.splitlines() if line.strip()]
+    own = [line for line in told if not line.startswith(("Could not automatically infer", "Exception encountered"))]
+    return (own or told or [type(error).__name__])[0][:300].rstrip(".") + "."
 
 
 def _own_name(key: str) -> str:
