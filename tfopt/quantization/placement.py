@@ -72,7 +72,7 @@ class Placement:
         options: Options,
         left_out: Collection[int],
         freeze_batch_normalization: bool,
-        limits: Mapping[str | int, Range],
+        limits: Mapping[str, Range] | Mapping[int, Range],
     ) -> None:
         self._options, self._left_out, self._freeze = options, left_out, freeze_batch_normalization
         self._limits = limits
@@ -198,7 +198,7 @@ def remake(recipe: Recipe, objects: Mapping[str, Any] | None = None) -> keras.Mo
     left_out = {id(layer) for number, layer in enumerate(walk_layers(model)) if number in recipe.left_out}
     options = dict(recipe.options)
     freezes = options.pop("freeze_batch_normalization")
-    placement = Placement(cast(Options, options), left_out, freezes, dict(recipe.limits))
+    placement = Placement(cast(Options, options), left_out, freezes, recipe.limits)
     made, sources = placement.transform(model)
     made.recipe = dataclasses.replace(recipe, sources=sources, objects=dict(objects or {}))
     return made

@@ -97,7 +97,7 @@ def quantize_aware(
         copy, config = copy_and_configuration(model)
         left_out = {id(other) for one, other in walk_pairs(model, copy) if id(one) in excluded}
         numbers = tuple(number for number, layer in enumerate(walk_layers(copy)) if id(layer) in left_out)
-        placement = Placement(options, left_out, freeze_batch_normalization, dict(limits))
+        placement = Placement(options, left_out, freeze_batch_normalization, limits)
         made, sources = placement.transform(copy)
     if config is not None and isinstance(made, QuantizedModel):
         kept = {**options, "freeze_batch_normalization": freeze_batch_normalization}
