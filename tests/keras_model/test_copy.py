@@ -39,6 +39,7 @@ class Closed(keras.Model):
         raise NotImplementedError
 
 
+@keras.saving.register_keras_serializable("tests")
 class Late(Net):
     """A subclassed model that does not build its last layer before the first call."""
 
@@ -72,14 +73,15 @@ def test_copies_of_both_generations(build, framework):
     check_is_copy(build(framework))
 
 
-def test_a_subclassed_model():
-    model = Net(name="net")
+@pytest.mark.parametrize("kind", [Net, Late])
+def test_a_subclassed_model(kind):
+    model = kind(name="net")
     model.build((None, 8))
     model(np.ones((1, 8), "float32"))
     check_is_copy(model)
 
 
-@pytest.mark.parametrize("model, words", [(Closed([8]), "Closed"), (Late(), "has 2 of 4")], ids=["closed", "late"])
+@pytest.mark.parametrize("model, words", [(Closed([8]), "Closed")])
 def test_models_that_cannot_be_copied(model, words):
     model.build((None, 8))
     model(np.ones((1, 8), "float32"))
@@ -96,7 +98,7 @@ def test_a_layer_without_a_configuration_is_refused():
         def call(self, x):
             return self.factor * x
 
-    with pytest.raises(ArgumentError, match=r"make again from its configuration.*Received: net \(Sequential\): "):
+    with pytest.raises(ArgumentError, match=r"from its configuration.*Received: scaled \(Scaled\) in net \(Sequential\): "):
         copy_model(keras.Sequential([keras.Input((4,)), Scaled(np.ones(4, "float32"))], name="net"))
 
 

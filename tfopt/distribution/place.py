@@ -80,7 +80,7 @@ def place(model: keras.Model, devices: Mapping[str, Layers]) -> keras.Model:
         _compute_on(layer, device_of(each))
         return outputs
 
-    return graph.replay(lambda layer: None, call=call, around=lambda each: tf.device(device_of(each)))
+    return graph.replay(lambda layer: None, call=call, around=lambda each: tf.device(device_of(each)), makes_anew=True)
 
 
 def _compute_on(layer: keras.Layer | keras.Operation, device: str | None) -> None:

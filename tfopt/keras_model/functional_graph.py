@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import keras
 
 from tfopt import errors
+from tfopt.keras_model.copy import copy_model
 from tfopt.keras_model.describe import describe
-from tfopt.keras_model.walk import walk_layers
+from tfopt.keras_model.walk import walk_layers, walk_pairs
 
 Tensors: TypeAlias = Any
 """A `KerasTensor`, or a list, tuple or dict of `Tensors`."""
@@ -33,14 +34,17 @@ class Call:
 
 
 class Graph:
-    """The calls of a Functional or Sequential model, in order, on copies of its layers; the model itself stays as it is.
+    """The calls of a Functional or Sequential model, in order, on the layers of a copy; the model itself stays as it is.
+
+    The model is copied as a whole, since some layers can only be made by the model around them.
 
     Args:
         model: a built Keras 3 model with symbolic inputs and outputs.
+        consumes: whether the layers of `model` itself are taken; it must not be used any more.
 
     Attributes:
         calls: the calls, each after the calls that make its inputs.
-        origins: id of a copy -> the layer of the model that was copied.
+        origins: id of a copy -> the layer of the model that was copied, also of the layers inside the layers that are called.
         output_names: of the model, in its order.
     """
 
@@ -48,17 +52,22 @@ class Graph:
     origins: dict[int, keras.Operation]
     output_names: list[str]
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, *, consumes: bool = False) -> None:
         self.calls, self.origins = [], {}
-        self._copies: dict[int, keras.Operation] = {}
-        ends = (model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else (model.input, model.output)
-        functional = keras.Model(*ends, name=model.name)
-        self.output_names = list(getattr(model, "output_names", functional.output_names))  # a Sequential model has none
-        names = {id(layer.output): layer.name for layer in functional.layers if isinstance(layer, keras.layers.InputLayer)}
-        self._model = keras.models.clone_model(functional, clone_function=self._copy, call_function=self._record)
-        self._input_names = {id(new): names[id(old)] for new, old in zip(self._model.inputs, functional.inputs, strict=True)}
-        for copy in self._copies.values():
-            _take_state(copy, self.origins[id(copy)])
+        origin, copy = _functional(model), _functional(model if consumes else copy_model(model))
+        self.output_names = list(getattr(model, "output_names", origin.output_names))  # a Sequential model has none
+        named = {each.name: each for each in origin.operations}
+        is_named = named.keys() == {each.name for each in copy.operations}
+        for new, counterpart in zip(copy.operations, origin.operations, strict=True):
+            old = named[new.name] if is_named else counterpart  # a model may name its layers anew
+            self.origins[id(new)] = old
+            if isinstance(new, keras.layers.Layer):
+                self.origins.update({id(inner): outer for outer, inner in walk_pairs(old, new)})
+        names = {id(layer.output): layer.name for layer in origin.layers if isinstance(layer, keras.layers.InputLayer)}
+        self._operations = [each for each in copy.operations if not isinstance(each, keras.layers.InputLayer)]
+        _forget_calls(self._operations)
+        self._model = keras.models.clone_model(copy, clone_function=lambda layer: layer, call_function=self._record)
+        self._input_names = {id(new): names[id(old)] for new, old in zip(self._model.inputs, origin.inputs, strict=True)}
         self._consumers: dict[int, list[Call]] = {}
         for call in self.calls:
             for tensor in call.inputs:
@@ -87,16 +96,19 @@ class Graph:
         call: Callable[[Call, keras.Operation, tuple[Any, ...], dict[str, Any]], Tensors] | None = None,
         around: Callable[[Call], contextlib.AbstractContextManager[Any]] | None = None,
         model_class: type[keras.Model] = keras.Model,
+        makes_anew: bool = False,
     ) -> keras.Model:
-        """Makes all calls again.
+        """Makes all calls again, once: the new model gets the copied layers.
 
         Args:
-            make: function of a copied layer that returns the layer to call in its place, or None for another copy. It is called
-                once for each layer.
+            make: function of a copied layer that returns the layer to call in its place, or None to call the copied layer itself.
+                It is called once for each layer.
             begin: function of a new input tensor and its name that returns the tensor to compute with.
             call: function of a `Call`, the layer to call, and the new arguments, that makes the call and returns its outputs.
             around: function of a `Call` that returns the context in which its layer is made and called.
             model_class: class of the new model.
+            makes_anew: whether layers for which `make` returns None are made again from their own configuration, inside `around`,
+                as their variables belong there.
 
         Returns:
             A new model with the same name, inputs and outputs.
@@ -114,12 +126,15 @@ class Graph:
         def layer_for(layer: keras.Operation) -> keras.Operation:
             if id(layer) not in made:
                 own = make(layer)
-                if own is None:
+                if own is None and makes_anew:
                     own = _copy_of(layer)
                     copied.append((own, layer))
+                elif own is None:
+                    own = layer
                 made[id(layer)] = own
             return made[id(layer)]
 
+        _forget_calls(self._operations)
         inputs = keras.tree.map_structure(fresh, self._model.input)
         for each in self.calls:
             with around(each) if around else contextlib.nullcontext():
@@ -133,16 +148,23 @@ class Graph:
         outputs = keras.tree.map_structure(lambda tensor: tensors[id(tensor)], self._model.output)
         return model_class(inputs, outputs, name=self._model.name)
 
-    def _copy(self, layer: keras.Operation) -> keras.Operation:
-        if id(layer) not in self._copies:
-            copy = _copy_of(layer)
-            self._copies[id(layer)], self.origins[id(copy)] = copy, layer
-        return self._copies[id(layer)]
-
     def _record(self, layer: keras.Operation, *args: Any, **kwargs: Any) -> Tensors:
         outputs = layer(*args, **kwargs)
         self.calls.append(Call(layer, args, kwargs, outputs))
         return outputs
+
+
+def _functional(model: keras.Model) -> keras.Model:
+    """A plain Functional model of the same layers, which lists its operations."""
+    ends = (model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else (model.input, model.output)
+    return keras.Model(*ends, name=model.name)
+
+
+def _forget_calls(operations: Iterable[keras.Operation]) -> None:
+    """Makes layers of this module's own as if they had not been called, but built: their next call is the one that Keras shows."""
+    for operation in operations:  # there is no public way (Keras 3.15); the layers belong to no model of the caller's
+        operation._inbound_nodes.clear()
+        operation._outbound_nodes.clear()
 
 
 def is_functional(layer: keras.Operation) -> bool:

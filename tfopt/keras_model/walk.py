@@ -111,6 +111,28 @@ def inner_layers(layer: AnyLayer) -> list[AnyLayer]:
     return list(_held(layer).values())
 
 
+def walk_pairs(one: AnyLayer, other: AnyLayer) -> Iterator[tuple[AnyLayer, AnyLayer]]:
+    """Yields the layers of two models that hang in the same place, depth first, each once, and first the two models themselves.
+
+    Args:
+        one: a model or layer.
+        other: its copy. Its layers may have other names; a layer that only one of the two holds has no pair.
+    """
+    seen: set[int] = set()
+
+    def inside(left: AnyLayer, right: AnyLayer) -> Iterator[tuple[AnyLayer, AnyLayer]]:
+        if id(left) in seen or type(left) is not type(right):
+            return
+        seen.add(id(left))
+        yield left, right
+        held = _held(right)
+        for key, child in _held(left).items():
+            if key in held:
+                yield from inside(child, held[key])
+
+    yield from inside(one, other)
+
+
 def short_names(model: AnyModel) -> dict[int, str]:
     """The id of each layer of a model -> its name, or its path if another layer of the model has the same name."""
     places = list(walk(model))

@@ -25,6 +25,12 @@ class Quantize(Protocol):
     def __call__(self, key: str, tensor: tf.Tensor, fixed: Range | None = None, /) -> tf.Tensor: ...
 
 
+def can_be_unfused(layer: keras.layers.Layer) -> bool:
+    """Whether a layer computes attention by a method that returns its scores if it is asked for them."""
+    method = getattr(type(layer), "_compute_attention", None)
+    return method is not None and "return_attention_scores" in inspect.signature(method).parameters
+
+
 def unfused_attention(layer: keras.layers.Layer) -> Callable[..., Any]:
     """A `_compute_attention` for `layer` that does not use a fused operation, inside which nothing can be rounded."""
     # Keras documents `_compute_attention` as the method to override; asked for its scores, it computes them step by step (3.15).

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import fnmatch
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+import inspect
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import keras
 
+from tfopt.errors import ArgumentError
+from tfopt.keras_model.copy import from_configuration
+from tfopt.keras_model.describe import describe
 from tfopt.keras_model.functional_graph import Call, Graph, is_functional
+from tfopt.keras_model.walk import walk_layers
 from tfopt.quantization import weights
 from tfopt.quantization.fake_quantize import FakeQuantize
 from tfopt.quantization.frozen import FrozenBatchNormalization, with_class
@@ -22,8 +28,8 @@ from tfopt.quantization.layer_kinds import (
     keeps_scale,
     rounds_as_before,
 )
-from tfopt.quantization.quantized_model import QuantizedModel
-from tfopt.quantization.simulation import rounds_inside
+from tfopt.quantization.quantized_model import QuantizedModel, Recipe
+from tfopt.quantization.simulation import leaves, rounds_inside
 from tfopt.quantization.wrapper import QuantizeWrapper
 
 if TYPE_CHECKING:
@@ -52,38 +58,59 @@ class Placement:
 
     Args:
         options: arguments of each `QuantizeWrapper`.
-        is_excluded: whether a layer of the caller's model stays float.
+        left_out: ids of the layers of the model that stay float.
         freeze_batch_normalization: whether BatchNormalization keeps its statistics.
-        limits: glob of a quantizer's name -> the range that it keeps.
+        limits: glob of a quantizer's name, or its number in the order in which they are made -> the range that it keeps.
 
     Attributes:
         names: the names of the quantizers that were made.
+        limited: number of a quantizer -> the range that it keeps by `limits`.
     """
 
     def __init__(
         self,
         options: Options,
-        is_excluded: Callable[[keras.Operation], bool],
+        left_out: Collection[int],
         freeze_batch_normalization: bool,
-        limits: Mapping[str, Range],
+        limits: Mapping[str, Range] | Mapping[int, Range],
     ) -> None:
-        self._options, self._is_excluded, self._freeze = options, is_excluded, freeze_batch_normalization
+        self._options, self._left_out, self._freeze = options, left_out, freeze_batch_normalization
         self._limits = limits
+        self._weights: dict[int, keras.Variable] = {}  # id of a weight of the model -> the weight that has taken its place
         self.names: list[str] = []
+        self.limited: dict[int, Range] = {}
 
     def _limit(self, name: str, fixed: Range | None) -> Range | None:
         """The range that a quantizer keeps: a limit, else `fixed`."""
+        number = len(self.names)
         self.names.append(name)
-        return next((ends for pattern, ends in self._limits.items() if fnmatch.fnmatchcase(name, pattern)), fixed)
+        for key, ends in self._limits.items():
+            if key == number or (isinstance(key, str) and fnmatch.fnmatchcase(name, key)):
+                self.limited[number] = ends
+                return ends
+        return fixed
+
+    def transform(self, model: keras.Model) -> tuple[keras.Model, list[keras.Variable | None]]:
+        """A model that rounds, made of the layers of `model`, which must not be used any more.
+
+        Args:
+            model: any built Keras 3 model. A subclassed one becomes one layer.
+
+        Returns:
+            The new model, and its weight for each weight of `model`; None where no call of `model` uses it.
+        """
+        weights_before = list(model.weights)
+        made = self.rebuild(model if is_functional(model) else _as_functional(model))
+        return made, [self._weights.get(id(weight)) for weight in weights_before]
 
     def rebuild(self, model: keras.Model, *, is_outermost: bool = True) -> keras.Model:
-        """A new model that rounds, with the weights of `model`.
+        """The same for a Functional or Sequential model.
 
         Args:
             model: a Functional or Sequential model.
             is_outermost: whether the inputs of the model still have to be rounded.
         """
-        graph, numbers = Graph(model), collections.Counter[str]()
+        graph, numbers = Graph(model, consumes=True), collections.Counter[str]()
         quantizers: dict[str, FakeQuantize] = {}  # by name
         rounded: dict[int, str] = {}  # id of a rounded tensor -> name of the layer that rounded it, "" if it is in another model
 
@@ -95,20 +122,26 @@ class Placement:
             return tensor
 
         def make(layer: keras.Operation) -> keras.Operation | None:
-            origin = graph.origins[id(layer)]
             if is_functional(layer):
-                return self.rebuild(origin, is_outermost=False)
+                return self.rebuild(layer, is_outermost=False)
             if self._freeze and type(layer) is keras.layers.BatchNormalization:
-                return with_class(FrozenBatchNormalization, layer)
-            if self._is_excluded(origin) or not needs_wrapper(layer):
+                frozen = with_class(FrozenBatchNormalization, layer)
+                self._weights.update({id(old): new for old, new in zip(layer.weights, frozen.weights, strict=True)})
+                return frozen
+            self._weights.update((id(weight), weight) for weight in getattr(layer, "weights", ()))
+            if self._is_left_out(layer) or not needs_wrapper(layer):
                 return None
-            return QuantizeWrapper(layer, **self._options)
+            inside = dict(leaves(layer)) if is_composite(layer) else {}
+            left_out = [path for path, leaf in inside.items() if id(leaf) in self._left_out]
+            return QuantizeWrapper(layer, left_out=left_out, **self._options)
 
         def call(each: Call, layer: keras.Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensors:
             done = isinstance(layer, keras.Model)
             flat = keras.tree.flatten((args, kwargs))
             sources = [rounded.get(id(value)) for value in flat if _is_float_tensor(value)]
             if isinstance(layer, QuantizeWrapper):
+                args, kwargs = _without_constants(layer, args, kwargs)
+                flat = keras.tree.flatten((args, kwargs))
                 if not layer.quantizers:
                     unrounded = [index for index, value in enumerate(flat) if _is_float_tensor(value) and id(value) not in rounded]
                     layer.unrounded = tuple(unrounded)
@@ -121,7 +154,7 @@ class Placement:
                 source = "" if done else sources[0] or ""
                 rounded.update((id(tensor), source) for tensor in keras.tree.flatten(outputs))
                 return outputs
-            if self._is_excluded(graph.origins[id(each.layer)]):
+            if self._is_left_out(each.layer):
                 return outputs
             following = []
             for tensor, old in zip(keras.tree.flatten(outputs), keras.tree.flatten(each.outputs), strict=True):
@@ -140,6 +173,11 @@ class Placement:
         rebuilt.output_names = graph.output_names
         return rebuilt
 
+    def _is_left_out(self, layer: keras.Operation) -> bool:
+        """Whether a layer stays float; one that is made of others does if all of them do."""
+        inside = [leaf for _, leaf in leaves(layer)] if isinstance(layer, keras.layers.Layer) and is_composite(layer) else []
+        return all(id(leaf) in self._left_out for leaf in inside or (layer,))
+
     def _after(self, layer: keras.Operation, numbers: collections.Counter[str]) -> FakeQuantize:
         """A quantizer for an output of `layer`; `numbers` counts the quantizers of a name."""
         name = f"{layer.name}_quantize"
@@ -149,6 +187,47 @@ class Placement:
     def _quantizer(self, name: str, fixed: Range | None, *, is_input: bool = False) -> FakeQuantize:
         ranges = self._limit(name, fixed) or self._options["ranges"]
         return FakeQuantize(self._options["activation_bits"], ranges, is_input=is_input, name=name)
+
+
+def remake(recipe: Recipe, objects: Mapping[str, Any] | None = None) -> keras.Model:
+    """The quantization-aware model that a recipe describes, with new weights.
+
+    Args:
+        recipe: as it was saved.
+        objects: classes and functions of the plain model by name, beside those that Keras knows.
+    """
+    model = from_configuration(recipe.model, objects)
+    left_out = {id(layer) for number, layer in enumerate(walk_layers(model)) if number in recipe.left_out}
+    options = dict(recipe.options)
+    freezes = options.pop("freeze_batch_normalization")
+    placement = Placement(cast(Options, options), left_out, freezes, recipe.limits)
+    made, sources = placement.transform(model)
+    made.recipe = dataclasses.replace(recipe, sources=sources, objects=dict(objects or {}))
+    return made
+
+
+def _without_constants(
+    wrapper: QuantizeWrapper, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call that are tensors; the wrapper keeps the others, if there are both."""
+
+    def is_constant(value: object) -> bool:
+        return not any(isinstance(each, keras.KerasTensor) for each in keras.tree.flatten(value))
+
+    if not any(map(is_constant, args)) and not any(is_constant(value) for name, value in kwargs.items() if name != "training"):
+        return args, kwargs
+    names = list(inspect.signature(wrapper.layer.call).parameters)
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    first = names[0]
+    constants = {name: value for name, value in given.items() if name != first and name != "training" and is_constant(value)}
+    if wrapper.constants and wrapper.constants != constants:
+        raise ArgumentError(
+            "A layer that is called several times must get the same arguments beside tensors. Received: "
+            f"{describe(wrapper.layer)} with {wrapper.constants} and with {constants}. Leave it out with "
+            f"exclude={wrapper.layer.name!r}."
+        )
+    wrapper.constants = constants
+    return (given[first],), {name: value for name, value in given.items() if name != first and name not in constants}
 
 
 def is_fused(graph: Graph, layer: keras.Operation, tensor: keras.KerasTensor) -> bool:
@@ -185,3 +264,17 @@ def _normalization_after(graph: Graph, call: Call) -> str | None:
 
 def _is_float_tensor(value: object) -> bool:
     return isinstance(value, keras.KerasTensor) and "float" in value.dtype
+
+
+def _as_functional(model: keras.Model) -> keras.Model:
+    """A Functional model whose only layer is the subclassed `model`."""
+    shapes = (model.get_build_config() or {}).get("input_shape")
+    try:
+        inputs = keras.tree.map_shape_structure(lambda shape: keras.Input(batch_shape=(None, *shape[1:])), shapes)
+        return keras.Model(inputs, model(inputs), name=model.name)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            "A subclassed model must run on one argument of known shape. Received: "
+            f"{describe(model)}, input shape {shapes}: {(str(error).strip().splitlines() or [''])[0]}. "
+            "Call it on a batch first, or make a Functional model around it."
+        ) from error

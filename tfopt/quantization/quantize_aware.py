@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
 from tfopt.errors import ArgumentError
-from tfopt.keras_model.copy import copy_model
+from tfopt.keras_model.copy import copy_and_configuration, custom_objects, from_configuration
 from tfopt.keras_model.describe import describe
 from tfopt.keras_model.functional_graph import Graph, is_functional
 from tfopt.keras_model.requirements import require_built
 from tfopt.keras_model.select import left_out_layers
-from tfopt.keras_model.walk import walk_layers
+from tfopt.keras_model.walk import walk_layers, walk_pairs
 from tfopt.progress import progress_bar
 from tfopt.quantization import weights
 from tfopt.quantization.fake_quantize import RANGES, FakeQuantize
 from tfopt.quantization.frozen import FrozenBatchNormalization, with_class
 from tfopt.quantization.placement import Options, Placement
+from tfopt.quantization.quantized_model import QuantizedModel, Recipe
 from tfopt.quantization.wrapper import QuantizeWrapper
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from tfopt.keras_model.functional_graph import Call
     from tfopt.keras_model.select import Selectors
     from tfopt.quantization.fake_quantize import Range, RangeRule
@@ -89,10 +92,16 @@ def quantize_aware(
         _require_four_bits(model, excluded)
     options: Options = {"weight_bits": weight_bits, "activation_bits": activation_bits, "ranges": ranges}
     limits = _check_limits(limits)
-    placement = Placement(options, lambda layer: id(layer) in excluded, freeze_batch_normalization, limits)
     with progress_bar(verbose) as progress:
         progress({"stage": "place quantizers"})
-        made = placement.rebuild(model if is_functional(model) else _as_functional(model))
+        copy, config = copy_and_configuration(model)
+        left_out = {id(other) for one, other in walk_pairs(model, copy) if id(one) in excluded}
+        numbers = tuple(number for number, layer in enumerate(walk_layers(copy)) if id(layer) in left_out)
+        placement = Placement(options, left_out, freeze_batch_normalization, limits)
+        made, sources = placement.transform(copy)
+    if config is not None and isinstance(made, QuantizedModel):
+        kept = {**options, "freeze_batch_normalization": freeze_batch_normalization}
+        made.recipe = Recipe(config, kept, numbers, placement.limited, sources, custom_objects(model))
     for pattern in limits:
         if not fnmatch.filter(placement.names, pattern):
             close = difflib.get_close_matches(pattern, placement.names, cutoff=0.4)
@@ -122,11 +131,8 @@ def strip_quantization(model: keras.Model) -> keras.Model:
         ArgumentError: the model is not quantization-aware.
     """
     require_quantization_aware(model)
-    wrappers = [layer for layer in model.layers if isinstance(layer, QuantizeWrapper)]
-    if len(wrappers) == 1 and isinstance(wrappers[0].layer, keras.Model):  # a subclassed model, made Functional
-        wrapper = Graph(model).calls[1].layer
-        wrapper.bake()
-        return wrapper.layer
+    if isinstance(model, QuantizedModel) and model.recipe is not None:
+        return _plain(model, model.recipe)
     graph = Graph(model)
 
     def make(layer: keras.Operation) -> keras.Operation | None:
@@ -142,6 +148,19 @@ def strip_quantization(model: keras.Model) -> keras.Model:
         return args[0] if isinstance(layer, FakeQuantize) else layer(*args, **kwargs)
 
     return graph.replay(make, call=call)
+
+
+def _plain(model: keras.Model, recipe: Recipe) -> keras.Model:
+    """The model of a recipe with the weights of a quantization-aware one, on their grid."""
+    plain = from_configuration(recipe.model, recipe.objects, safe=False)
+    rounded: dict[int, tf.Tensor] = {}
+    for layer in walk_layers(model):
+        if isinstance(layer, QuantizeWrapper):
+            rounded.update((id(variable), value) for variable, value in layer.rounded())
+    for weight, source in zip(plain.weights, recipe.sources, strict=True):
+        if source is not None:
+            weight.assign(rounded.get(id(source), source))
+    return plain
 
 
 def is_quantization_aware(model: keras.Model) -> bool:
@@ -205,35 +224,13 @@ def _check_limits(limits: Mapping[str, Range] | None) -> dict[str, Range]:
 
 def _require_four_bits(model: keras.Model, excluded: set[int]) -> None:
     without = [
-        describe(layer)
-        for layer in _outermost(model)
-        if id(layer) not in excluded
-        and any(isinstance(grid, weights.Grid) and not grid.has_four_bits for _, grid in weights.grids(layer))
+        f"{weight.layer_name} ({type(weight.layers[-1]).__name__})"
+        for weight, grid in weights.grids(model)
+        if isinstance(grid, weights.Grid) and not grid.has_four_bits and excluded.isdisjoint(map(id, weight.layers))
     ]
     if without:
         raise ArgumentError(
             "`weight_bits=4` needs layers that TFLite computes with 4-bit weights: Conv1D, Conv2D, DepthwiseConv, SeparableConv "
-            f"and Dense. Received: {', '.join(without[:5])}. Leave other layers out with `exclude`; they get 8 bits in the file."
+            f"and Dense. Received: {', '.join(list(dict.fromkeys(without))[:5])}. Leave the others out with `exclude`; they get 8 "
+            "bits in the file."
         )
-
-
-def _outermost(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yields the layers of `model` and of the Functional models in it."""
-    for layer in model.layers:
-        yield from _outermost(layer) if is_functional(layer) else (layer,)
-
-
-def _as_functional(model: keras.Model) -> keras.Model:
-    """A Functional model whose only layer is a copy of the subclassed `model`."""
-    shapes = (model.get_build_config() or {}).get("input_shape")
-    try:
-        copy = copy_model(model)
-        copy.trainable = model.trainable
-        inputs = keras.tree.map_shape_structure(lambda shape: keras.Input(batch_shape=(None, *shape[1:])), shapes)
-        return keras.Model(inputs, copy(inputs), name=model.name)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(
-            "A subclassed model must run on one argument of known shape. Received: "
-            f"{describe(model)}, input shape {shapes}: {(str(error).strip().splitlines() or [''])[0]}. "
-            "Call it on a batch first, or make a Functional model around it."
-        ) from error

@@ -92,9 +92,7 @@ def quantization_report(model: keras.Model) -> QuantizationReport:
     require_built(model)
     wrappers = [layer for layer in quantization_layers(model) if isinstance(layer, QuantizeWrapper)]
     quantizers = [layer for layer in quantization_layers(model) if isinstance(layer, FakeQuantize)]
-    rounded = {
-        id(weight.variable): (grid, wrapper.weight_bits) for wrapper in wrappers for weight, grid in weights.grids(wrapper.layer)
-    }
+    rounded = {id(weight.variable): (grid, wrapper.weight_bits) for wrapper in wrappers for weight, grid in wrapper.grids()}
     ranges = {id(variable) for layer in quantizers for variable in layer.variables}
     listed = []
     for weight in walk_weights(model):

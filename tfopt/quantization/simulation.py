@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
 
-from tfopt.keras_model.walk import inner_layers
+from tfopt.keras_model.walk import inner_layers, walk_layers
 from tfopt.quantization.decompositions import (
     ACTIVATIONS,
     LAYERS,
     Quantize,
+    can_be_unfused,
     masked_softmax,
     separable_convolution,
     unfused_attention,
@@ -74,14 +75,22 @@ class Simulation:
         """Whether rounding was the last operation on each float tensor among these."""
         return all(id(tensor) in self._rounded for tensor in keras.tree.flatten(tensors) if _is_float(tensor))
 
-    def replacements(self, layer: keras.layers.Layer) -> dict[keras.layers.Layer, Functions]:
-        """For `replaced_attributes`: functions with which `layer`, or each layer inside it, rounds."""
+    def replacements(self, layer: keras.layers.Layer, left_out: Collection[str] = ()) -> dict[keras.layers.Layer, Functions]:
+        """For `replaced_attributes`: functions with which `layer`, or each layer inside it, rounds.
+
+        Args:
+            layer: a layer.
+            left_out: places of the layers inside it that stay float, as `leaves` names them.
+        """
         if not is_composite(layer):
             return {layer: self.functions_of(layer)}
         found: dict[keras.layers.Layer, Functions] = {}
-        if hasattr(layer, "_compute_attention"):
-            found[layer] = {"_compute_attention": unfused_attention(layer)}
-        for path, leaf in _leaves(layer):
+        for each in (layer, *walk_layers(layer)):
+            if can_be_unfused(each):
+                found[each] = {"_compute_attention": unfused_attention(each)}
+        for path, leaf in leaves(layer):
+            if path in left_out:
+                continue
             functions = self.functions_of(leaf, path)
             call = functools.partial(self._call_with_borders, leaf, path, functions.get("call", leaf.call))
             found[leaf] = {**functions, "call": call}
@@ -182,7 +191,7 @@ class Simulation:
         return self._round(key, type(layer).call(layer, inputs), None)
 
 
-def _leaves(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
+def leaves(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
     """Yields (path, layer) of the layers in `layer` that are not made of others, each once."""
     seen = {id(layer)}
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 
+from tfopt.errors import ArgumentError
+from tfopt.keras_model.describe import describe
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.quantization import weights
 from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, weight_scale
-from tfopt.quantization.simulation import Simulation
+from tfopt.quantization.simulation import Simulation, leaves
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from tfopt.keras_model.weights import Weight
     from tfopt.quantization.fake_quantize import Range, RangeRule
     from tfopt.quantization.simulation import Tensors
 
@@ -50,6 +54,7 @@ class QuantizeWrapper(keras.layers.Layer):
             of the input's scale times the weights' scale; if both neighbors are known, the bias is rounded to these steps, outside
             of training.
         unrounded: numbers of the input tensors, counted from 0, that nothing has rounded before.
+        left_out: places of the layers inside `layer` that stay float, as `simulation.leaves` names them.
 
     Call arguments:
         the same as those of `layer`.
@@ -58,6 +63,7 @@ class QuantizeWrapper(keras.layers.Layer):
         layer: the layer inside.
         quantizers: dict of key -> `FakeQuantize` of a tensor inside.
         rounds_outputs: whether rounding is the last operation on each output; known after `find_quantizers`.
+        constants: arguments of every call that are no tensors. Keras does not let a layer of any signature take both (3.15).
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class QuantizeWrapper(keras.layers.Layer):
         quantizers: Iterable[tuple[str, Range | None]] = (),
         neighbors: tuple[str, str | None] | None = None,
         unrounded: Sequence[int] = (),
+        left_out: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"name": layer.name, "dtype": layer.dtype_policy, **kwargs})
@@ -81,7 +88,9 @@ class QuantizeWrapper(keras.layers.Layer):
         self._add_quantizers(quantizers)
         self.neighbors: tuple[str, str | None] | None = (neighbors[0], neighbors[1]) if neighbors else None
         self.unrounded: tuple[int, ...] = tuple(unrounded)
+        self.left_out: tuple[str, ...] = tuple(left_out)
         self.rounds_outputs: bool = False
+        self.constants: dict[str, Any] = {}
         self._found: dict[str, Range | None] | None = None
         self._is_baked = False
         self._neighbor_layers: Callable[[], tuple[FakeQuantize, keras.layers.BatchNormalization | None]] | None = None
@@ -92,7 +101,7 @@ class QuantizeWrapper(keras.layers.Layer):
         mapping: Values = []
         shift = None
         if not self._is_baked:
-            mapping = self._rounded()
+            mapping = self.rounded()
             if not training and self._neighbor_layers:
                 mapping, shift = self._with_bias(mapping, *self._neighbor_layers())
         given = {id(variable) for variable, _ in mapping}
@@ -100,8 +109,8 @@ class QuantizeWrapper(keras.layers.Layer):
         incoming = enumerate(keras.tree.flatten((args, kwargs)))
         simulation.mark_rounded([tensor for index, tensor in incoming if index not in self.unrounded])
         scope = keras.StatelessScope(state_mapping=mapping, collect_losses=True)
-        with scope, replaced_attributes(simulation.replacements(self.layer)):
-            outputs = simulation.apart(self.layer, self.layer)(*args, **kwargs)
+        with scope, replaced_attributes(simulation.replacements(self.layer, self.left_out)):
+            outputs = simulation.apart(self.layer, self.layer)(*args, **kwargs, **self.constants)
         if shift is not None:
             outputs += keras.ops.cast(shift, outputs.dtype)
         if self._found is not None:
@@ -127,7 +136,13 @@ class QuantizeWrapper(keras.layers.Layer):
             Whether rounding is the last operation on each output.
         """
         self._found = {}
-        self.compute_output_spec(*args, **kwargs)
+        try:
+            self.compute_output_spec(*args, **kwargs)
+        except Exception as error:  # the caller's own code, or Keras about it
+            raise ArgumentError(
+                "Each layer must run on inputs of open sizes, so that the tensors inside it can be found and rounded. Received: "
+                f"{describe(self.layer)}: {_reason(error)} Leave it out with exclude={self.layer.name!r}, so that it stays float."
+            ) from error
         self._add_quantizers((key, limit(f"{self.name}/{_own_name(key)}", fixed)) for key, fixed in self._found.items())
         self._found = None
         return self.rounds_outputs
@@ -141,7 +156,7 @@ class QuantizeWrapper(keras.layers.Layer):
 
     def bake(self) -> None:
         """Writes the rounded weights into the layer's own, which are not rounded again from now on."""
-        for variable, value in self._rounded():
+        for variable, value in self.rounded():
             variable.assign(value)
         self._is_baked = True
 
@@ -155,6 +170,7 @@ class QuantizeWrapper(keras.layers.Layer):
             "ranges": self.ranges,
             "neighbors": self.neighbors,
             "unrounded": self.unrounded,
+            "left_out": self.left_out,
             "quantizers": [[key, quantizer.ranges if isinstance(quantizer.ranges, tuple) else None]
                            for key, quantizer in self.quantizers.items()],
         }  # fmt: skip
@@ -187,13 +203,20 @@ class QuantizeWrapper(keras.layers.Layer):
         error = tf.where(step > 0.0, tf.round(tf.math.divide_no_nan(shift, step)) * step - shift, 0.0)
         return (mapping, error) if bias is None else ([*mapping, (bias, bias + error)], None)
 
-    def _rounded(self) -> Values:
-        """The weights that become integers, with their rounded values."""
+    def rounded(self) -> Values:
+        """The weights that become integers, with their rounded values; none after `bake`."""
+        if self._is_baked:
+            return []
         return [
             (weight.variable, fake_quantize_weight(weight.variable.value, grid.axes, self.weight_bits, grid.groups))
-            for weight, grid in weights.grids(self.layer)
+            for weight, grid in self.grids()
             if isinstance(grid, weights.Grid)
         ]
+
+    def grids(self) -> list[tuple[Weight, weights.Grid | str]]:
+        """`weights.grids` of the layer inside, without the layers in it that are left out."""
+        floats = {id(leaf) for path, leaf in leaves(self.layer) if path in self.left_out}
+        return [(weight, grid) for weight, grid in weights.grids(self.layer) if id(weight.layers[-1]) not in floats]
 
     def _add_quantizers(self, quantizers: Iterable[tuple[str, Range | None]]) -> None:
         for key, fixed in quantizers:
@@ -203,6 +226,14 @@ class QuantizeWrapper(keras.layers.Layer):
         if self._found is not None:
             self._found[key] = fixed
         return self.quantizers[key](tensor) if key in self.quantizers else tensor
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a layer raised, without what Keras says around it."""
+    text = re.sub("\x1b\\[[0-9;]*m", "", str(error))
+    told = [line.strip() for line in text.splitlines() if line.strip()]
+    own = [line for line in told if not line.startswith(("Could not automatically infer", "Exception encountered"))]
+    return (own or told or [type(error).__name__])[0][:300].rstrip(".") + "."
 
 
 def _own_name(key: str) -> str:
