@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from tfopt.keras_model.input_scaling import find_input_scaling
 from tfopt.keras_model.walk import short_names, walk_layers
+from tfopt.lowering.input_scaling import find_input_scaling
 
 if TYPE_CHECKING:
     import keras

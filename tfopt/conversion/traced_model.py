@@ -17,9 +17,9 @@ from tfopt.data.scaling_notes import scaling_notes
 from tfopt.data.signature import TensorSpec
 from tfopt.errors import ArgumentError, DataError
 from tfopt.keras_model.describe import crash_suspects
-from tfopt.keras_model.input_scaling import find_input_scaling
 from tfopt.keras_model.walk import short_names, walk_layers
 from tfopt.lowering import lower, quantization_aware
+from tfopt.lowering.input_scaling import find_input_scaling
 from tfopt.lowering.trace import Traced, float_ids, trace_model
 from tfopt.progress import Progress
 

@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from tfopt.data.signature import TensorSpec
-from tfopt.keras_model.input_scaling import find_input_scaling
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.keras_model.walk import short_names, walk_layers, walk_operations
 from tfopt.lowering import input_layers
 from tfopt.lowering.activations import activation
 from tfopt.lowering.attention import attention
 from tfopt.lowering.convolution import three_dimensions, upsampling
+from tfopt.lowering.input_scaling import find_input_scaling
 from tfopt.lowering.normalization import normalization
 from tfopt.lowering.operations.operations import OPERATION_RULES, Operations
 from tfopt.lowering.pooling import masked_pooling

@@ -14,13 +14,31 @@ if TYPE_CHECKING:
 
 
 def _negation(operation: tf.Operation, find: Find) -> tf.Tensor | None:
-    """`-x = x * -1`; integers stay, and so does the negation in an exact GELU, by which the converter knows it."""
+    """`-x = x * -1`; integers stay, and so do negations by which the converter knows an exact GELU and a PReLU."""
     (old,) = operation.inputs
     readers = operation.outputs[0].consumers()
     further = [each for reader in readers if reader.type == "Mul" for each in reader.outputs[0].consumers()]
     if not old.dtype.is_floating or any(each.type == "Erfc" and is_in_gelu(each) for each in further):
         return None
+    if any(_is_in_prelu(each) for each in (*readers, *further, *_after(readers, "Relu"))):
+        return None
     return find(old) * -1.0
+
+
+def _after(operations: Sequence[tf.Operation], kind: str) -> list[tf.Operation]:
+    return [reader for each in operations if each.type == kind for reader in each.outputs[0].consumers()]
+
+
+def _is_in_prelu(product: tf.Operation) -> bool:
+    """Whether a product is the part below 0 of `relu(x) + (-a) relu(-x)` (arXiv:1502.01852)."""
+    if product.type != "Mul":
+        return False
+    for slope, part in _both_ways(product.inputs):
+        if slope.op.type == "Neg" and part.op.type == "Relu" and part.op.inputs[0].op.type == "Neg":
+            x = part.op.inputs[0].op.inputs[0]
+            sums = [each for each in product.outputs[0].consumers() if each.type in ("Add", "AddV2")]
+            return any(term.op.type == "Relu" and term.op.inputs[0] is x for each in sums for term in each.inputs)
+    return False
 
 
 def _square(operation: tf.Operation, find: Find) -> tf.Tensor | None:

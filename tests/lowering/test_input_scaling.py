@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfopt.keras_model.input_scaling import find_input_scaling
+from tfopt.lowering.input_scaling import find_input_scaling
 
 
 def rescaling(framework):
