@@ -1,8 +1,15 @@
 """The layer that scales the inputs is found where it comes first, and nowhere else."""
 
+import keras
 import pytest
+import tf_keras
 
 from tfopt.lowering.input_scaling import find_input_scaling
+
+
+@pytest.fixture(params=[keras, tf_keras], ids=["keras3", "keras2"])
+def framework(request):
+    return request.param
 
 
 def rescaling(framework):
@@ -46,3 +53,10 @@ def test_input_scaling_is_none_where_it_comes_later_or_never(build, make, framew
 def test_the_first_of_two_scaling_layers_counts(framework):
     first, second = rescaling(framework), framework.layers.Rescaling(2.0, name="second")
     assert find_input_scaling(sequential(framework, first, second)) is first
+
+
+def test_augmentation_and_noise_may_come_before(framework):
+    layers = framework.layers
+    before = [layers.RandomFlip(), layers.RandomRotation(0.1), layers.GaussianNoise(0.1), layers.Dropout(0.1)]
+    assert find_input_scaling(sequential(framework, *before, rescaling(framework), layers.Flatten())).name == "scaling"
+    assert find_input_scaling(sequential(framework, layers.RandomCrop(2, 2), rescaling(framework))) is None

@@ -39,7 +39,7 @@ def gru_cell(layer: AnyLayer) -> dict[str, Any] | None:
         late_reset = layer.reset_after
         inner = reset * (state @ recurrent[2] + late[2]) if late_reset else (reset * state) @ recurrent[2]
         new = layer.activation(inputs @ kernels[2] + own[2] + inner)
-        output = new + update * (state - new)  # fewer roundings than in `z h + (1 - z) n`
+        output = new - update * (new - state)  # fewer roundings than in `z h + (1 - z) n`
         return output, [output] if tf.nest.is_nested(states) else output
 
     return {"call": call}
