@@ -16,8 +16,16 @@ FIXED_RANGES: dict[str | None, Range] = {
     "softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128), "hard_sigmoid": (0.0, 1.0),
 }  # fmt: skip
 
+# Layers that augment images in training, and do nothing at inference.
+AUGMENTATION = {
+    "AugMix", "CutMix", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter",
+    "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur", "RandomGrayscale",
+    "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization", "RandomRotation", "RandomSaturation",
+    "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom",
+}  # fmt: skip
+
 # Layers whose output has the integers and the scale of their input, so that nothing is rounded after them.
-KEEPS_SCALE = {
+KEEPS_SCALE = AUGMENTATION | {
     "ActivityRegularization", "AlphaDropout", "Cropping1D", "Cropping2D", "Cropping3D", "Dropout", "ExpandDims", "Flatten",
     "GaussianDropout", "GaussianNoise", "GetItem", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D", "Identity",
     "Masking", "MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "Permute", "RepeatVector", "Reshape", "SpatialDropout1D",
@@ -25,7 +33,7 @@ KEEPS_SCALE = {
 }  # fmt: skip
 
 # Layers that the file does not hold at all.
-DROPPED = {
+DROPPED = AUGMENTATION | {
     "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Identity", "SpatialDropout1D",
     "SpatialDropout2D", "SpatialDropout3D",
 }  # fmt: skip
