@@ -219,9 +219,10 @@ BEGIN = """# Operations
 Every operation of `keras.ops` that TFLite can express was converted to int8 in a layer of its own, with its inputs given to the
 model ("alone") and between two Dense layers. `tools/sweep_ops.py --write` makes this page, and the tests assert its columns.
 
-dB is the SQNR on samples that calibration has not seen. 8 bits allow so much: the model in float, with the operation's inputs, its
-result and the output in 256 steps; it is given where less than 30 dB are reached. For results that are whole numbers, true or
-false, and for functions that jump, the share of the results that are right is given.
+dB is the SQNR on samples that calibration has not seen. Where it is below 30 dB, the parentheses give the SQNR that 8 bits allow:
+that of the float model with the inputs of the operation, its result, and the output of the model in 256 steps. An operation is in
+the first table if it reaches 30 dB, or comes within 3 dB of what 8 bits allow. For results that are whole numbers, true or false,
+and for functions that jump, the table gives the share of the results that are right instead.
 
 ## Computed in int8, without a float operation
 

@@ -56,7 +56,9 @@ def _run(step, specs, frames):
 
 @pytest.mark.parametrize("kind", list(KERAS))
 @pytest.mark.parametrize("kinds", [("LSTM",), ("GRU",), ("SimpleRNN",), ("ConvLSTM1D",), ("LSTM", "GRU")], ids="+".join)
-def test_fifty_steps_stay_near_the_model(kinds, kind):
+def test_fifty_steps_stay_near_the_model(kinds, kind, request):
+    if (kinds, kind) == (("GRU",), "keras2"):
+        request.applymarker(pytest.mark.xfail(reason="14.5 dB: each step rounds the state, and rounds it again as an input"))
     # A GRU that was shaken opens its gates so little that a step changes the state by less than int8 can tell.
     model = plain(_streaming(*kinds), kind) if kinds == ("GRU",) else seeded(_streaming(*kinds), kind)
     specs = specs_of(model)
@@ -70,4 +72,4 @@ def test_fifty_steps_stay_near_the_model(kinds, kind):
     _, found = _run(Interpreter(content).run, specs, frames)
     decibel = 10 * np.log10((wanted.astype(float) ** 2).sum() / ((wanted.astype(float) - found) ** 2).sum())
     print("SQNR", round(decibel, 1))
-    assert decibel >= (12.0 if kinds == ("GRU",) else 15.0)  # the state of a GRU is rounded three times in a step
+    assert decibel >= 15.0
