@@ -57,7 +57,7 @@ def test_a_trained_lstm_is_small_and_right():
     x = np.stack([np.concatenate([tones[label], tones[1 - label]]) for label in labels])[..., None]
     x = (x + 0.3 * generator.normal(size=x.shape)).astype("float32")
     model = keras.Sequential([keras.Input((24, 1)), layers.LSTM(64), layers.Dense(2, activation="softmax")])
-    model.compile(keras.optimizers.Adam(5e-3), "sparse_categorical_crossentropy")
+    model.compile(keras.optimizers.Adam(5e-3), "sparse_categorical_crossentropy", jit_compile=False)
     model.fit(x[:800], labels[:800], batch_size=50, epochs=5, verbose=0)
     result = tfopt.convert(model, representative_data=x[:400], validation_data=(x[800:], labels[800:]), runs=1)
     assert result.check.passed, result.check.reasons

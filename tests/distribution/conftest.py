@@ -11,7 +11,12 @@ import pytest
 from workers import launch
 
 SCRIPT = pathlib.Path(__file__).with_name("replicas.py")
-PARTS = ("compression", "equivalence", "one_program", "placed", "plain_keras")
+PARTS = {
+    "multi_worker": ("equivalence", "plain_keras"),
+    "multi_worker_long": ("compression", "one_program"),
+    "mirrored": ("equivalence", "compression", "placed"),
+}
+"""The modules that each run of the program goes through; the long one is for the slow tests."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,29 +29,30 @@ class Replicas:
 
 @pytest.fixture(scope="session")
 def run_replicas(tmp_path_factory):
-    """Function of "multi_worker" or "mirrored" that returns `Replicas`; each runs once for all processes of pytest-xdist."""
+    """Function of a name in `PARTS` that returns `Replicas`; each runs once for all processes of pytest-xdist."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
 
-    def run(kind):
-        folder, output = base / kind, base / f"{kind}.output"
-        with open(base / f"{kind}.lock", "w") as lock:
+    def run(name):
+        folder, output = base / name, base / f"{name}.output"
+        with open(base / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not folder.exists():
-                for part in PARTS:
+                for part in PARTS[name]:
                     (folder / part).mkdir(parents=True)
-                output.write_text(_run(kind, folder))
-        assert output.exists(), f"{SCRIPT.name} {kind} failed, in the first test that asked for it"
+                output.write_text(_run(name, folder))
+        assert output.exists(), f"{SCRIPT.name} {name} failed, in the first test that asked for it"
         return Replicas(folder, output.read_text())
 
     return run
 
 
-def _run(kind, folder):
+def _run(name, folder):
+    kind = name.removesuffix("_long")
     if kind == "multi_worker":
-        return launch(2, SCRIPT, kind, folder)
-    command = [sys.executable, SCRIPT, kind, folder]
+        return launch(2, SCRIPT, kind, folder, *PARTS[name])
+    command = [sys.executable, SCRIPT, kind, folder, *PARTS[name]]
     finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1800)
     assert finished.returncode == 0, finished.stdout
     return finished.stdout

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tfopt
 
 
-def run(folder):
+def run(strategy, worker, folder):
     """Raises if the placed model differs."""
     keras.utils.set_random_seed(0)
     layers = keras.layers

@@ -1,9 +1,10 @@
-"""Everything that two replicas do for the tests, in one program, so that TensorFlow starts once: KIND FOLDER.
+"""Everything that two replicas do for the tests, in one program, so that TensorFlow starts once: KIND FOLDER PART ...
 
 With KIND "multi_worker" two workers run it, with "mirrored" one process that has two devices. Each part writes its findings into a
 folder of its own; `conftest.py` runs the program.
 """
 
+import importlib
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ import numpy as np
 
 import tfopt
 
-KIND, FOLDER = sys.argv[1], pathlib.Path(sys.argv[2])
+KIND, FOLDER, *PARTS = sys.argv[1], pathlib.Path(sys.argv[2]), *sys.argv[3:]
 if KIND == "multi_worker":
     logging.basicConfig(level=logging.INFO)  # as a program does that wants to see the choice of the strategy
     random.seed(os.environ["TF_CONFIG"])  # which differs, so that the workers must agree on a seed
@@ -27,18 +28,5 @@ WORKER = strategy.cluster_resolver.task_id if KIND == "multi_worker" else 0
 numbers = [random.random(), np.random.random(), float(tf.random.uniform(()))]
 (FOLDER / f"numbers.{WORKER}.json").write_text(json.dumps(numbers))
 
-import compression  # noqa: E402
-import equivalence  # noqa: E402
-
-equivalence.run(strategy, WORKER, FOLDER / "equivalence")
-compression.run(strategy, WORKER, FOLDER / "compression")
-if KIND == "multi_worker":
-    import one_program
-    import plain_keras
-
-    one_program.run(strategy, WORKER, FOLDER / "one_program")
-    plain_keras.run(strategy, WORKER, FOLDER / "plain_keras")
-else:
-    import placed
-
-    placed.run(FOLDER / "placed")
+for part in PARTS:
+    importlib.import_module(part).run(strategy, WORKER, FOLDER / part)

@@ -9,7 +9,7 @@ import pytest
 import tfopt
 
 
-@pytest.fixture(scope="module", params=["multi_worker", "mirrored"])
+@pytest.fixture(scope="module", params=[pytest.param("multi_worker_long", marks=pytest.mark.slow), "mirrored"])
 def run(request, run_replicas):
     """(folder, [what each worker found])."""
     folder = run_replicas(request.param).folder / "compression"

@@ -7,13 +7,15 @@ import keras
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LABELS = np.arange(330.0) / 100.0
 
 
 @pytest.fixture(scope="module")
 def run(run_replicas):
     """(folder, [what each worker found])."""
-    folder = run_replicas("multi_worker").folder / "one_program"
+    folder = run_replicas("multi_worker_long").folder / "one_program"
     return folder, [json.loads((folder / f"found.{index}.json").read_text()) for index in range(2)]
 
 

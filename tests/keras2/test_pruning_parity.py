@@ -105,8 +105,11 @@ ORACLES = {
 
 @pytest.mark.parametrize(
     "build, case",
-    [(build_mlp, "polynomial"), (build_conv, "polynomial from 30 %, linear"), (build_mlp, "constant")],
-    ids=["mlp polynomial", "conv linear", "mlp constant"],
+    [
+        pytest.param(build_mlp, "polynomial", id="mlp polynomial"),
+        pytest.param(build_conv, "polynomial from 30 %, linear", id="conv linear", marks=pytest.mark.slow),
+        pytest.param(build_mlp, "constant", id="mlp constant"),
+    ],
 )
 def test_keras_3_prunes_as_tfmot(digits, build, case):
     schedule, oracle = ORACLES[case]

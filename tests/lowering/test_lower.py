@@ -15,24 +15,25 @@ from tfopt.keras_model.walk import walk_layers
 from tfopt.lowering import lower
 from tfopt.lowering.trace import trace_model
 
-IDS = [case[0] for case in CASES]
-# The converter sees the same operations for both Keras; a fused LSTM takes it seconds.
-INT8 = [pytest.param(*case, id=case[0]) for case in CASES if case[1] == "keras3"]
 # Unrolled steps, which the converter takes minutes for.
 LONG = ("recurrent", "masking")
 
 
 def _params(is_slow, cases=CASES):
-    """The cases, of which those run with --slow whose rule `is_slow` says."""
-    return [pytest.param(*case, id=case[0], marks=pytest.mark.slow if is_slow(case[3]) else []) for case in cases]
+    """The cases, of which those run with --slow for whose (kind of Keras, rule) `is_slow` is true."""
+    return [pytest.param(*case, id=case[0], marks=pytest.mark.slow if is_slow(case[1], case[3]) else []) for case in cases]
 
 
-CALLERS = _params(lambda rule: rule in LONG)
-CALLERS_INT8 = _params(lambda rule: rule in LONG, [case for case in CASES if case[1] == "keras3"])
+# The converter sees the same operations for both Keras.
+IN_KERAS_3 = [case for case in CASES if case[1] == "keras3"]
+EQUAL = _params(lambda kind, rule: kind == "keras2" and rule in LONG)
+INT8 = _params(lambda kind, rule: rule in LONG, IN_KERAS_3)
+CALLERS = _params(lambda kind, rule: kind == "keras2" or rule in LONG)
+CALLERS_INT8 = _params(lambda kind, rule: rule in (*LONG, "time_distributed"), IN_KERAS_3)
 # Recurrent layers and attention have their bounds in tests/quantization/test_every_layer.py.
 TRAINED = _params(
-    lambda rule: rule not in ("time_distributed", "embedding", "masked_pooling", "upsampling"),
-    [case for case in CASES if case[1] == "keras3" and case[3] not in (*LONG, "attention")],
+    lambda kind, rule: rule not in ("embedding", "masked_pooling", "upsampling"),
+    [case for case in IN_KERAS_3 if case[3] not in (*LONG, "attention")],
 )
 
 
@@ -42,7 +43,7 @@ def joined(kind, rule, *around):
     return JoinedModels([case for case in CASES if (case[1], case[3]) == (kind, rule)], *around)
 
 
-@pytest.mark.parametrize(("name", "kind", "build", "rule"), CASES, ids=IDS)
+@pytest.mark.parametrize(("name", "kind", "build", "rule"), EQUAL)
 def test_the_rewritten_model_computes_the_same(name, kind, build, rule):
     models = joined(kind, rule)
     assert models.touched(name, rule)

@@ -35,8 +35,13 @@ def group(request):
     return names, model, model.get_weights(), x, y
 
 
-@pytest.mark.parametrize("scope", ["layer", "global"])
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize(
+    ("pattern", "scope"),
+    [
+        ("unstructured", "layer"), ("unstructured", "global"), ("block", "layer"), ("2:4", "layer"),
+        pytest.param("block", "global", marks=pytest.mark.slow), pytest.param("2:4", "global", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_layers(group, pattern, scope, tmp_path):
     names, model, start, x, y = group
     model.set_weights(start)

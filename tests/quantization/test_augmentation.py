@@ -27,7 +27,7 @@ def test_augmentation_is_not_rounded_and_the_file_agrees():
     y = np.arange(64) % 3
     qat = tfopt.quantize_aware(model)
     assert not [each.name for each in qat.layers if isinstance(each, FakeQuantize) and each.name.startswith("random")]
-    qat.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    qat.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
     qat.fit(x, y, epochs=2, verbose=0)
     assert not np.allclose(qat(x[:4], training=True), qat(x[:4], training=True))
     result = tfopt.convert(qat, validation_data=x, io="uint8", runs=1)

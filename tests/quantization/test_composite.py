@@ -67,20 +67,19 @@ def blocks():
     return keras.Model(source, layers.Dense(3, name="head")(layers.GlobalAveragePooling1D(name="pool")(x)))
 
 
-BUILDERS = {"blocks": blocks, "parts": lambda: Whole(3)}
-
-
 def data(count=32):
     rng = np.random.default_rng(0)
     return rng.normal(size=(count, 6, 8)).astype("float32"), rng.normal(size=(count, 3)).astype("float32")
 
 
-@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
+@pytest.mark.parametrize(
+    "build", [pytest.param(blocks, id="blocks", marks=pytest.mark.slow), pytest.param(lambda: Whole(3), id="parts")]
+)
 def test_a_trained_model_is_saved_loaded_and_stripped(build, tmp_path):
     keras.utils.set_random_seed(0)
     model, (x, y) = build(), data()
     qat = tfopt.calibrate(tfopt.quantize_aware(model, verbose=False), x, verbose=False)
-    qat.compile("sgd", "mse")
+    qat.compile("sgd", "mse", jit_compile=False)  # compiling takes longer than training here
     qat.fit(x, y, epochs=2, verbose=0)
     qat.save(tmp_path / "qat.keras")
     loaded = tfopt.load(tmp_path / "qat.keras")
@@ -105,7 +104,7 @@ def test_layers_inside_a_layer_may_stay_float(tmp_path):
 def test_zeros_inside_layers_hold():
     keras.utils.set_random_seed(0)
     model, (x, y) = blocks(), data()
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", jit_compile=False)
     schedule = tfopt.PolynomialDecay(0.8, begin=0, end=3)
     model.fit(x, y, epochs=4, batch_size=8, verbose=0, callbacks=[tfopt.PruningCallback(schedule)])
     zeros = {row.name: row.sparsity for row in tfopt.sparsity_report(model).weights}

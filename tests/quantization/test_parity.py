@@ -21,7 +21,7 @@ def enlarged():
     return (images + 0.05 * generator.random(images.shape)).astype("float32")[..., None], labels[order]
 
 
-LARGE = ("efficientnet", "mobilenet_v2", "mobilenet_v3", "transformer")  # about 10 s each
+LARGE = ("efficientnet", "mobilenet_v2", "mobilenet_v3", "resnet", "transformer", "u_net")
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ LARGE = ("efficientnet", "mobilenet_v2", "mobilenet_v3", "transformer")  # about
     [
         *(pytest.param(name, None, marks=pytest.mark.slow if name in LARGE else []) for name in NETS),
         ("plain", "softmax"),
-        ("conv1d", "softmax"),
+        pytest.param("conv1d", "softmax", marks=pytest.mark.slow),
     ],
 )
 def test_file_agrees_with_the_model_that_was_trained(enlarged, name, end):

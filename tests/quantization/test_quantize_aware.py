@@ -15,7 +15,7 @@ layers = keras.layers
 @pytest.mark.parametrize(
     "options", [{"steps_per_execution": 4}, {"jit_compile": True}, {"run_eagerly": True}], ids=lambda options: next(iter(options))
 )
-@pytest.mark.parametrize("ranges", ["moving_average", "learned"])
+@pytest.mark.parametrize("ranges", ["moving_average", pytest.param("learned", marks=pytest.mark.slow)])
 def test_trains_however_it_is_compiled(ranges, options):
     qat = compiled(tfopt.quantize_aware(classifier(), ranges=ranges), **options)
     qat.fit(IMAGES, LABELS, batch_size=16, epochs=1, verbose=0)
@@ -132,7 +132,7 @@ def test_outputs_keep_their_names_in_fit_in_saved_models_and_in_files(tmp_path):
     model = keras.Model(source, [layers.Dense(3, activation="softmax", name="kind")(hidden), layers.Dense(1, name="size")(hidden)])
     qat = tfopt.quantize_aware(model)
     x = np.random.default_rng(0).normal(size=(60, 8)).astype("float32")
-    qat.compile("adam", {"kind": "sparse_categorical_crossentropy", "size": "mse"})
+    qat.compile("adam", {"kind": "sparse_categorical_crossentropy", "size": "mse"}, jit_compile=False)
     qat.fit(x, {"kind": np.arange(60) % 3, "size": np.ones(60)}, verbose=0)
     qat.save(tmp_path / "qat.keras")
     for each in (qat, keras.saving.load_model(tmp_path / "qat.keras"), tmp_path / "qat.keras"):
