@@ -13,8 +13,8 @@ from workers import launch
 SCRIPT = pathlib.Path(__file__).with_name("replicas.py")
 PARTS = {
     "multi_worker": ("equivalence", "plain_keras"),
-    "multi_worker_long": ("compression", "one_program"),
-    "mirrored": ("equivalence", "compression", "placed"),
+    "multi_worker_long": ("compression", "one_program", "uneven"),
+    "mirrored": ("equivalence", "compression", "placed", "uneven"),
 }
 """The modules that each run of the program goes through; the long one is for the slow tests."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from tfopt.distribution import empty_batches
+from tfopt.distribution import uneven_batches
 from tfopt.distribution.agreement import Agreement
 from tfopt.distribution.statistics import Aggregation, Statistics
 from tfopt.errors import ArgumentError
@@ -89,7 +89,7 @@ def attach(model: keras.Model, strategy: tf.distribute.Strategy, workers: Worker
     made: dict[str, Function] = {"compile": compile, "fit": fit, "train_on_batch": train_on_batch}
     made |= {name: reader(name) for name in ("evaluate", "predict")}
     made |= {name: writer(name) for name in ("save", "save_weights", "export")}
-    made |= empty_batches.guard(model, own)
+    made |= uneven_batches.guard(model, own)
     vars(model).update({name: functools.wraps(getattr(type(model), name))(function) for name, function in made.items()})
 
 
