@@ -119,10 +119,8 @@ class FakeQuantize(keras.layers.Layer):
 
     def scale(self) -> tf.Tensor:
         """The step of the grid, a float32 tensor of shape (); 0 while there is no range."""
-        import tensorflow as tf
-
         low, high = self._constant if self._constant is not None else (self.minimum, self.maximum)
-        return (tf.maximum(high, 0.0) - tf.minimum(low, 0.0)) / (2.0**self.bits - 1.0)
+        return (keras.ops.maximum(high, 0.0) - keras.ops.minimum(low, 0.0)) / (2.0**self.bits - 1.0)
 
     def bake(self) -> None:
         """Makes the range a constant of all graphs that are traced from now on, as the export of a model needs it."""
