@@ -14,6 +14,7 @@ BAD = {
     CheckSettings: {
         "max_accuracy_drop": [-0.01, math.nan, math.inf, "0.01", True, None],
         "min_sqnr": [math.nan, "20", True, None],
+        "max_qat_error_lsb": [-1, math.nan, "2", True],
         "threads": [0, -1, 2.0, "2", True, None],
         "scale": ["0-1", "", 255],
     },
@@ -35,6 +36,7 @@ def test_bad_values_are_refused(kind, name, value):
     [
         CheckSettings(),
         CheckSettings(max_accuracy_drop=0, min_sqnr=-math.inf, threads=8, scale="-1..1"),
+        CheckSettings(max_qat_error_lsb=0.5),
         BenchmarkSettings(threads=2, runs=1, warmup=0),
     ],
     ids=str,

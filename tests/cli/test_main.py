@@ -70,8 +70,8 @@ def test_every_option_reaches_the_conversion(convert, model_files, tmp_path):
     np.save(tmp_path / "images.npy", np.load(model_files / "test.npz")["x"])
     options = {
         "--quantization": "int8", "--io": "float32", "--batch-size": 2, "--input-shape": "image=2,8,8,1", "--samples": 20,
-        "--ptq": "best", "--seed": 7, "--max-accuracy-drop": 0.5, "--min-sqnr": 3, "--threads": 2, "--runs": 4,
-        "--timeout": 500,
+        "--ptq": "best", "--seed": 7, "--max-accuracy-drop": 0.5, "--min-sqnr": 3, "--max-qat-error-lsb": 5, "--threads": 2,
+        "--runs": 4, "--timeout": 500,
     }  # fmt: skip
     flags = [part for pair in options.items() for part in pair]
     flags += ["--allow-float", "--skip-lowering", "recurrent", "--skip-lowering", "masking"]

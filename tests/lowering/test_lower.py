@@ -30,10 +30,10 @@ EQUAL = _params(lambda kind, rule: kind == "keras2" and rule in LONG)
 INT8 = _params(lambda kind, rule: rule in LONG, IN_KERAS_3)
 CALLERS = _params(lambda kind, rule: kind == "keras2" or rule in LONG)
 CALLERS_INT8 = _params(lambda kind, rule: rule in (*LONG, "time_distributed"), IN_KERAS_3)
-# Recurrent layers and attention have their bounds in tests/quantization/test_every_layer.py.
+# Recurrent layers have their bounds in tests/quantization/test_every_layer.py; those with a mask are here as well.
 TRAINED = _params(
     lambda kind, rule: rule not in ("embedding", "masked_pooling", "upsampling"),
-    [case for case in IN_KERAS_3 if case[3] not in (*LONG, "attention")],
+    [case for case in IN_KERAS_3 if case[3] != "recurrent"],
 )
 
 

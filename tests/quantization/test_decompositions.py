@@ -26,9 +26,14 @@ def test_activations(name):
 
 LAYERS = {
     "Average": (layers.Average(), [X, -2 * X, X**2]),
+    "GroupNormalization": (layers.GroupNormalization(2), X),
+    "GroupNormalization, image": (layers.GroupNormalization(-1, center=False), IMAGE),
+    "GroupNormalization, other axis": (layers.GroupNormalization(2, axis=1), X),
     "LayerNormalization": (layers.LayerNormalization(), X),
     "LayerNormalization, axes": (layers.LayerNormalization(axis=(1, 2)), X),
     "LayerNormalization, plain": (layers.LayerNormalization(center=False, scale=False, axis=1), X),
+    "RMSNormalization": (layers.RMSNormalization(), X),
+    "RMSNormalization, axes": (layers.RMSNormalization(axis=(1, 2)), X),
     "Rescaling": (layers.Rescaling(0.5, offset=-0.1), X),
     "Rescaling, no offset": (layers.Rescaling(1 / 3), X),
 }

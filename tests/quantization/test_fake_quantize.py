@@ -234,3 +234,15 @@ def test_is_made_again_from_its_configuration(options):
     layer = FakeQuantize(**options, name="made")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(again) is FakeQuantize and again.get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("ranges", ["moving_average", "learned", (0.0, 2.0)], ids=str)
+def test_a_divisor_is_at_least_one_step_but_for_the_exported_form(ranges):
+    layer = FakeQuantize(ranges=ranges, is_divisor=True)
+    x = np.array([0.0, 1e-4, 1.0, 2.0], "float32")
+    step = 2.0 / 255
+    for training in (True, False):
+        np.testing.assert_allclose(layer(x, training=training)[:2], [step, step] if isinstance(ranges, str) else [0, 0], rtol=1e-5)
+    assert FakeQuantize.from_config(layer.get_config()).is_divisor
+    layer.bake()
+    np.testing.assert_array_equal(layer(x)[:2], [0, 0])

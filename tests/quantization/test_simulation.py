@@ -60,7 +60,7 @@ def test_a_mask_that_comes_in_is_not_rounded():
 
 
 def test_knows_the_tensors_that_were_rounded():
-    simulation = Simulation(lambda key, tensor, fixed=None: tensor)
+    simulation = Simulation(lambda key, tensor, fixed=None, observe=True: tensor)
     first, second = np.zeros(2, "float32"), np.zeros(2, "float32")
     simulation.mark_rounded([first])
     assert simulation.is_rounded([first]) and not simulation.is_rounded([first, second])
@@ -76,7 +76,7 @@ def test_which_layers_round_inside():
 def test_keys_of_tensors_inside_name_their_layer():
     keys = []
 
-    def note(key, tensor, fixed=None):
+    def note(key, tensor, fixed=None, observe=True):
         keys.append((key, fixed))
         return tensor
 

@@ -16,6 +16,7 @@ from tfopt.errors import ArgumentError
 from tfopt.files import PathLike
 from tfopt.keras_model.walk import short_names
 from tfopt.loading.options import Architecture, CustomObjects, LoadOptions
+from tfopt.lowering import quantization_aware
 from tfopt.progress import Progress, progress_bar
 from tfopt.reporting import report
 from tfopt.tflite.interpreter import Interpreter
@@ -33,6 +34,7 @@ def check(
     *,
     max_accuracy_drop: float = 0.01,
     min_sqnr: float = 20.0,
+    max_qat_error_lsb: float | None = None,
     layers: bool = False,
     threads: int = 1,
     scale: Scale | None = None,
@@ -45,7 +47,7 @@ def check(
 
     A file fails in each of these cases: it is int8 or int16x8 and holds a float op; an output is NaN or infinite; the SQNR of an
     output is below `min_sqnr`; the error of an output exceeds the variation of the output about its mean; the accuracy drops by
-    more than `max_accuracy_drop`.
+    more than `max_accuracy_drop`; the reference is quantization-aware, and an output is further from it than `max_qat_error_lsb`.
 
     Example:
 
@@ -64,6 +66,8 @@ def check(
         labels: class ids (n,), one-hot rows (n, classes), or path of a `.npy` file with them.
         max_accuracy_drop: fraction of accuracy that may be lost, >= 0 (0.01 is one point).
         min_sqnr: SQNR that every output must reach, in dB: see `output_errors.OutputNumbers`.
+        max_qat_error_lsb: steps of an int8 output, >= 0, by which 99.9 % of its values may differ from a quantization-aware
+            reference. Default: by kind of network, see `quantization_aware.ERROR_LIMITS`.
         layers: whether the outputs of the layers are compared, too, on up to 64 samples spread over the data, and known causes of
             error are looked for. The reference must then be the Keras model that the file was made of.
         threads: threads of the TFLite interpreter, >= 1.
@@ -86,7 +90,13 @@ def check(
         data=data,
         labels=labels,
         layers=layers,
-        settings=CheckSettings(max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr, threads=threads, scale=scale),
+        settings=CheckSettings(
+            max_accuracy_drop=max_accuracy_drop,
+            min_sqnr=min_sqnr,
+            max_qat_error_lsb=max_qat_error_lsb,
+            threads=threads,
+            scale=scale,
+        ),
         loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe),
     )
     with progress_bar(verbose) as progress:
@@ -119,13 +129,14 @@ def _run(request: CheckRequest, progress: Progress) -> CheckResult:
             f"Layers are compared with the Keras model that the file was made of. Received: {received}. "
             "Give it with --reference MODEL (Python: reference=model)."
         )
-    run, bound = None, None
+    run, bound, limit = None, None, None
     names: tuple[str, ...] = ()
     scopes = NO_SCOPES
     if is_keras:
         bound = reference_side.bind_keras(reference, interpreter)
         run, names = reference_side.run_keras(bound, interpreter), tuple(short_names(bound.model).values())
         scopes = bound.traced.scopes
+        limit = quantization_aware.error_limit(bound.model, interpreter, request.settings.max_qat_error_lsb)
     elif reference is not None:
         run = reference_side.run_tflite(reference, interpreter)
     samples = None
@@ -133,7 +144,7 @@ def _run(request: CheckRequest, progress: Progress) -> CheckResult:
         specs = reference_side.interpreter_specs(interpreter)
         samples = open_samples(request.data, specs, labels=request.labels, scale=request.settings.scale)
     file = FileUnderTest(interpreter=interpreter, samples=samples, origin="the given data", layer_names=names, scopes=scopes)
-    result = compare(file, run, request.settings, progress)
+    result = compare(file, run, request.settings, progress, limit)
     if not request.layers or samples is None or bound is None:
         return result
     observed, given = Interpreter(request.tflite, threads=threads, keep_all=True, probe=True), samples

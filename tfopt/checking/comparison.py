@@ -19,6 +19,7 @@ from tfopt.data.conform import conform
 from tfopt.data.samples import Samples
 from tfopt.data.scaling_notes import Range, range_notes
 from tfopt.errors import DataError
+from tfopt.lowering.quantization_aware import ErrorLimit
 from tfopt.progress import Progress, ignore
 from tfopt.tflite import op_audit
 from tfopt.tflite.interpreter import Interpreter
@@ -50,7 +51,13 @@ class FileUnderTest:
     calibrated: Mapping[str, Range] = dataclasses.field(default_factory=dict)
 
 
-def compare(file: FileUnderTest, reference: Reference | None, settings: CheckSettings, progress: Progress = ignore) -> CheckResult:
+def compare(
+    file: FileUnderTest,
+    reference: Reference | None,
+    settings: CheckSettings,
+    progress: Progress = ignore,
+    error_limit: ErrorLimit | None = None,
+) -> CheckResult:
     """Checks the structure of a file and, with samples, its outputs and its accuracy.
 
     Args:
@@ -58,6 +65,7 @@ def compare(file: FileUnderTest, reference: Reference | None, settings: CheckSet
         reference: the function whose outputs are right; None if no outputs are compared.
         settings: the limits.
         progress: called with {"stage", "done", "total"}.
+        error_limit: how far an int8 output may be from the reference, if the reference is quantization-aware.
 
     Raises:
         DataError: the samples never end or do not fit the file, or the outputs of the reference do not have the file's shapes.
@@ -82,7 +90,7 @@ def compare(file: FileUnderTest, reference: Reference | None, settings: CheckSet
                 ranges[name] = min(low, float(arrays[name].min())), max(high, float(arrays[name].max()))
             progress({"stage": "check", "done": tally.count, "total": samples.count})
     outputs = tally.numbers()
-    reasons += tally.reasons(outputs, settings)
+    reasons += tally.reasons(outputs, settings, error_limit if found.quantization == "int8" else None)
     (reasons if reasons else notes).extend(range_notes(file.calibrated, ranges))
     if samples is not None and samples.labeled and tally.accuracy() is None:
         notes.append("the labels are not class ids or one-hot rows for the first output: no accuracy was measured")

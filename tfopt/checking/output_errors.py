@@ -16,6 +16,7 @@ from tfopt.tflite import op_audit
 
 if TYPE_CHECKING:
     from tfopt.checking.reference import Batch, Reference
+    from tfopt.lowering.quantization_aware import ErrorLimit
     from tfopt.tflite.interpreter import Interpreter
 
 _HALF_STEPS = 512  # an int8 output has no larger error
@@ -190,12 +191,15 @@ class Tally:
         """The error of each output, in the file's order; empty without a reference or samples."""
         return tuple(output.numbers(self.count) for output in self._outputs) if self._compared and self.count else ()
 
-    def reasons(self, outputs: Sequence[OutputNumbers], settings: CheckSettings) -> Iterator[str]:
+    def reasons(
+        self, outputs: Sequence[OutputNumbers], settings: CheckSettings, error_limit: ErrorLimit | None = None
+    ) -> Iterator[str]:
         """Yields why the file fails, if it does.
 
         Args:
             outputs: the result of `numbers`.
             settings: the limits.
+            error_limit: how far an output may be from a reference that is quantization-aware.
         """
         for who, index in sorted(self._not_finite):
             yield f"output {self._outputs[index].name!r} of {who} is NaN or infinite on some samples"
@@ -207,6 +211,12 @@ class Tally:
                 yield f"output {output.name!r} of the reference is zero on all samples, but the output of the file is not"
             elif output.variation_sqnr is not None and output.variation_sqnr < min(0.0, least):
                 yield f"the error of output {output.name!r} exceeds the variation of the output: {output.variation_sqnr:.1f} dB"
+            if error_limit and output.most_error_lsb is not None and output.most_error_lsb > error_limit.steps:
+                yield (
+                    f"99.9 % of output {output.name!r} lie within {output.most_error_lsb:g} steps (LSB) of the quantization-aware "
+                    f"model; {error_limit}. Compare the layers to find the first one that differs, and leave it out with "
+                    "quantize_aware(exclude=...), or allow more with max_qat_error_lsb"
+                )
         before, after = self.accuracy(of_reference=True), self.accuracy()
         if self._compared and before is not None and after is not None and before - after > settings.max_accuracy_drop + 1e-12:
             yield (

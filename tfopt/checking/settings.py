@@ -22,6 +22,7 @@ class CheckSettings:
 
     max_accuracy_drop: float = 0.01  # a fraction, >= 0
     min_sqnr: float = 20.0  # dB
+    max_qat_error_lsb: float | None = None  # steps of an output, >= 0; None: by kind of network
     threads: int = 1  # of the interpreter, >= 1
     scale: Scale | None = None
 
@@ -30,6 +31,9 @@ class CheckSettings:
             raise ArgumentError(f"`max_accuracy_drop` must be a finite number >= 0. Received: {self.max_accuracy_drop!r}.")
         if not is_number(self.min_sqnr) or math.isnan(self.min_sqnr):
             raise ArgumentError(f"`min_sqnr` must be a number of dB. Received: {self.min_sqnr!r}.")
+        limit = self.max_qat_error_lsb
+        if limit is not None and (not is_number(limit) or not limit >= 0):
+            raise ArgumentError(f"`max_qat_error_lsb` must be None or a number of steps >= 0. Received: {limit!r}.")
         require_integer("threads", self.threads)
         if self.scale is not None and self.scale not in tuple(SCALES):
             raise ArgumentError(f"`scale` must be one of {', '.join(SCALES)}. Received: scale={self.scale!r}.")

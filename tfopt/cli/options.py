@@ -52,6 +52,11 @@ limits = _all_of(
         "--max-accuracy-drop", type=float, default=0.01, show_default=True, help="Accuracy that may be lost; 0.01 is one point."
     ),
     click.option("--min-sqnr", type=float, default=20.0, show_default=True, help="SQNR in dB that every output must reach."),
+    click.option(
+        "--max-qat-error-lsb",
+        type=float,
+        help="Steps by which 99.9 % of an output may differ from a quantization-aware model. Default: by kind of network.",
+    ),
 )
 threads = click.option("--threads", type=int, default=1, show_default=True, help="Threads of the TFLite interpreter.")
 runs = click.option("--runs", type=int, default=50, show_default=True, help="Timed runs in the benchmark.")

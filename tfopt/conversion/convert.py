@@ -40,6 +40,7 @@ def convert(
     allow_unsafe: bool = False,
     max_accuracy_drop: float = 0.01,
     min_sqnr: float = 20.0,
+    max_qat_error_lsb: float | None = None,
     threads: int = 1,
     runs: int = 50,
     timeout: float = 1800.0,
@@ -86,6 +87,8 @@ def convert(
         custom_objects, architecture, allow_unsafe: as for `load`, if a path is given.
         max_accuracy_drop: float >= 0, fraction of accuracy that may be lost.
         min_sqnr: float, dB that every output must reach: see `output_errors.OutputNumbers`.
+        max_qat_error_lsb: float >= 0, for a quantization-aware model: steps of an int8 output by which 99.9 % of its values may
+            differ from the model. Default: by kind of network, see `quantization_aware.ERROR_LIMITS`.
         threads: int >= 1, of the interpreter in check and benchmark.
         runs: int >= 1, timed runs in the benchmark.
         timeout: float, seconds that the converter may take.
@@ -103,7 +106,8 @@ def convert(
         quantization=quantization, io=io, ptq=ptq,
         skip_lowering=cast(tuple[str, ...], names),
         allow_float=allow_float, batch_size=batch_size, input_shapes=input_shapes, samples=samples, seed=seed, scale=scale,
-        max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr, threads=threads, runs=runs, timeout=timeout,
+        max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr, max_qat_error_lsb=max_qat_error_lsb, threads=threads, runs=runs,
+        timeout=timeout,
     )  # fmt: skip
     request = ConversionRequest(
         model=model_or_path,

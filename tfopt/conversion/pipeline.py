@@ -51,7 +51,7 @@ def run(request: ConversionRequest, exporter: Exporter, progress: Progress) -> C
                 notes += exported.notes
                 # Packing a large file takes seconds, in which zlib leaves the other core to the converter.
                 packed[exported.content] = pool.submit(timing.packed_size, exported.content)
-        verdict, float_verdict = _check(made[_CONVERTED].content, traced, reference, request, progress)
+        verdict, float_verdict = _check(made[_CONVERTED].content, traced, (model, reference), request, progress)
         measured = timing.measure(
             [made[name].content for name in (_CONVERTED, _FLOAT) if name in made],
             BenchmarkSettings(threads=request.settings.threads, runs=request.settings.runs),
@@ -106,7 +106,11 @@ def _jobs(model: keras.Model, traced: TracedModel, settings: Settings) -> list[E
 
 
 def _check(
-    content: bytes, traced: TracedModel, reference: Traced, request: ConversionRequest, progress: Progress
+    content: bytes,
+    traced: TracedModel,
+    reference: tuple[keras.Model, Traced],
+    request: ConversionRequest,
+    progress: Progress,
 ) -> tuple[CheckResult, CheckResult | None]:
     """(verdict against the model, None or that against the float model of a quantization-aware one)."""
     progress({"stage": "check"})
@@ -124,7 +128,9 @@ def _check(
     )
     if traced.drawn is None and traced.is_trained and not settings.allow_float:
         quantization_aware.require_covered(file.interpreter, file.layer_names, file.scopes)
-    verdict = compare(file, reference, settings, progress)
+    model, run = reference
+    limit = quantization_aware.error_limit(model, file.interpreter, settings.max_qat_error_lsb)
+    verdict = compare(file, run, settings, progress, limit)
     if request.float_model is None:
         return verdict, None
     return verdict, compare(file, trace_model(request.float_model, traced.given_specs), settings, progress)

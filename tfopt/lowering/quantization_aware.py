@@ -2,22 +2,79 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tfopt.errors import DataError
 from tfopt.keras2.strip import strip
 from tfopt.keras2.tfmot_layers import has_quantizers, unseen_quantizers
+from tfopt.keras_model.walk import walk_layers
 from tfopt.quantization import quantize_aware
 from tfopt.quantization.bake import baked, quantization_layers
 from tfopt.quantization.fake_quantize import FakeQuantize
-from tfopt.quantization.report import quantization_report
+from tfopt.quantization.layer_kinds import is_recurrent
+from tfopt.quantization.report import LEFT_OUT, quantization_report
 from tfopt.tflite import op_audit
 from tfopt.tflite.layer_names import NO_SCOPES, Scopes
 
 if TYPE_CHECKING:
     from tfopt.keras_model.types import AnyModel
     from tfopt.tflite.interpreter import Interpreter
+
+# Operations of attention, and of normalization of each sample. The normalization divides by a number that int8 knows to a few
+# percent, so that a step of difference before it becomes several.
+_NORMALIZING = {"BATCH_MATMUL", "RSQRT"}
+
+
+ERROR_LIMITS: dict[str, float] = {"recurrent": 12.0, "normalizing": 8.0, "plain": 4.0}
+"""Kind of network -> steps of an output by which 99.9 % of its values may differ between the file and the model."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ErrorLimit:
+    """How far an output of an int8 file may be from its quantization-aware model.
+
+    Attributes:
+        steps: of the output's scale, which 99.9 % of the values must not exceed.
+        kind: one of `ERROR_LIMITS`; empty if the caller gave the limit.
+    """
+
+    steps: float
+    kind: str
+
+    def __str__(self) -> str:
+        """The limit in words, for a reason of a check."""
+        kinds = {
+            "recurrent": "a network with recurrent layers",
+            "normalizing": "a network with attention or with normalization of each sample",
+            "plain": "a network without recurrent layers, attention, and normalization of each sample",
+        }
+        return f"no more than {self.steps:g} is allowed" + (f" for {kinds[self.kind]}" if self.kind else "")
+
+
+def error_limit(model: AnyModel, interpreter: Interpreter, steps: float | None = None) -> ErrorLimit | None:
+    """How far the outputs of the int8 file may be from a model; None if there is no limit.
+
+    There is none for a model that is not quantization-aware, and none by kind for one in which layers were left out: they are float
+    in the model, and int8 in the file.
+
+    Args:
+        model: of either Keras generation.
+        interpreter: of the file.
+        steps: the limit; None for that of the kind of network.
+    """
+    if not is_quantization_aware(model):
+        return None
+    if steps is not None:
+        return ErrorLimit(steps, "")
+    if not has_quantizers(model) and any(row.reason == LEFT_OUT for row in quantization_report(model).weights):
+        return None
+    if any(is_recurrent(layer) for layer in walk_layers(model)):
+        kind = "recurrent"
+    else:
+        kind = "plain" if _NORMALIZING.isdisjoint(operator.name for operator in interpreter.graph.operators) else "normalizing"
+    return ErrorLimit(ERROR_LIMITS[kind], kind)
 
 
 def is_quantization_aware(model: AnyModel) -> bool:

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
 
 class Quantize(Protocol):
-    """Rounds a tensor: `key` names it within its layer, and `fixed` is the range that TFLite gives it, if there is one."""
+    """Rounds a tensor.
 
-    def __call__(self, key: str, tensor: tf.Tensor, fixed: Range | None = None, /) -> tf.Tensor: ...
+    `key` names it within its layer; `fixed` is the range that TFLite gives it, if there is one; `observe` says whether it may move
+    the range.
+    """
+
+    def __call__(self, key: str, tensor: tf.Tensor, fixed: Range | None = None, /, *, observe: bool = True) -> tf.Tensor: ...
 
 
 def can_be_unfused(layer: keras.layers.Layer) -> bool:
@@ -73,14 +77,53 @@ def _rescaling(layer: keras.layers.Layer, quantize: Quantize, inputs: tf.Tensor)
     return quantize("scaled", scaled) + offset if np.any(np.asarray(layer.offset)) else scaled
 
 
+# The normalizations are as `tfopt.lowering.normalization` has them.
+
+
 def _layer_normalization(layer: keras.layers.Layer, quantize: Quantize, inputs: tf.Tensor, **_: Any) -> tf.Tensor:
-    # As `tfopt.lowering.normalization` has it, without the negation, which has no int8 kernel.
-    axes = [axis % len(inputs.shape) for axis in (layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis])]
-    shape = [size if axis in axes else 1 for axis, size in enumerate(inputs.shape)]
+    axes = _axes(layer, inputs)
     centered = quantize("centered", inputs - quantize("mean", keras.ops.mean(inputs, axes, keepdims=True)))
-    variance = quantize("variance", keras.ops.mean(quantize("square", centered * centered), axes, keepdims=True))
-    inverse = quantize("inverse", keras.ops.rsqrt(quantize("shifted", variance + layer.epsilon)))
-    outputs = centered * inverse
+    return _affine(layer, quantize, centered * _inverse_deviation(layer, quantize, centered, axes), _broadcast(inputs, axes))
+
+
+def _group_normalization(layer: keras.layers.Layer, quantize: Quantize, inputs: tf.Tensor, **_: Any) -> tf.Tensor:
+    last = len(inputs.shape) - 1
+    channels = inputs.shape[-1]
+    if _axes(layer, inputs) != [last]:
+        return type(layer).call(layer, inputs)
+    groups = channels if layer.groups == -1 else layer.groups
+    shape = keras.ops.shape(inputs)
+    grouped = keras.ops.reshape(inputs, (-1, math.prod(inputs.shape[1:-1]), groups, channels // groups))
+    centered = quantize("centered", grouped - quantize("mean", keras.ops.mean(grouped, (1, 3), keepdims=True)))
+    outputs = keras.ops.reshape(centered * _inverse_deviation(layer, quantize, centered, (1, 3)), shape)
+    return _affine(layer, quantize, outputs, _broadcast(inputs, [last]))
+
+
+def _rms_normalization(layer: keras.layers.Layer, quantize: Quantize, inputs: tf.Tensor, **_: Any) -> tf.Tensor:
+    axes = _axes(layer, inputs)
+    outputs = quantize("normalized", inputs * _inverse_deviation(layer, quantize, inputs, axes))
+    gamma = quantize("gamma", keras.ops.cast(layer.scale, outputs.dtype))
+    return outputs * keras.ops.reshape(gamma, _broadcast(inputs, axes))
+
+
+def _inverse_deviation(layer: keras.layers.Layer, quantize: Quantize, x: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
+    """`1 / sqrt(mean x^2 + epsilon)` over `axes`."""
+    variance = quantize("variance", keras.ops.mean(quantize("square", x * x), axes, keepdims=True))
+    return quantize("inverse", keras.ops.rsqrt(quantize("shifted", variance + layer.epsilon)))
+
+
+def _axes(layer: keras.layers.Layer, inputs: tf.Tensor) -> list[int]:
+    """The axes of a normalization as numbers from 0."""
+    return [axis % len(inputs.shape) for axis in (layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis])]
+
+
+def _broadcast(inputs: tf.Tensor, axes: Sequence[int]) -> list[int]:
+    """The shape in which weights along `axes` broadcast to `inputs`."""
+    return [size if axis in axes else 1 for axis, size in enumerate(inputs.shape)]
+
+
+def _affine(layer: keras.layers.Layer, quantize: Quantize, outputs: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """`outputs` times the layer's scale plus its offset, where it has them."""
     if layer.scale:
         gamma = quantize("gamma", keras.ops.cast(layer.gamma, outputs.dtype))
         outputs = quantize("normalized", outputs) * keras.ops.reshape(gamma, shape)
@@ -92,8 +135,25 @@ def _layer_normalization(layer: keras.layers.Layer, quantize: Quantize, inputs: 
 
 # Name of a layer class -> function of (layer, quantize, and the arguments of the layer's `call`) that computes its outputs.
 LAYERS: Mapping[str, Callable[..., tf.Tensor]] = {
-    "Average": _average, "LayerNormalization": _layer_normalization, "Rescaling": _rescaling,
+    "Average": _average, "GroupNormalization": _group_normalization, "LayerNormalization": _layer_normalization,
+    "Rescaling": _rescaling, "RMSNormalization": _rms_normalization,
 }  # fmt: skip
+
+# Keys of the tensors of which the file takes the reciprocal root.
+DIVISORS = ("shifted",)
+
+
+def leaky_relu(slope: float, x: tf.Tensor) -> tf.Tensor:
+    """A leaky ReLU whose slope is a multiple of 1/256, which every kernel computes exactly between tensors of one scale.
+
+    A slope that is off by up to 1/512 changes an output by up to a quarter of a step.
+    """
+    return keras.ops.leaky_relu(x, exact_slope(slope))
+
+
+def exact_slope(slope: float) -> float:
+    """The nearest multiple of 1/256 above 0."""
+    return max(round(256.0 * slope), 1) / 256.0
 
 
 def masked_softmax(layer: keras.layers.Layer, quantize: Quantize, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:

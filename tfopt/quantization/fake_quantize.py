@@ -60,6 +60,7 @@ class FakeQuantize(keras.layers.Layer):
         momentum: at least 0 and below 1, by default 0.99.
         is_input: whether NaN or infinity in training raises an error (XLA leaves out such checks). If not, NaN and infinity do not
             move the range.
+        is_divisor: whether the reciprocal of the output is taken: 0 becomes one step. The kernel of RSQRT has no infinity either.
 
     Call arguments:
         inputs: float tensor of any shape; tensors of other dtypes pass unchanged.
@@ -86,6 +87,7 @@ class FakeQuantize(keras.layers.Layer):
         ranges: RangeRule | Sequence[float] = "moving_average",
         momentum: float = 0.99,
         is_input: bool = False,
+        is_divisor: bool = False,
         **kwargs: Any,
     ) -> None:
         _check(bits, ranges, momentum, is_input)
@@ -93,6 +95,7 @@ class FakeQuantize(keras.layers.Layer):
         self.bits: int = int(bits)
         self.momentum: float = float(momentum)
         self.is_input: bool = is_input
+        self.is_divisor: bool = is_divisor
         self.ranges: RangeRule | Range = ranges if isinstance(ranges, str) else (float(ranges[0]), float(ranges[1]))
         self.supports_masking = True
         self._is_open = False
@@ -116,10 +119,8 @@ class FakeQuantize(keras.layers.Layer):
 
     def scale(self) -> tf.Tensor:
         """The step of the grid, a float32 tensor of shape (); 0 while there is no range."""
-        import tensorflow as tf
-
         low, high = self._constant if self._constant is not None else (self.minimum, self.maximum)
-        return (tf.maximum(high, 0.0) - tf.minimum(low, 0.0)) / (2.0**self.bits - 1.0)
+        return (keras.ops.maximum(high, 0.0) - keras.ops.minimum(low, 0.0)) / (2.0**self.bits - 1.0)
 
     def bake(self) -> None:
         """Makes the range a constant of all graphs that are traced from now on, as the export of a model needs it."""
@@ -138,7 +139,7 @@ class FakeQuantize(keras.layers.Layer):
         elif _OBSERVING.get():
             if observe:
                 self._widen(x)
-            return inputs
+            return tf.cast(self._positive(x, self.scale()), inputs.dtype)
         elif training and observe and self.trainable:
             if self.is_input:
                 name = self.name.removesuffix("_quantize")
@@ -165,6 +166,7 @@ class FakeQuantize(keras.layers.Layer):
             "ranges": self.ranges,
             "momentum": self.momentum,
             "is_input": self.is_input,
+            "is_divisor": self.is_divisor,
         }
 
     def _follow(self, x: tf.Tensor) -> tf.Tensor:
@@ -194,7 +196,7 @@ class FakeQuantize(keras.layers.Layer):
         low, high = tf.minimum(low, 0.0), tf.maximum(high, 0.0)
         scale = tf.maximum(high - low, _TINY) / levels
         zero = _round_through(-low / scale)
-        return scale * (tf.clip_by_value(_round_through(x / scale) + zero, 0.0, levels) - zero)
+        return self._positive(scale * (tf.clip_by_value(_round_through(x / scale) + zero, 0.0, levels) - zero), scale)
 
     def _widen(self, x: tf.Tensor) -> None:
         """Widens the range to hold all of `x`."""
@@ -226,7 +228,13 @@ class FakeQuantize(keras.layers.Layer):
 
         low, high = (tf.stop_gradient(tf.convert_to_tensor(end)) for end in (low, high))
         low, high = tf.minimum(low, 0.0), tf.maximum(high, 0.0)
-        return tf.quantization.fake_quant_with_min_max_vars(x, low, tf.maximum(high, low + _TINY), num_bits=self.bits)
+        high = tf.maximum(high, low + _TINY)
+        rounded = tf.quantization.fake_quant_with_min_max_vars(x, low, high, num_bits=self.bits)
+        return self._positive(rounded, (high - low) / (2.0**self.bits - 1.0))
+
+    def _positive(self, x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """`x`, of which the reciprocal can be taken if this is a divisor."""
+        return keras.ops.maximum(x, keras.ops.stop_gradient(step)) if self.is_divisor else x
 
 
 def weight_scale(weight: tf.Tensor, axes: tuple[int, ...], bits: int) -> tf.Tensor:

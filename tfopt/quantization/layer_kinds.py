@@ -41,6 +41,9 @@ DROPPED = AUGMENTATION | {
 # Layers whose output is rounded to the scale of their input.
 ROUNDS_AS_BEFORE = {"AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "Resizing", "UpSampling2D"}
 
+# The slope of the activation function `leaky_relu`.
+LEAKY_SLOPE = 0.2
+
 # Layers whose inner layers run in a loop, or whose inner calls are not in the file.
 _LOOPS = ("RNN", "TimeDistributed")
 
@@ -53,8 +56,25 @@ def keeps_scale(layer: keras.Operation) -> bool:
 
 
 def rounds_as_before(layer: keras.Operation) -> bool:
-    """Whether the output of `layer` is rounded to the grid of its input."""
-    return type(layer).__name__ in ROUNDS_AS_BEFORE and is_keras(layer) and not keeps_scale(layer)
+    """Whether the output of `layer` is rounded to the grid of its input.
+
+    That of a leaky ReLU is so that the file computes it exactly: between two scales, XNNPACK multiplies by a number of 8 bits.
+    """
+    known = type(layer).__name__ in ROUNDS_AS_BEFORE and is_keras(layer) and not keeps_scale(layer)
+    return known or leaky_slope(layer) is not None
+
+
+def leaky_slope(layer: keras.Operation) -> float | None:
+    """The slope below 0, from 0 to 1, of a leaky ReLU that is a layer or an operation of its own; None for everything else."""
+    name = type(layer).__name__
+    slope = None
+    if not is_keras(layer):
+        return None
+    if name in ("LeakyReLU", "LeakyRelu") or (name == "ReLU" and layer.max_value is None and not layer.threshold):
+        slope = float(layer.negative_slope)
+    elif name == "Activation" and activation_name(layer.activation) == "leaky_relu":
+        slope = LEAKY_SLOPE
+    return slope if slope and 0.0 < slope <= 1.0 else None
 
 
 def is_fused_activation(layer: keras.Operation) -> bool:

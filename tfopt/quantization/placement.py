@@ -17,6 +17,7 @@ from tfopt.keras_model.describe import describe
 from tfopt.keras_model.functional_graph import Call, Graph, is_functional
 from tfopt.keras_model.walk import walk_layers
 from tfopt.quantization import weights
+from tfopt.quantization.decompositions import exact_slope
 from tfopt.quantization.fake_quantize import FakeQuantize
 from tfopt.quantization.frozen import FrozenBatchNormalization, with_class
 from tfopt.quantization.layer_kinds import (
@@ -26,6 +27,7 @@ from tfopt.quantization.layer_kinds import (
     is_composite,
     is_fused_activation,
     keeps_scale,
+    leaky_slope,
     rounds_as_before,
 )
 from tfopt.quantization.quantized_model import QuantizedModel, Recipe
@@ -128,6 +130,9 @@ class Placement:
                 frozen = with_class(FrozenBatchNormalization, layer)
                 self._weights.update({id(old): new for old, new in zip(layer.weights, frozen.weights, strict=True)})
                 return frozen
+            slope = leaky_slope(layer)
+            if slope is not None and not isinstance(layer, keras.layers.Layer):  # a call of `keras.ops.leaky_relu`
+                return None if self._is_left_out(layer) else type(layer)(exact_slope(slope), name=layer.name)
             self._weights.update((id(weight), weight) for weight in getattr(layer, "weights", ()))
             if self._is_left_out(layer) or not needs_wrapper(layer):
                 return None

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tfopt.quantization.fake_quantize import Range
 
 
+LEFT_OUT = "left out by include or exclude"
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One weight, or one tensor between layers or inside a layer.
@@ -116,4 +119,4 @@ def _activations(model: keras.Model) -> Iterator[Row]:
 def _left_out(weight: Weight) -> str:
     if len(weight.variable.shape) < 2:
         return weights.OF_RANK_1
-    return "left out by include or exclude"
+    return LEFT_OUT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -15,11 +15,13 @@ from tfopt.quantization.decompositions import (
     LAYERS,
     Quantize,
     can_be_unfused,
+    leaky_relu,
     masked_softmax,
     separable_convolution,
     unfused_attention,
 )
 from tfopt.quantization.layer_kinds import (
+    LEAKY_SLOPE,
     activation_name,
     fixed_range,
     has_activation,
@@ -28,6 +30,8 @@ from tfopt.quantization.layer_kinds import (
     is_keras,
     is_loop,
     keeps_scale,
+    leaky_slope,
+    rounds_as_before,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +47,7 @@ Functions = dict[str, Callable[..., Any]]
 
 def rounds_inside(layer: keras.layers.Layer) -> bool:
     """Whether a layer that is not made of others has tensors to be rounded between its borders."""
-    return bool(Simulation(lambda key, tensor, fixed=None: tensor).functions_of(layer))
+    return bool(Simulation(lambda key, tensor, fixed=None, /, *, observe=True: tensor).functions_of(layer))
 
 
 def detached(tensor: tf.Tensor) -> tf.Tensor:
@@ -65,11 +69,16 @@ class Simulation:
 
     def __init__(self, quantize: Quantize, is_baked: bool = False) -> None:
         self._quantize, self._is_baked = quantize, is_baked
-        self._rounded: dict[int, tf.Tensor] = {}  # id -> tensor, which is kept alive, as ids are unique among living objects only
+        # id -> (tensor, key of what rounded it), which keeps the tensor alive, as ids are unique among living objects only
+        self._rounded: dict[int, tuple[tf.Tensor, str]] = {}
 
-    def mark_rounded(self, tensors: Tensors) -> None:
-        """Takes note that these tensors are rounded already."""
-        self._rounded.update((id(tensor), tensor) for tensor in keras.tree.flatten(tensors))
+    def mark_rounded(self, tensors: Tensors, key: str = "") -> None:
+        """Takes note that these tensors are rounded already, by the quantizer `key` if it is one inside this layer."""
+        self._rounded.update((id(tensor), (tensor, key)) for tensor in keras.tree.flatten(tensors))
+
+    def _key(self, tensors: Sequence[tf.Tensor]) -> str:
+        """The key of what rounded the first of these tensors; empty if it was rounded outside of this layer."""
+        return self._rounded[id(tensors[0])][1] if tensors and self.is_rounded(tensors[0]) else ""
 
     def is_rounded(self, tensors: Tensors) -> bool:
         """Whether rounding was the last operation on each float tensor among these."""
@@ -106,9 +115,15 @@ class Simulation:
         if is_loop(layer) or not is_keras(layer):
             return {}
 
-        def quantize(key: str, tensor: tf.Tensor, fixed: Range | None = None, /) -> tf.Tensor:
-            return self._quantize(f"{path}/{key}" if path else key, tensor, fixed)
+        def full(key: str) -> str:
+            return f"{path}/{key}" if path else key
 
+        def quantize(key: str, tensor: tf.Tensor, fixed: Range | None = None, /, *, observe: bool = True) -> tf.Tensor:
+            return self._quantize(full(key), tensor, fixed, observe=observe)
+
+        slope = leaky_slope(layer)
+        if slope is not None:
+            return {"call": functools.partial(leaky_relu, slope)}
         found: Functions = {}
         function: Any = getattr(layer, "activation", None)
         name = activation_name(function)
@@ -118,6 +133,8 @@ class Simulation:
         if kind == "Activation":
             if name in ACTIVATIONS:
                 found["activation"] = function
+        elif name == "leaky_relu":
+            found["activation"] = functools.partial(self._leaky_activation, full("before_activation"))
         elif has_activation(layer) and name not in ("relu", "relu6"):
             found["activation"] = lambda x: function(quantize("before_activation", x))
         if kind in LAYERS:
@@ -125,7 +142,7 @@ class Simulation:
         if kind == "Softmax" and path:  # of attention; a Softmax that stands alone has nothing inside
             found["call"] = functools.partial(masked_softmax, layer, quantize)
         if kind == "Concatenate":
-            found["call"] = functools.partial(self._concatenate, layer, f"{path}/joined" if path else "joined")
+            found["call"] = functools.partial(self._concatenate, layer, full("joined"))
         if kind in ("SeparableConv1D", "SeparableConv2D"):
             found["call"] = functools.partial(separable_convolution, layer, quantize, found.pop("activation", function))
         return found
@@ -155,10 +172,13 @@ class Simulation:
         if not keeps:
             args, kwargs = keras.tree.map_structure(self._entering(path), (args, kwargs))
         outputs = self.apart(leaf, call)(*args, **kwargs)
-        if keeps:
-            if self.is_rounded(inputs):
-                self.mark_rounded(outputs)
+        if keeps or self.is_rounded(outputs):
+            if keeps and self.is_rounded(inputs):
+                self.mark_rounded(outputs, self._key(inputs))
             return outputs
+        entered = [tensor for tensor in keras.tree.flatten((args, kwargs)) if _is_float(tensor)]
+        if rounds_as_before(leaf) and self._key(entered):
+            return self._round(self._key(entered), outputs, None, observe=False)
         count = itertools.count()
         return keras.tree.map_structure(
             lambda tensor: self._round(_numbered(f"{path}/output", count), tensor, fixed_range(leaf)), outputs
@@ -176,12 +196,16 @@ class Simulation:
 
         return enter
 
-    def _round(self, key: str, tensor: tf.Tensor, fixed: Range | None) -> tf.Tensor:
+    def _round(self, key: str, tensor: tf.Tensor, fixed: Range | None, *, observe: bool = True) -> tf.Tensor:
         if not _is_float(tensor):
             return tensor
-        rounded = self._quantize(key, tensor, fixed)
-        self.mark_rounded(rounded)
+        rounded = self._quantize(key, tensor, fixed, observe=observe)
+        self.mark_rounded(rounded, key)
         return rounded
+
+    def _leaky_activation(self, key: str, x: tf.Tensor) -> tf.Tensor:
+        """The activation function `leaky_relu`, which keeps the scale of its input: see `rounds_as_before`."""
+        return self._round(key, leaky_relu(LEAKY_SLOPE, self._round(key, x, None)), None, observe=False)
 
     def _concatenate(self, layer: keras.layers.Layer, key: str, inputs: list[tf.Tensor]) -> tf.Tensor:
         # The file joins integers of one scale. If they were rounded only once they are joined, the converter would take the scale

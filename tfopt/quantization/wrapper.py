@@ -12,6 +12,7 @@ from tfopt.errors import ArgumentError
 from tfopt.keras_model.describe import describe
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.quantization import weights
+from tfopt.quantization.decompositions import DIVISORS
 from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, weight_scale
 from tfopt.quantization.simulation import Simulation, leaves
 
@@ -220,12 +221,15 @@ class QuantizeWrapper(keras.layers.Layer):
 
     def _add_quantizers(self, quantizers: Iterable[tuple[str, Range | None]]) -> None:
         for key, fixed in quantizers:
-            self.quantizers[key] = FakeQuantize(self.activation_bits, fixed or self.ranges, name=_own_name(key))
+            is_divisor = key.rpartition("/")[2] in DIVISORS
+            self.quantizers[key] = FakeQuantize(
+                self.activation_bits, fixed or self.ranges, is_divisor=is_divisor, name=_own_name(key)
+            )
 
-    def _quantize(self, key: str, tensor: tf.Tensor, fixed: Range | None = None, /) -> tf.Tensor:
+    def _quantize(self, key: str, tensor: tf.Tensor, fixed: Range | None = None, /, *, observe: bool = True) -> tf.Tensor:
         if self._found is not None:
-            self._found[key] = fixed
-        return self.quantizers[key](tensor) if key in self.quantizers else tensor
+            self._found.setdefault(key, fixed)
+        return self.quantizers[key](tensor, observe=observe) if key in self.quantizers else tensor
 
 
 def _reason(error: Exception) -> str:

@@ -19,6 +19,7 @@ _OPTIONS = {
     "CAST": "CastOptions",
     "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "DEQUANTIZE": "DequantizeOptions",
     "GATHER": "GatherOptions",
     "LESS": "LessOptions",
     "MUL": "MulOptions",

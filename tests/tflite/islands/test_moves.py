@@ -1,7 +1,13 @@
-"""`integer_product` and `integer_top_k`: operations that read integers."""
+"""`integer_product`, `integer_sum` and `integer_top_k`: operations that read integers."""
 
 import keras
+import numpy as np
+from quantized_layers import float_ops as float_ops_of
+from quantized_layers import parity
+from quantized_layers import to_int8 as to_int8_of
 from seeded_models import measure, seeded, to_int8
+
+import tfopt
 
 
 class Attend(keras.layers.Layer):
@@ -34,3 +40,29 @@ def test_places_of_the_largest():
     model = seeded(lambda k: k.Sequential([k.Input((8,)), k.layers.Dense(8), Places()]), "keras3")
     float_ops, _ = measure(model, to_int8(model))
     assert not float_ops
+
+
+@keras.saving.register_keras_serializable("tests")
+class BeforeNormalization(keras.layers.Layer):
+    """Adds what it computes of the normalized tensor to the tensor itself, twice."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.norms = [keras.layers.LayerNormalization(), keras.layers.LayerNormalization()]
+        self.dense = [keras.layers.Dense(8), keras.layers.Dense(8)]
+
+    def call(self, x):
+        for normalize, dense in zip(self.norms, self.dense, strict=True):
+            x = x + dense(normalize(x))
+        return x
+
+
+def test_a_sum_that_is_normalized_and_added_again():
+    model = seeded(lambda k: k.Sequential([k.Input((6, 8)), BeforeNormalization(), k.layers.Dense(4)]), "keras3")
+    data = np.random.default_rng(0).normal(size=(100, 6, 8)).astype("float32")
+    qat = tfopt.calibrate(tfopt.quantize_aware(model, verbose=False), data, verbose=False)
+    interpreter = to_int8_of(qat, data)
+    assert not float_ops_of(interpreter)
+    numbers = parity(qat, interpreter, data)[0]
+    print(numbers)
+    assert numbers.sqnr >= 25.0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfopt.tflite.editor import Editor
+from tfopt.tflite.operations import ANY_SCALE
 
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema
@@ -31,6 +32,40 @@ def integer_top_k(editor: Editor) -> int:
     if count:
         editor.remove_unread()
     return count
+
+
+def integer_sum(editor: Editor) -> int:
+    """Lets ADD, MUL and SUB compute on integers that they get as floats, if their result is also read as integers.
+
+    The converter leaves them in float where the result is rounded to a trained range for one reader, and not for another one, as in
+    a layer of the caller's own that normalizes a tensor and adds it again later.
+    """
+    rounded: dict[int, schema.OperatorT] = {}  # float tensor -> the first QUANTIZE that reads it
+    for operator in editor.graph.operators:
+        if editor.name(operator) == "QUANTIZE" and editor.tensor(operator.outputs[0]).type == _INT8:
+            rounded.setdefault(int(operator.inputs[0]), operator)
+    ends, made = set(map(int, editor.graph.outputs)), dict[int, int]()
+    operators: list[schema.OperatorT] = []
+    done: list[schema.OperatorT] = []
+    for operator in editor.graph.operators:
+        name, result = editor.name(operator), int(operator.outputs[0]) if len(operator.outputs) else -1
+        if any(operator is each for each in done):
+            continue
+        operators.append(operator)
+        if name == "DEQUANTIZE" and editor.tensor(operator.inputs[0]).type == _INT8 and editor.affine(operator.inputs[0]):
+            made[result] = int(operator.inputs[0])
+        inputs = [made.get(int(index)) for index in operator.inputs]
+        if name in ANY_SCALE and result in rounded and result not in ends and None not in inputs:
+            integers = int(rounded[result].outputs[0])
+            operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([integers], np.int32)
+            editor.require_version(operator, 2)
+            operators.append(editor.operator("DEQUANTIZE", [integers], [result], version=2))  # for the other readers
+            made[result] = integers
+            done.append(rounded[result])
+    editor.graph.operators = operators
+    if done:
+        editor.remove_unread()
+    return len(done)
 
 
 def integer_product(editor: Editor) -> int:

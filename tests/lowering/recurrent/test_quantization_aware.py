@@ -1,0 +1,29 @@
+"""Quantization-aware recurrent layers within others become int8 throughout."""
+
+import keras
+import numpy as np
+import pytest
+from quantized_layers import float_ops, parity, to_int8
+from seeded_models import chain, seeded
+
+import tfopt
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+def test_sequences_under_time_distributed(kind):
+    layers = keras.layers
+    model = seeded(
+        lambda k: chain(k, (3, 4, 5), layers.TimeDistributed(getattr(layers, kind)(6, return_sequences=True)), layers.Dense(3)),
+        "keras3",
+    )
+    data = RNG.normal(size=(200, 3, 4, 5)).astype("float32")
+    qat = tfopt.calibrate(tfopt.quantize_aware(model, verbose=False), data, verbose=False)
+    interpreter = to_int8(qat, data)
+    assert not float_ops(interpreter)
+    assert {tensor.dtype for tensor in interpreter.graph.tensors if tensor.role != "weight"} <= {"int8", "int32", "int64", "bool"}
+    numbers = parity(qat, interpreter, data)[0]
+    print(numbers)
+    assert numbers.sqnr >= 25.0
