@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -16,17 +17,7 @@ from tfopt import sizes
 from tfopt.errors import DataError
 
 # What NumPy and zipfile raise for a damaged file.
-_DAMAGES = (
-    zipfile.BadZipFile,
-    zlib.error,
-    ValueError,
-    OSError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    SyntaxError,
-)
+_DAMAGES = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, NotImplementedError, RuntimeError)
 
 
 def open_npy(path: pathlib.Path, *, allow_large: bool = False) -> StoredArray:
@@ -162,4 +153,7 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
     """Shape, whether the order is Fortran's, and dtype."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(file)
+    try:
+        return read(file)
+    except (tokenize.TokenError, SyntaxError, TypeError, LookupError, RecursionError, MemoryError) as error:
+        raise ValueError(f"a damaged header: {error}") from error
