@@ -262,7 +262,7 @@ def _damage_npz(content: bytes, rng: random.Random) -> tuple[bytes, str]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
         for name in archive.namelist():
             member, what = rng.choice([_damage_npy, damage_bytes])(archive.read(name), rng)
-            if rng.random() < 0.1:
+            if rng.random() < 0.02:
                 member += bytes(rng.choice([1 << 20, 1 << 29]))
             new.writestr(rng.choice([name, name, "../x.npy", "z.npy", ".npy"]), member)
     return out.getvalue(), what

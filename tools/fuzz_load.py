@@ -49,21 +49,35 @@ custom_objects = {"<lambda>": double}
 """The custom objects that are damaged."""
 
 
-def make_seeds(folder: pathlib.Path, *, with_legacy: bool = True) -> dict[str, list[pathlib.Path]]:
-    """Writes small valid files of every kind.
+def make_seeds(folder: pathlib.Path, kinds: Sequence[str], *, with_legacy: bool = True) -> dict[str, list[pathlib.Path]]:
+    """Writes small valid files.
 
     Args:
         folder: to write to.
+        kinds: of the files.
         with_legacy: whether recurrent models, quantized `.tflite` files and real files of old Keras generations are among them.
 
     Returns:
         Their paths by kind, as in `KINDS`.
     """
+    if {".keras", ".h5", "saved_model", ".tflite"} & set(kinds):
+        _make_models(folder, kinds, with_legacy=with_legacy)
+    _make_data(folder)
+    names = ["mlp", "cnn", "lstm", "nested", "two_in_two_out", "residual", "op_mix", "mixed_float16", "embedding", "lambda_layer"]
+    legacy = [path for name in names for path in sorted(LEGACY.glob(f"*/{name}.h5"))] if with_legacy else []
+    written = sorted(folder.iterdir())
+    found = {kind: [path for path in written if path.suffix == kind] for kind in KINDS}
+    found[".h5"] += legacy
+    found["saved_model"] = [path for path in written if path.suffix == ".saved_model"]
+    found["image"] = [path for path in written if path.stem == "image"]
+    found["custom_objects"] = [folder / "scale.py"]
+    return found
+
+
+def _make_models(folder: pathlib.Path, kinds: Sequence[str], *, with_legacy: bool) -> None:
     import config_trees
     import keras
-    import numpy as np
     import tf_keras
-    from PIL import Image
 
     first, *_ = config_trees.make_models(folder)
     if with_legacy:
@@ -72,10 +86,18 @@ def make_seeds(folder: pathlib.Path, *, with_legacy: bool = True) -> dict[str, l
             sequence = library.Sequential([layers.InputLayer((6, 3)), layers.LSTM(4, return_sequences=True), layers.GRU(3)])
             sequence.save(folder / f"{name}_sequence.h5")
     model = keras.models.load_model(first)
-    for quantization in ("float32", "int8", "dynamic") if with_legacy else ("float32",):
-        (folder / f"{quantization}.tflite").write_bytes(_tflite(model, quantization))
-    model.export(folder / "plain.saved_model", verbose=False)
-    _export_with_table(folder)
+    if ".tflite" in kinds:
+        for quantization in ("float32", "int8", "dynamic") if with_legacy else ("float32",):
+            (folder / f"{quantization}.tflite").write_bytes(_tflite(model, quantization))
+    if "saved_model" in kinds:
+        model.export(folder / "plain.saved_model", verbose=False)
+        _export_with_table(folder)
+
+
+def _make_data(folder: pathlib.Path) -> None:
+    import numpy as np
+    from PIL import Image
+
     rng = np.random.default_rng(0)
     samples = rng.normal(size=(12, 4)).astype("float32")
     np.save(folder / "samples.npy", samples)
@@ -86,15 +108,6 @@ def make_seeds(folder: pathlib.Path, *, with_legacy: bool = True) -> dict[str, l
     for suffix in ("png", "jpg", "bmp", "gif", "webp", "ppm"):
         pixels.save(folder / f"image.{suffix}")
     (folder / "scale.py").write_text(SCALE)
-    kinds = ["mlp", "cnn", "lstm", "nested", "two_in_two_out", "residual", "op_mix", "mixed_float16", "embedding", "lambda_layer"]
-    legacy = [path for kind in kinds for path in sorted(LEGACY.glob(f"*/{kind}.h5"))] if with_legacy else []
-    written = sorted(folder.iterdir())
-    found = {kind: [path for path in written if path.suffix == kind] for kind in KINDS}
-    found[".h5"] += legacy
-    found["saved_model"] = [path for path in written if path.suffix == ".saved_model"]
-    found["image"] = [path for path in written if path.stem == "image"]
-    found["custom_objects"] = [folder / "scale.py"]
-    return found
 
 
 def _export_with_table(folder: pathlib.Path) -> None:
@@ -216,7 +229,7 @@ def fuzz(
     with tempfile.TemporaryDirectory(prefix="tfopt-fuzz-") as name:
         folder = pathlib.Path(name)
         (folder / "seeds").mkdir()
-        seeds = make_seeds(folder / "seeds", with_legacy=with_legacy)
+        seeds = make_seeds(folder / "seeds", kinds, with_legacy=with_legacy)
         for kind in kinds:
             with Reader(folder / "code-ran", timeout) as reader:
                 _fuzz_kind(kind, seeds[kind], count, seed, folder, reader, outcomes, failures, keep)

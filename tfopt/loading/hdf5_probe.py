@@ -101,6 +101,7 @@ def read_all(request: str, progress: Progress) -> Outcome:
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + asked.seconds, hard))
     errors: list[Exception] = []
+    is_known = False
 
     def attempt(read: Callable[[], object]) -> None:
         try:
@@ -123,7 +124,6 @@ def read_all(request: str, progress: Progress) -> Outcome:
             visit("", file)
             file.visititems(visit)
 
-    is_known = False
     with _bounded_memory(asked):
         attempt(read)
     # Text of any length is read by reference, so that its size is known only when it is read.
