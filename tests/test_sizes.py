@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 
 import h5py
@@ -211,6 +212,17 @@ def test_numpy_headers_that_lie(tmp_path, shape):
     spec = TensorSpec("x", (None, 4), "float32")
     with pytest.raises(tfopt.DataError, match="a.npy|must have the shape"):
         open_samples(tmp_path / "a.npy", [spec])
+
+
+@pytest.mark.parametrize("version", [b"\x02", b"\x03"])
+def test_a_header_of_numpy_that_is_very_long(tmp_path, version):
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY" + version + b"\x00" + (200 * MIB).to_bytes(4, "little") + bytes(300 * MIB))
+    tracemalloc.start()
+    with pytest.raises(tfopt.DataError, match="a damaged header of 209,715,200 bytes"):
+        open_npy(path)
+    assert tracemalloc.get_traced_memory()[1] < 10 * MIB
+    tracemalloc.stop()
 
 
 def test_labels_that_do_not_fit_the_memory(tmp_path, little_memory):

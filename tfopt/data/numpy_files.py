@@ -20,6 +20,9 @@ from tfopt.errors import DataError
 _DAMAGES = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, NotImplementedError, RuntimeError)
 
 
+_LONGEST = 10_000  # bytes of a header that NumPy reads by default
+
+
 def open_npy(path: pathlib.Path, *, allow_large: bool = False) -> StoredArray:
     """Opens the array in a `.npy` file.
 
@@ -152,6 +155,12 @@ class StoredArray:
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether the order is Fortran's, and dtype."""
     version = np.lib.format.read_magic(file)
+    if version > (1, 0):
+        # NumPy reads a header of any length, up to 4 GB, before it refuses it.
+        place = file.tell()
+        if (length := int.from_bytes(file.read(4), "little")) > _LONGEST:
+            raise ValueError(f"a damaged header of {length:,} bytes")
+        file.seek(place)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
         return read(file)

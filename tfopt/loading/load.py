@@ -116,8 +116,7 @@ def _load_whole(
             reachable.require_followable(found.config)
             reader = f"tf_keras {door.version()}"
             model = door.load_model(named, custom_objects=custom_objects, safe_mode=not options.allow_unsafe)
-        if not hasattr(model, "weights"):  # a configuration that lost its class is read as a dict
-            raise TypeError(f"the configuration makes a {type(model).__name__} and no model")
+        model_file.require_layers(model)
     except Exception as error:  # Keras raises any exception for a damaged file; the user gets one clear message
         raise model_file.unreadable(found, error) from error
     steps = [] if reader == f"Keras {found.keras_version}" else [f"read with {reader}: written by Keras {found.keras_version}"]

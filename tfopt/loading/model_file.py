@@ -152,6 +152,12 @@ def refusal(path: pathlib.Path, received: str, remedy: str) -> LoadError:
     return LoadError(f"A Keras model (`.keras`, `.h5`, or a SavedModel folder) is required. Received: {path}, {received}. {remedy}")
 
 
+def require_layers(model: Any) -> None:
+    """Raises `TypeError` if a configuration made something else than a model: one layer, or a dict where it lost its class."""
+    if not hasattr(model, "layers"):
+        raise TypeError(f"the configuration makes a {type(model).__name__} and no model")
+
+
 def unreadable(found: ModelFile, error: Exception) -> LoadError:
     """The error for a file that Keras refuses to read with `error`."""
     return LoadError(

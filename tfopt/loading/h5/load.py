@@ -51,6 +51,7 @@ def load_h5(found: ModelFile, named: str, custom_objects: dict[str, Any], option
     groups = read_groups(found.path, allow_large=options.allow_large)
     try:
         model = door.from_config(repaired, add_registered_names(repaired, _by_layer(repaired, custom_objects)))
+        model_file.require_layers(model)
     except Exception as error:  # Keras raises any exception for a damaged file; the user gets one clear message
         raise model_file.unreadable(found, error) from error
     if is_keras_1:
