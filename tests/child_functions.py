@@ -83,8 +83,10 @@ def read_file(request, progress):
     except tfopt.TfoptError as error:
         outcome = type(error).__name__
         assert len(str(error)) > 20, f"a message that says nothing: {error}"
-    used = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    progress({"peak": max(used) / 1024})
+    # `ru_maxrss` of this process would begin with that of the process that started it.
+    with open("/proc/self/status") as file:
+        own = next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
+    progress({"peak": max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024})
     return outcome
 
 
@@ -98,10 +100,11 @@ def _read(path, kind, inspect, progress):
     from tfopt.loading.custom_objects import by_name
 
     if path.endswith(".tflite"):
-        progress({"stage": "benchmark"})
-        tfopt.benchmark(path, runs=1, warmup=0, verbose=False)
-        progress({"stage": "inspect"})
-        tfopt.inspect(path, verbose=False)
+        progress({"stage": "inspect" if inspect else "benchmark"})
+        if inspect:
+            tfopt.inspect(path, verbose=False)
+        else:
+            tfopt.benchmark(path, runs=1, warmup=0, verbose=False)
     elif kind in (".npy", ".npz", "image"):
         progress({"stage": "data"})
         spec = TensorSpec("x", (None, 8, 8, 3) if kind == "image" else (None, 4), "float32")

@@ -203,7 +203,7 @@ def test_rows_that_do_not_fit_the_memory(tmp_path, monkeypatch, order):
         open_npy(tmp_path / "a.npy")
 
 
-@pytest.mark.parametrize("shape", ["(-1, 4)", "(9999999999, 4)", "(9999999999999, 0)", "(10**9,)", "(4, 4, 9)"])
+@pytest.mark.parametrize("shape", ["(-1, 4)", "(True, 4)", "(9999999999, 4)", "(9999999999999, 0)", "(10**9,)", "(4, 4, 9)"])
 def test_numpy_headers_that_lie(tmp_path, shape):
     np.save(tmp_path / "a.npy", np.zeros((4, 4), "f4"))
     content = (tmp_path / "a.npy").read_bytes()
@@ -214,7 +214,7 @@ def test_numpy_headers_that_lie(tmp_path, shape):
         open_samples(tmp_path / "a.npy", [spec])
 
 
-@pytest.mark.parametrize("version", [b"\x02", b"\x03"])
+@pytest.mark.parametrize("version", [b"\x00", b"\x02", b"\x03"])
 def test_a_header_of_numpy_that_is_very_long(tmp_path, version):
     path = tmp_path / "a.npy"
     path.write_bytes(b"\x93NUMPY" + version + b"\x00" + (200 * MIB).to_bytes(4, "little") + bytes(300 * MIB))

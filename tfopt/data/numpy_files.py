@@ -92,7 +92,7 @@ class StoredArray:
             start = file.tell()
         if self.dtype.hasobject:
             raise ValueError(f"{member or path.name} holds Python objects")
-        if any(size < 0 for size in self.shape) or (self.dtype.itemsize == 0):
+        if any(isinstance(size, bool) or size < 0 for size in self.shape) or self.dtype.itemsize == 0:
             raise ValueError(f"{member or path.name} has the shape {self.shape} of {self.dtype}")
         needed = sizes.array_room(self.shape, self.dtype.itemsize)
         whole, packed = self._sizes()
@@ -155,7 +155,7 @@ class StoredArray:
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether the order is Fortran's, and dtype."""
     version = np.lib.format.read_magic(file)
-    if version > (1, 0):
+    if version != (1, 0):
         # NumPy reads a header of any length, up to 4 GB, before it refuses it.
         place = file.tell()
         if (length := int.from_bytes(file.read(4), "little")) > _LONGEST:
