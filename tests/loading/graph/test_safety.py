@@ -263,6 +263,19 @@ def test_a_graph_without_objects_is_checked_as_well(tmp_path, secret):
         tfopt.load(folder)
 
 
+def test_a_saved_model_that_keras_2_adapted_is_loaded(tmp_path):
+    """It holds the step that adapted it, which takes an iterator as argument."""
+    import tf_keras
+
+    layer = tf_keras.layers.Normalization()
+    layer.adapt(np.arange(12, dtype="float32").reshape(4, 3))
+    model = tf_keras.Sequential([tf_keras.layers.InputLayer((3,)), layer, tf_keras.layers.Dense(2)])
+    model.save(tmp_path / "adapted", save_format="tf")
+    assert b"IteratorGetNext" in (tmp_path / "adapted" / "saved_model.pb").read_bytes()
+    values = np.ones((1, 3), "float32")
+    np.testing.assert_allclose(next(iter(tfopt.load(tmp_path / "adapted")(values).values())), model(values), rtol=1e-5)
+
+
 @pytest.mark.parametrize("what", ["constants", "variables"])
 def test_tensors_that_grow_are_refused(tmp_path, what):
     folder = export(tmp_path / "large", lambda module: module.weight, weight=tf.Variable([2.0]))
