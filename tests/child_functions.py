@@ -1,5 +1,6 @@
 """Functions that tests run in a child process."""
 
+import contextlib
 import json
 import os
 import resource
@@ -65,27 +66,69 @@ def change_folder(request, progress):
     os.chdir(json.loads(request)["path"])
 
 
-def read_model_file(request, progress):
-    """Loads or inspects a model file that may do harm, with at most 4 GiB of memory, as a process of a user's would.
+def read_file(request, progress):
+    """Reads a file that may do harm, with at most 4 GiB of memory, as a process of a user's would.
 
     Returns:
-        "loaded" or the name of the tfopt error that refused the file.
+        "loaded" or the name of the tfopt error that refused the file. The last report has the most memory of a process in MiB.
     """
     import tfopt
 
     resource.setrlimit(resource.RLIMIT_DATA, (4 << 30, 4 << 30))
     os.environ.pop("TFOPT_IN_CHILD", None)
     asked = json.loads(request)
-    path = asked["path"]
     try:
-        if path.endswith(".tflite"):
-            progress({"stage": "interpreter"})
-            tfopt.Interpreter(path, probe=True)
-            progress({"stage": "inspect"})
-            tfopt.inspect(path)
-        else:
-            progress({"stage": "load"})
-            (tfopt.inspect if asked["inspect"] else tfopt.load)(path)
+        _read(asked["path"], asked["kind"], asked["inspect"], progress)
+        outcome = "loaded"
     except tfopt.TfoptError as error:
-        return type(error).__name__
-    return "loaded"
+        outcome = type(error).__name__
+        assert len(str(error)) > 20, f"a message that says nothing: {error}"
+    # `ru_maxrss` of this process would begin with that of the process that started it.
+    with open("/proc/self/status") as file:
+        own = next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
+    progress({"peak": max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024})
+    return outcome
+
+
+def _read(path, kind, inspect, progress):
+    import numpy as np
+
+    import tfopt
+    from tfopt.data.open_samples import open_samples
+    from tfopt.data.representative import draw
+    from tfopt.data.signature import TensorSpec
+    from tfopt.loading.custom_objects import by_name
+
+    if path.endswith(".tflite"):
+        progress({"stage": "inspect" if inspect else "benchmark"})
+        if inspect:
+            tfopt.inspect(path, verbose=False)
+        else:
+            tfopt.benchmark(path, runs=1, warmup=0, verbose=False)
+    elif kind in (".npy", ".npz", "image"):
+        progress({"stage": "data"})
+        spec = TensorSpec("x", (None, 8, 8, 3) if kind == "image" else (None, 4), "float32")
+        samples = open_samples(path, [spec], scale="0..1" if kind == "image" else None)
+        for _ in samples.read():
+            pass
+        draw(samples, [spec], 5, 0)
+        if kind == ".npy":
+            open_samples(np.zeros((12, 4), "float32"), [spec], labels=path)
+    elif kind == "custom_objects":
+        progress({"stage": "custom objects"})
+        by_name(path)
+    else:
+        progress({"stage": "load"})
+        model = (tfopt.inspect if inspect else tfopt.load)(path, verbose=False)
+        if kind == "saved_model" and not inspect:
+            progress({"stage": "run"})
+            _run(model)
+
+
+def _run(model):
+    """Runs a model; TensorFlow may refuse to."""
+    import numpy as np
+    import tensorflow as tf
+
+    with contextlib.suppress(tf.errors.OpError, ValueError, TypeError, LookupError, AttributeError):
+        model(np.ones([size or 1 for size in model.inputs[0].shape], "float32"))

@@ -29,6 +29,7 @@ NOT_RUN = {
     "docs/distributed-training.md": ["python docs/train.py", "placed = tfopt.place("],
     "docs/launch.md": ["tfopt launch -n 2 --max-restarts", "tfopt launch -n 2 --nodes 2"],
     "docs/scaling.md": ["python tools/bench_distribution.py"],
+    "docs/security.md": ["python tools/fuzz_load.py"],
 }
 
 PAGES_THAT_RUN = [page for page in PAGES if page != INDEX and any(block.runs for block in blocks(page))]  # the index is the setting

@@ -39,6 +39,7 @@ _MODULES = {
     "QuantizationReport": "tfopt.quantization.report",
     "QuantizeWrapper": "tfopt.quantization.wrapper",
     "RelationalDistillation": "tfopt.distillation.feature_losses",
+    "RunError": "tfopt.errors",
     "Sensitivity": "tfopt.pruning.sensitivity",
     "SparsityReport": "tfopt.pruning.sparsity",
     "TfoptError": "tfopt.errors",
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
         LoadError,
         OutputError,
         PruningError,
+        RunError,
         TfoptError,
         UnsafeModelError,
     )
@@ -143,6 +145,7 @@ __all__ = [
     "QuantizationReport",
     "QuantizeWrapper",
     "RelationalDistillation",
+    "RunError",
     "Sensitivity",
     "SparsityReport",
     "TfoptError",

@@ -35,6 +35,10 @@ class ConversionError(TfoptError):
     exit_code: int = 3
 
 
+class RunError(ConversionError):
+    """A TFLite file does not run on the data: the runtime refuses them, or ends its process."""
+
+
 class PruningError(TfoptError):
     """Pruning cannot reach or hold its sparsity."""
 

@@ -1,39 +1,80 @@
-"""Damaged and hostile model files, thousands of them, seeded: each must load or be refused by one of tfopt's errors.
+"""Damaged and hostile files, thousands of them, seeded: each must load or be refused by one of tfopt's errors.
 
-    python tools/fuzz_load.py --count 2000 --seed 0
+    python tools/fuzz_load.py --count 300
+    python tools/fuzz_load.py --count 3000 --jobs 2      # the whole run
 
-Files are damaged in their bytes and in their structure, and read in child processes. The tool fails (exit 1) if a process dies, an
-exception is not one of tfopt's, a file takes too long, or code from a file ran. Files that failed are kept in --keep. It needs the
-package `hypothesis`.
+Files of each kind are damaged in their bytes and in their structure, and read in child processes: models (`.keras`, `.h5`,
+SavedModel folders), `.tflite`, data (`.npy`, `.npz`, images), and Python files with custom objects. The tool fails (exit 1) if a
+process dies, an exception is not one of tfopt's, a file takes too long, or code from a file ran. Files that failed are kept in
+--keep. It needs the package `hypothesis`.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import concurrent.futures
 import pathlib
-import random
 import shutil
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[1]
 LEGACY = ROOT / "tests" / "data" / "legacy_h5"
+KINDS = (".keras", ".h5", "saved_model", ".tflite", ".npy", ".npz", "image", "custom_objects")
 FILES_A_CHILD = 120  # then a fresh child, as TensorFlow keeps everything that was built
+SCALE = """
+import keras
 
 
-def make_seeds(folder: pathlib.Path, *, with_legacy: bool = True) -> list[pathlib.Path]:
-    """Writes small valid files of every kind.
+class Scale(keras.layers.Layer):
+    def __init__(self, factor=2.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, inputs):
+        return self.factor * inputs
+
+
+def double(x):
+    return 2 * x
+
+
+custom_objects = {"<lambda>": double}
+"""
+"""The custom objects that are damaged."""
+
+
+def make_seeds(folder: pathlib.Path, kinds: Sequence[str], *, with_legacy: bool = True) -> dict[str, list[pathlib.Path]]:
+    """Writes small valid files.
 
     Args:
         folder: to write to.
+        kinds: of the files.
         with_legacy: whether recurrent models, quantized `.tflite` files and real files of old Keras generations are among them.
 
     Returns:
-        Their paths.
+        Their paths by kind, as in `KINDS`.
     """
+    if {".keras", ".h5", "saved_model", ".tflite"} & set(kinds):
+        _make_models(folder, kinds, with_legacy=with_legacy)
+    _make_data(folder)
+    names = ["mlp", "cnn", "lstm", "nested", "two_in_two_out", "residual", "op_mix", "mixed_float16", "embedding", "lambda_layer"]
+    legacy = [path for name in names for path in sorted(LEGACY.glob(f"*/{name}.h5"))] if with_legacy else []
+    written = sorted(folder.iterdir())
+    found = {kind: [path for path in written if path.suffix == kind] for kind in KINDS}
+    found[".h5"] += legacy
+    found["saved_model"] = [path for path in written if path.suffix == ".saved_model"]
+    found["image"] = [path for path in written if path.stem == "image"]
+    found["custom_objects"] = [folder / "scale.py"]
+    return found
+
+
+def _make_models(folder: pathlib.Path, kinds: Sequence[str], *, with_legacy: bool) -> None:
     import config_trees
     import keras
     import tf_keras
@@ -45,132 +86,61 @@ def make_seeds(folder: pathlib.Path, *, with_legacy: bool = True) -> list[pathli
             sequence = library.Sequential([layers.InputLayer((6, 3)), layers.LSTM(4, return_sequences=True), layers.GRU(3)])
             sequence.save(folder / f"{name}_sequence.h5")
     model = keras.models.load_model(first)
-    for quantization in ("float32", "int8", "dynamic") if with_legacy else ("float32",):
-        (folder / f"{quantization}.tflite").write_bytes(_tflite(model, quantization))
-    kinds = ["mlp", "cnn", "lstm", "nested", "two_in_two_out", "residual", "op_mix", "mixed_float16", "embedding", "lambda_layer"]
-    legacy = [path for kind in kinds for path in sorted(LEGACY.glob(f"*/{kind}.h5"))] if with_legacy else []
-    return [*sorted(path for path in folder.iterdir() if path.is_file()), *legacy]
+    if ".tflite" in kinds:
+        for quantization in ("float32", "int8", "dynamic") if with_legacy else ("float32",):
+            (folder / f"{quantization}.tflite").write_bytes(_tflite(model, quantization))
+    if "saved_model" in kinds:
+        model.export(folder / "plain.saved_model", verbose=False)
+        _export_with_table(folder)
 
 
-def _tflite(model: Any, quantization: str) -> bytes:
+def _make_data(folder: pathlib.Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(12, 4)).astype("float32")
+    np.save(folder / "samples.npy", samples)
+    np.save(folder / "fortran.npy", np.asfortranarray(samples))
+    np.savez(folder / "samples.npz", x=samples, y=np.arange(12))
+    np.savez_compressed(folder / "packed.npz", x=samples, y=np.arange(12))
+    pixels = Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))
+    for suffix in ("png", "jpg", "bmp", "gif", "webp", "ppm"):
+        pixels.save(folder / f"image.{suffix}")
+    (folder / "scale.py").write_text(SCALE)
+
+
+def _export_with_table(folder: pathlib.Path) -> None:
+    """A SavedModel with a vocabulary among its assets, a branch, and a loop."""
     import tensorflow as tf
 
-    function = tf.function(lambda image: model(image)).get_concrete_function(tf.TensorSpec((1, 8, 8, 2), "float32"))
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
-    if quantization != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantization == "int8":
-        converter.representative_dataset = lambda: ([tf.random.stateless_uniform((1, 8, 8, 2), (0, i))] for i in range(4))
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-    return converter.convert()
+    (folder / "words.txt").write_text("a\nb\nc\n")
+    index = tf.lookup.TextFileIndex
+    initializer = tf.lookup.TextFileInitializer(str(folder / "words.txt"), tf.string, index.WHOLE_LINE, tf.int64, index.LINE_NUMBER)
+
+    class Model(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = tf.lookup.StaticHashTable(initializer, -1)
+            self.weight = tf.Variable(tf.ones((4, 3)))
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32, name="x")])
+        def serve(self, x: Any) -> dict[str, Any]:
+            x = tf.cond(tf.reduce_sum(x) > 0, lambda: x, lambda: -x)
+            x = tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, y * 0.5), [0, x])[1]
+            return {"y": x @ self.weight + tf.cast(self.table.lookup(tf.constant(["b"])), tf.float32)}
+
+    model = Model()
+    tf.saved_model.save(model, str(folder / "table.saved_model"), signatures=model.serve)
 
 
-def damage(content: bytes, suffix: str, flag: str, data: Any) -> tuple[bytes, str]:
-    """Damages a file.
-
-    Args:
-        content: of the file.
-        suffix: ".keras", ".h5" or ".tflite".
-        flag: path of a file that hostile files would write.
-        data: hypothesis's `data()`, which chooses the damage.
-
-    Returns:
-        (bytes, what was done)
-    """
-    from config_trees import mutated_configs, read_config, with_config
-    from hypothesis import strategies as st
-
-    rng = random.Random(data.draw(st.integers(0, 2**32 - 1)))
-    config = None if suffix == ".tflite" else read_config(content, suffix)
-    where = data.draw(st.sampled_from(["bytes", "bytes", "structure"] + ["configuration"] * 4))
-    if where == "configuration" and config is not None:
-        mutated = data.draw(mutated_configs(config, flag))
-        content, what = with_config(content, suffix, mutated.text), mutated.what
-    elif where == "structure" and suffix != ".tflite":
-        content, what = (_damage_archive if suffix == ".keras" else _damage_h5)(content, rng)
-    else:
-        content, what = _damage_bytes(content, rng)
-    if rng.random() < 0.1:
-        content, more = _damage_bytes(content, rng)
-        what += f", {more}"
-    return content, what
-
-
-def _damage_bytes(content: bytes, rng: random.Random) -> tuple[bytes, str]:
-    data = bytearray(content)
-    kind = rng.choice(["flip", "truncate", "duplicate", "splice", "zero", "ones", "int"])
-    at, size = rng.randrange(len(data)), rng.choice([1, 4, 16, 256, 4096])
-    if kind == "flip":
-        for _ in range(rng.choice([1, 3, 20, 200])):
-            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    elif kind == "truncate":
-        del data[at:]
-    elif kind == "duplicate":
-        data[at:at] = data[at : at + size]
-    elif kind == "splice":
-        source = rng.randrange(len(data))
-        data[at : at + size] = data[source : source + size]
-    elif kind == "int":
-        value = rng.choice([0, 1, 0x7FFFFFFF, 0xFFFFFFFF, 0x80000000, rng.randrange(1 << 32)])
-        data[at : at + 4] = value.to_bytes(4, "little")
-    else:
-        data[at : at + size] = bytes([0 if kind == "zero" else 255]) * len(data[at : at + size])
-    return bytes(data), f"{kind} at {at}"
-
-
-def _damage_archive(content: bytes, rng: random.Random) -> tuple[bytes, str]:
-    """Damages the metadata of a `.keras` file, or leaves a member out."""
-    from config_trees import with_members
-
-    metadata = rng.choice(
-        [b"{}", b"[]", b'{"keras_version": 3}', b'{"keras_version": "1.2.2"}', b'{"keras_version": "9"}', b"\xff"]
-    )
-    name, member = rng.choice(
-        [("metadata.json", metadata), ("metadata.json", None), ("config.json", None), ("model.weights.h5", None)]
-    )
-    return with_members(content, {name: member}), f"{name}: {member!r}"
-
-
-def _damage_h5(content: bytes, rng: random.Random) -> tuple[bytes, str]:
-    """Damages the version, the names or an array of an `.h5` file."""
-    import h5py
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "model.h5"
-        path.write_bytes(content)
-        with h5py.File(path, "r+") as file:
-            what = _damage_weights(file, rng)
-        return path.read_bytes(), what
-
-
-def _damage_weights(file: Any, rng: random.Random) -> str:
+def _tflite(model: Any, quantization: Any) -> bytes:
     import numpy as np
 
-    weights = file.get("model_weights", file)
-    name = rng.choice([name for name in weights if weights[name].attrs.get("weight_names") is not None])
-    kind = rng.choice(["version", "group", "names", "array"])
-    if kind == "version":
-        key, value = rng.choice(["keras_version", "backend"]), rng.choice(["1.2.2", "2.1.0", "3.0.0", "", "theano", "9", 7, "\x01"])
-        file.attrs[key] = value
-        return f"{key} {value!r}"
-    if kind == "group":
-        del weights[name]
-        return f"no group {name}"
-    if kind == "names":
-        target = rng.choice([weights, weights[name]])
-        key = "layer_names" if target is weights else "weight_names"
-        names = [name.decode() if isinstance(name, bytes) else name for name in target.attrs.get(key, [])]
-        rng.shuffle(names)
-        names = names[: rng.randrange(len(names) + 1)] + rng.choice([[], names[:1], ["nowhere"]])
-        target.attrs[key] = [name.encode() for name in names]
-        return f"{key} of {target.name}"
-    group = weights[name]
-    for key in list(group.attrs["weight_names"])[:1]:
-        array = group[key][()]
-        del group[key]
-        group[key] = rng.choice([array.T, array[:0], array.astype("int64"), np.full_like(array, np.nan), np.array([b"text"])])
-        return f"array {key} of {name}"
-    return "nothing"
+    import tfopt
+
+    samples = np.random.default_rng(0).random((8, 8, 8, 2), "float32")
+    return tfopt.convert(model, representative_data=samples, quantization=quantization, runs=1, verbose=False).tflite
 
 
 class Reader:
@@ -179,12 +149,15 @@ class Reader:
     Args:
         flag: file that hostile files would write.
         timeout: seconds that a file may take.
+
+    Attributes:
+        peak: most memory of a process in MiB.
     """
 
     def __init__(self, flag: pathlib.Path, timeout: float) -> None:
         self._flag, self._timeout = flag, timeout
         self._child: Any = None
-        self._used = 0
+        self._used, self.peak = 0, 0.0
 
     def __enter__(self) -> Reader:
         return self
@@ -194,7 +167,7 @@ class Reader:
             self._child.__exit__()
         self._child, self._used = None, 0
 
-    def read(self, path: pathlib.Path, *, inspect: bool) -> tuple[str, str]:
+    def read(self, path: pathlib.Path, kind: str, *, inspect: bool) -> tuple[str, str]:
         """Reads one file.
 
         Returns:
@@ -211,7 +184,8 @@ class Reader:
         outcome = failure = ""
         try:
             timeout = self._timeout + (120 if self._used == 1 else 0)
-            outcome = self._child.call("tests.child_functions:read_model_file", Attempt(str(path), inspect), timeout=timeout)
+            request = Attempt(str(path), inspect, kind)
+            outcome = self._child.call("tests.child_functions:read_file", request, timeout=timeout, progress=self._note)
         except errors.ConversionError as error:
             outcome, failure = "hung" if "no end" in str(error) else "died", str(error)[:300]
             self.__exit__()
@@ -222,78 +196,118 @@ class Reader:
             outcome, failure = "code ran", "the file's code ran"
         return outcome, failure
 
+    def _note(self, report: dict[str, Any]) -> None:
+        self.peak = max(self.peak, report.get("peak", 0))
+
 
 def fuzz(
-    count: int, seed: int, *, timeout: float = 60.0, keep: str | None = None, with_legacy: bool = True, only: Sequence[str] = ("",)
-) -> tuple[collections.Counter[str], list[str]]:
+    count: int,
+    seed: int,
+    *,
+    timeout: float = 60.0,
+    keep: str | None = None,
+    with_legacy: bool = True,
+    kinds: Sequence[str] = KINDS,
+) -> tuple[collections.Counter[str], list[str], dict[str, float]]:
     """Reads damaged files.
 
     Args:
-        count: how many.
+        count: how many of each kind.
         seed: of the damages.
         timeout: seconds that a file may take.
         keep: None or a folder for files that failed.
         with_legacy: as for `make_seeds`.
-        only: suffixes of the files; "" for all.
+        kinds: of the files.
 
     Returns:
-        (how often each outcome came, descriptions of failures)
+        (how often each outcome came, descriptions of failures, most memory of a process in MiB by kind)
     """
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "loading")]
-    import hypothesis
-    from hypothesis import strategies as st
-
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "loading"), str(ROOT / "tools")]
     outcomes: collections.Counter[str] = collections.Counter()
     failures: list[str] = []
+    peaks = {}
     with tempfile.TemporaryDirectory(prefix="tfopt-fuzz-") as name:
         folder = pathlib.Path(name)
         (folder / "seeds").mkdir()
-        seeds = [path for path in make_seeds(folder / "seeds", with_legacy=with_legacy) if path.suffix in only or "" in only]
-        by_suffix = {suffix: [path for path in seeds if path.suffix == suffix] for suffix in {path.suffix for path in seeds}}
-        flag = folder / "code-ran"
+        seeds = make_seeds(folder / "seeds", kinds, with_legacy=with_legacy)
+        for kind in kinds:
+            with Reader(folder / "code-ran", timeout) as reader:
+                _fuzz_kind(kind, seeds[kind], count, seed, folder, reader, outcomes, failures, keep)
+            peaks[kind] = reader.peak
+    return outcomes, failures, peaks
 
-        @hypothesis.seed(seed)
-        @hypothesis.settings(
-            max_examples=count, database=None, deadline=None, phases=[hypothesis.Phase.generate],
-            suppress_health_check=list(hypothesis.HealthCheck),
-        )  # fmt: skip
-        @hypothesis.given(st.data())
-        def read_one(data: Any) -> None:
-            number = sum(outcomes.values())
-            source = data.draw(st.sampled_from(by_suffix[data.draw(st.sampled_from(sorted(by_suffix)))]))
-            content, what = damage(source.read_bytes(), source.suffix, str(flag), data)
-            path = folder / f"{number:05d}{source.suffix}"
-            path.write_bytes(content)
-            outcome, failure = reader.read(path, inspect=number % 5 == 0)
-            outcomes[f"{source.suffix} {outcome}"] += 1
-            if failure:
-                failures.append(f"#{number} {source.parent.name}/{source.name}: {what}: {outcome}: {failure}")
-                if keep:
-                    pathlib.Path(keep).mkdir(exist_ok=True, parents=True)
-                    shutil.copy(path, keep)
+
+def _fuzz_kind(
+    kind: str, seeds: list[pathlib.Path], count: int, seed: int, folder: pathlib.Path, reader: Reader,
+    outcomes: collections.Counter[str], failures: list[str], keep: str | None,
+) -> None:  # fmt: skip
+    import hypothesis
+    from fuzz_damage import damage
+    from hypothesis import strategies as st
+
+    numbers = iter(range(10**9))
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=count, database=None, deadline=None, phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )  # fmt: skip
+    @hypothesis.given(st.data())
+    def read_one(data: Any) -> None:
+        number = next(numbers)
+        source = data.draw(st.sampled_from(seeds))
+        path = folder / f"{number:05d}{source.suffix}"
+        what = damage(source, path, kind, str(folder / "code-ran"), data)
+        outcome, failure = reader.read(path, kind, inspect=number % 5 == 0)
+        outcomes[f"{kind} {outcome}"] += 1
+        if failure:
+            failures.append(f"#{number} {source.parent.name}/{source.name}: {what}: {outcome}: {failure}")
+            if keep:
+                pathlib.Path(keep).mkdir(exist_ok=True, parents=True)
+                (shutil.copytree if path.is_dir() else shutil.copy)(path, pathlib.Path(keep) / f"{kind.strip('.')}-{path.name}")
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
             path.unlink()
 
-        with Reader(flag, timeout) as reader:
-            read_one()
-    return outcomes, failures
+    read_one()
 
 
 def main() -> None:
     """Runs the tool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--count", type=int, default=300, help="files of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds a file")
     parser.add_argument("--keep", help="folder for files that failed")
-    parser.add_argument("--only", nargs="*", default=[""], help="kinds of files: .h5 .keras .tflite")
+    parser.add_argument("--only", nargs="*", default=KINDS, choices=KINDS, help="kinds of files")
+    parser.add_argument("--jobs", type=int, default=1, help="kinds that are read at the same time")
     options = parser.parse_args()
-    outcomes, failures = fuzz(options.count, options.seed, timeout=options.timeout, keep=options.keep, only=options.only)
+    if options.jobs > 1:
+        sys.exit(_run_jobs(options))
+    begin = time.monotonic()
+    outcomes, failures, peaks = fuzz(options.count, options.seed, timeout=options.timeout, keep=options.keep, kinds=options.only)
     for outcome, number in sorted(outcomes.items()):
         print(f"{number:6d}  {outcome}")
     for failure in failures:
         print(failure)
-    print(f"{sum(outcomes.values())} files, {len(failures)} failures")
+    memory = ", ".join(f"{kind} {peak:.0f} MiB" for kind, peak in peaks.items())
+    print(f"{sum(outcomes.values())} files, {len(failures)} failures, {time.monotonic() - begin:.0f} s, most memory: {memory}")
     sys.exit(1 if failures else 0)
+
+
+def _run_jobs(options: argparse.Namespace) -> int:
+    """Runs the tool once for each kind, some at a time; returns the exit code."""
+
+    def run(kind: str) -> int:
+        command = [sys.executable, __file__, "--only", kind, "--count", str(options.count), "--seed", str(options.seed)]
+        command += ["--timeout", str(options.timeout), *(["--keep", options.keep] if options.keep else [])]
+        finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        print(finished.stdout, end="", flush=True)
+        return finished.returncode
+
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        return max(pool.map(run, options.only))
 
 
 if __name__ == "__main__":

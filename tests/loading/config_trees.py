@@ -37,10 +37,17 @@ VALUES = st.recursive(
 
 @dataclasses.dataclass(frozen=True)
 class Attempt(Request):
-    """A request to `child_functions.read_model_file`: the path of a file, and whether it is inspected rather than loaded."""
+    """A request to `child_functions.read_file`.
+
+    Attributes:
+        path: of a file or folder.
+        inspect: whether it is inspected rather than loaded.
+        kind: "" for a model, or a kind of `tools/fuzz_load.py`.
+    """
 
     path: str
     inspect: bool = False
+    kind: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

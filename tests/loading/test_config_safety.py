@@ -8,6 +8,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from config_trees import read_config, with_config
 
 import tfopt
 
@@ -63,7 +64,17 @@ def test_gadget_in_a_config(model_files, tmp_path, flag, gadget, version):
 
 
 @pytest.mark.parametrize(
-    "function", ["io.write_file", "compat.v1.write_file", "py_function", "raw_ops.WriteFile", "print", "compat.v1.Session"]
+    "function",
+    [
+        "io.write_file",
+        "compat.v1.write_file",
+        "py_function",
+        "raw_ops.WriteFile",
+        "print",
+        "compat.v1.Session",
+        "nn.fixed_unigram_candidate_sampler",
+        "random.fixed_unigram_candidate_sampler",
+    ],
 )
 def test_keras_2_op_layer_that_reaches_files_or_python(model_files, tmp_path, flag, function):
     shutil.copy(model_files / "keras2.h5", tmp_path / "op.h5")
@@ -84,6 +95,32 @@ def test_keras_2_op_layers_that_compute_are_let_through(tmp_path):
     model = tf_keras.Model(source, tf.math.multiply(tf.nn.relu(source) + 1.0, 2.0)[:, 1:])
     model.save(tmp_path / "ops.h5")
     np.testing.assert_array_equal(tfopt.load(tmp_path / "ops.h5")(np.ones((1, 4), "float32")), np.full((1, 3), 4.0))
+
+
+@pytest.mark.parametrize("name", ["keras2.h5", "keras3.h5", "keras3.keras"])
+@pytest.mark.parametrize("kind", ["StringLookup", "TextVectorization", "IntegerLookup"])
+def test_a_vocabulary_that_is_a_file_of_the_machine(model_files, tmp_path, name, kind):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("s3cret")
+    _with_layer(model_files / name, tmp_path / name, kind, {"name": "words", "vocabulary": str(secret)})
+    with pytest.raises(tfopt.UnsafeModelError, match="layer 'words' reads its vocabulary from the file '.*secret.txt'"):
+        tfopt.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["keras2.keras", "keras3.h5", "keras3.keras"])
+@pytest.mark.parametrize("kind", ["TFSMLayer", "TorchModuleWrapper"])
+def test_layers_that_carry_graphs_or_pickles(model_files, tmp_path, name, kind):
+    _with_layer(model_files / name, tmp_path / name, kind, {"name": "carrier", "filepath": str(tmp_path)})
+    with pytest.raises(tfopt.UnsafeModelError, match=f"layer 'carrier' is a {kind} layer, which runs"):
+        tfopt.load(tmp_path / name)
+
+
+def _with_layer(source, target, kind, config):
+    """Writes a copy of a model file that has one layer more."""
+    content = source.read_bytes()
+    tree = read_config(content, source.suffix)
+    tree["config"]["layers"].append({"module": "keras.layers", "class_name": kind, "config": config, "registered_name": None})
+    target.write_bytes(with_config(content, source.suffix, json.dumps(tree)))
 
 
 @pytest.mark.parametrize("kind", ["ClassMethod", "InstanceMethod", "TensorFlowOpLayer"])

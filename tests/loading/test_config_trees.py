@@ -34,7 +34,7 @@ def child():
 
 def load(child, path):
     """The outcome; another exception than tfopt's raises `RuntimeError`, a crash or a hang `ConversionError`."""
-    return child.call("tests.child_functions:read_model_file", Attempt(str(path)), timeout=120)
+    return child.call("tests.child_functions:read_file", Attempt(str(path)), timeout=120)
 
 
 def test_the_models_load_as_they_are(child, models, folder):

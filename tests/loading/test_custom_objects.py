@@ -1,6 +1,7 @@
 """A model's own classes and functions are asked for by name and come from a dict or from a Python file."""
 
 import json
+import sys
 
 import h5py
 import keras
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import tfopt
+from tfopt.loading.custom_objects import by_name
 
 
 @keras.saving.register_keras_serializable(package="elsewhere")
@@ -68,3 +70,23 @@ def test_custom_objects_file_that_cannot_run(custom_model_file, tmp_path, conten
         (tmp_path / "bad.py").write_text(content)
     with pytest.raises(tfopt.LoadError, match="Received: .*bad.py"):
         tfopt.load(custom_model_file, custom_objects=tmp_path / "bad.py")
+
+
+def test_a_file_with_dataclasses_is_run_and_leaves_no_module_behind(tmp_path):
+    before = sys.modules.get("json")
+    source = (
+        "from __future__ import annotations\nimport dataclasses\n\n@dataclasses.dataclass\nclass Settings:\n    rate: float = 0.5\n"
+    )
+    for name in ("my_settings.py", "json.py"):
+        (tmp_path / name).write_text(source)
+        assert by_name(tmp_path / name)["Settings"]().rate == 0.5
+    assert "my_settings" not in sys.modules and sys.modules["json"] is before
+
+
+@pytest.mark.parametrize(
+    "source", ["import sys\nsys.exit(0)\n", "raise SystemExit", "def f(:\n", "\0", "1 / 0\n", "\xff"], ids=repr
+)
+def test_a_file_that_does_not_run_is_refused(tmp_path, source):
+    (tmp_path / "mine.py").write_bytes(source.encode("latin1"))
+    with pytest.raises(tfopt.LoadError, match="custom objects file must be Python that runs. Received: .*mine.py"):
+        by_name(tmp_path / "mine.py")

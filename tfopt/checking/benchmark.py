@@ -9,7 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tfopt.checking.comparison import batches
+from tfopt.checking.reference import interpreter_specs
 from tfopt.checking.settings import BenchmarkRequest, BenchmarkSettings
+from tfopt.data.open_samples import open_samples
+from tfopt.data.samples import Samples
+from tfopt.data.scaling import Scale, require_folder
 from tfopt.files import PathLike
 from tfopt.progress import Progress, ignore, progress_bar
 from tfopt.reporting import report, summary
@@ -17,6 +22,7 @@ from tfopt.reporting.tables import Block, Summarized
 from tfopt.reporting.units import byte_count, milliseconds
 from tfopt.tflite.file import read_bytes
 from tfopt.tflite.interpreter import Interpreter
+from tfopt.tflite.probe import require_runnable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +71,12 @@ def benchmark(
     threads: int = 1,
     runs: int = 50,
     warmup: int = 5,
+    data: Any = None,
+    scale: Scale | None = None,
+    allow_large: bool = False,
     verbose: bool = True,
 ) -> BenchmarkResult:
-    """Times a TFLite file on this machine's CPU, on random inputs.
+    """Times a TFLite file on this machine's CPU, on the first samples of the data, or on random numbers.
 
     With `against` the two files run in turn, A B A B ..., so that a drifting clock affects both alike.
 
@@ -85,6 +94,10 @@ def benchmark(
         threads: threads of the CPU kernels, >= 1.
         runs: timed runs of each file, >= 1.
         warmup: runs of each file before the timed ones, >= 0.
+        data: None, or anything that `open_samples.open_samples` takes, whose first samples are the inputs. Default: random
+            numbers for inputs in real units, and zeros for integers. A model that divides by such an input needs real samples.
+        scale: the range that the pixels of a folder of images are brought to.
+        allow_large: whether the content of a file may take any memory: see `load`.
         verbose: whether a progress bar is drawn on a terminal or in a notebook.
 
     Returns:
@@ -93,11 +106,14 @@ def benchmark(
     Raises:
         LoadError: a file cannot be read.
         ConversionError: the runtime lacks an op that a file uses.
+        RunError: a file does not run on its inputs, or ends the process that runs it.
+        DataError: the data are missing or damaged, or do not fit a file.
         ArgumentError: an argument has a value that cannot be used.
     """
     settings = BenchmarkSettings(threads=threads, runs=runs, warmup=warmup)
     with progress_bar(verbose) as progress:
-        return measure([model for model in (tflite, against) if model is not None], settings, progress=progress)
+        models = [model for model in (tflite, against) if model is not None]
+        return measure(models, settings, inputs=_foreign_inputs(models, data, scale, allow_large), progress=progress)
 
 
 def benchmark_file(request: str, progress: Progress) -> dict[str, Any]:
@@ -112,7 +128,32 @@ def benchmark_file(request: str, progress: Progress) -> dict[str, Any]:
     """
     asked = BenchmarkRequest.from_json(request)
     models = [asked.tflite, *([] if asked.against is None else [asked.against])]
-    return report.to_dict(measure(models, asked.settings, progress=progress))
+    inputs = _foreign_inputs(models, asked.data, asked.scale, asked.allow_large)
+    return report.to_dict(measure(models, asked.settings, inputs=inputs, progress=progress))
+
+
+def _foreign_inputs(
+    models: Sequence[PathLike | bytes], data: Any, scale: Scale | None, allow_large: bool
+) -> list[list[Any] | None]:
+    """The inputs of each file, on which another process ran it."""
+    require_folder(scale, data)
+    inputs: list[list[Any] | None] = []
+    for model in models:
+        interpreter = Interpreter(model, probe=True, allow_large=allow_large)
+        samples = None
+        if data is not None:
+            samples = open_samples(data, interpreter_specs(interpreter), scale=scale, allow_large=allow_large)
+        inputs.append(first_batch(interpreter, samples))
+        require_runnable(model, inputs[-1], allow_large=allow_large)
+    return inputs
+
+
+def first_batch(interpreter: Interpreter, samples: Samples | None) -> list[Any] | None:
+    """The first samples for a file, one array for each input; None without samples."""
+    if samples is None:
+        return None
+    batch, _ = next(batches(interpreter, enumerate(samples.read())))
+    return [batch[name] for name in interpreter.input_names]
 
 
 def packed_size(content: bytes) -> int:
@@ -124,6 +165,7 @@ def measure(
     models: Sequence[PathLike | bytes],
     settings: BenchmarkSettings,
     *,
+    inputs: Sequence[Sequence[Any] | None],
     packed_size: Callable[[bytes], int] = packed_size,
     progress: Progress = ignore,
 ) -> BenchmarkResult:
@@ -132,16 +174,20 @@ def measure(
     Args:
         models: path or bytes of the file, and of the other file if there is one.
         settings: how to time.
+        inputs: for each file one array for each of its inputs, in real units; None for random numbers.
         packed_size: a function from the bytes of a file to its size in gzip, in bytes.
         progress: called with {"stage", "done", "total"}.
     """
     progress({"stage": "benchmark"})
-    contents = [read_bytes(model) for model in models]
-    interpreters = [
-        Interpreter(model, threads=settings.threads, probe=not isinstance(model, (bytes, bytearray))) for model in models
-    ]
-    for interpreter in interpreters:
-        interpreter.invoke(seed=0)
+    contents = [read_bytes(model, allow_large=True) for model in models]
+    # They were opened before, with the bounds of the caller.
+    interpreters = [Interpreter(model, threads=settings.threads, allow_large=True) for model in contents]
+    for interpreter, batch in zip(interpreters, inputs, strict=True):
+        if batch is None:
+            interpreter.invoke(seed=0)
+        else:
+            interpreter.feed(batch)
+            interpreter.invoke()
         for _ in range(settings.warmup - 1):
             interpreter.invoke()
     times: list[list[float]] = [[] for _ in interpreters]

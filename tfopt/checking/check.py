@@ -6,13 +6,13 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from tfopt.checking import reference as reference_side
-from tfopt.checking.comparison import FileUnderTest, compare, spread_batches
+from tfopt.checking.comparison import FileUnderTest, batches, compare, does_not_run, spread_batches
 from tfopt.checking.layer_errors import examine
 from tfopt.checking.result import CheckResult
 from tfopt.checking.settings import CheckRequest, CheckSettings
 from tfopt.data.open_samples import open_samples
 from tfopt.data.scaling import Scale
-from tfopt.errors import ArgumentError
+from tfopt.errors import ArgumentError, RunError
 from tfopt.files import PathLike
 from tfopt.keras_model.walk import short_names
 from tfopt.loading.options import Architecture, CustomObjects, LoadOptions
@@ -21,6 +21,7 @@ from tfopt.progress import Progress, progress_bar
 from tfopt.reporting import report
 from tfopt.tflite.interpreter import Interpreter
 from tfopt.tflite.layer_names import NO_SCOPES
+from tfopt.tflite.probe import require_runnable
 
 if TYPE_CHECKING:
     import keras
@@ -41,13 +42,15 @@ def check(
     custom_objects: CustomObjects = None,
     architecture: Architecture = None,
     allow_unsafe: bool = False,
+    allow_large: bool = False,
     verbose: bool = True,
 ) -> CheckResult:
     """Checks a TFLite file: always its structure; its outputs if a reference and data are given; its accuracy if there are labels.
 
     A file fails in each of these cases: it is int8 or int16x8 and holds a float op; an output is NaN or infinite; the SQNR of an
     output is below `min_sqnr`; the error of an output exceeds the variation of the output about its mean; the accuracy drops by
-    more than `max_accuracy_drop`; the reference is quantization-aware, and an output is further from it than `max_qat_error_lsb`.
+    more than `max_accuracy_drop`; the reference is quantization-aware, and an output is further from it than `max_qat_error_lsb`;
+    the file does not run on the data, or ends the process that runs it.
 
     Example:
 
@@ -73,6 +76,7 @@ def check(
         threads: threads of the TFLite interpreter, >= 1.
         scale: the range that the pixels of a folder of images are brought to.
         custom_objects, architecture, allow_unsafe: as for `load`, if `reference` is a path.
+        allow_large: whether the content of a file, also of data, may take any memory: see `load`.
         verbose: whether a progress bar is drawn on a terminal or in a notebook.
 
     Returns:
@@ -97,7 +101,9 @@ def check(
             threads=threads,
             scale=scale,
         ),
-        loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe),
+        loading=LoadOptions(
+            custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe, allow_large=allow_large
+        ),
     )
     with progress_bar(verbose) as progress:
         return _run(request, progress)
@@ -120,7 +126,8 @@ def check_file(request: str, progress: Progress) -> dict[str, Any]:
 def _run(request: CheckRequest, progress: Progress) -> CheckResult:
     progress({"stage": "check"})
     threads = request.settings.threads
-    interpreter = Interpreter(request.tflite, threads=threads, probe=True)
+    allow_large = request.loading.allow_large
+    interpreter = Interpreter(request.tflite, threads=threads, probe=True, allow_large=allow_large)
     reference = reference_side.open_reference(request.reference, request.loading, threads)
     is_keras = reference is not None and not isinstance(reference, Interpreter)
     if request.layers and not is_keras:
@@ -142,12 +149,20 @@ def _run(request: CheckRequest, progress: Progress) -> CheckResult:
     samples = None
     if request.data is not None:
         specs = reference_side.interpreter_specs(interpreter)
-        samples = open_samples(request.data, specs, labels=request.labels, scale=request.settings.scale)
+        samples = open_samples(request.data, specs, labels=request.labels, scale=request.settings.scale, allow_large=allow_large)
     file = FileUnderTest(interpreter=interpreter, samples=samples, origin="the given data", layer_names=names, scopes=scopes)
+    try:
+        if samples is not None and not samples.endless:
+            first, _ = next(batches(interpreter, enumerate(samples.read())))
+            require_runnable(request.tflite, list(first.values()), allow_large=allow_large)
+    except RunError as error:
+        return does_not_run(file, error)
     result = compare(file, run, request.settings, progress, limit)
-    if not request.layers or samples is None or bound is None:
+    # A file that does not run has no outputs to compare.
+    if not request.layers or samples is None or bound is None or not result.outputs:
         return result
-    observed, given = Interpreter(request.tflite, threads=threads, keep_all=True, probe=True), samples
+    observed = Interpreter(request.tflite, threads=threads, keep_all=True, probe=True, allow_large=allow_large)
+    given = samples
     progress({"stage": "compare layers"})
     numbers, causes = examine(observed, bound, lambda count: spread_batches(observed, given, count), result.structure.float_ops)
     return dataclasses.replace(result, layers=numbers, causes=causes)

@@ -18,7 +18,7 @@ from tfopt.checking.settings import CheckSettings
 from tfopt.data.conform import conform
 from tfopt.data.samples import Samples
 from tfopt.data.scaling_notes import Range, range_notes
-from tfopt.errors import DataError
+from tfopt.errors import DataError, RunError
 from tfopt.lowering.quantization_aware import ErrorLimit
 from tfopt.progress import Progress, ignore
 from tfopt.tflite import op_audit
@@ -83,12 +83,15 @@ def compare(
     tally = Tally(file.interpreter, reference is not None)
     ranges: dict[str, Range] = {}
     if samples is not None:
-        for arrays, labels in batches(file.interpreter, enumerate(samples.read())):
-            tally.add(arrays, reference, labels)
-            for name in file.calibrated:
-                low, high = ranges.get(name, (math.inf, -math.inf))
-                ranges[name] = min(low, float(arrays[name].min())), max(high, float(arrays[name].max()))
-            progress({"stage": "check", "done": tally.count, "total": samples.count})
+        try:
+            for arrays, labels in batches(file.interpreter, enumerate(samples.read())):
+                tally.add(arrays, reference, labels)
+                for name in file.calibrated:
+                    low, high = ranges.get(name, (math.inf, -math.inf))
+                    ranges[name] = min(low, float(arrays[name].min())), max(high, float(arrays[name].max()))
+                progress({"stage": "check", "done": tally.count, "total": samples.count})
+        except RunError as error:
+            return does_not_run(file, error, tally.count)
     outputs = tally.numbers()
     reasons += tally.reasons(outputs, settings, error_limit if found.quantization == "int8" else None)
     (reasons if reasons else notes).extend(range_notes(file.calibrated, ranges))
@@ -106,6 +109,28 @@ def compare(
         data=file.origin if samples is not None else "no data",
         reference_accuracy=tally.accuracy(of_reference=True) if reference is not None else None,
         accuracy=tally.accuracy(),
+    )
+
+
+def does_not_run(file: FileUnderTest, error: RunError, count: int = 0) -> CheckResult:
+    """The verdict on a file that does not run on its samples.
+
+    Args:
+        file: the file and its samples.
+        error: of the runtime, or of the process that ran the file.
+        count: samples that it ran on before.
+    """
+    found = op_audit.examine(file.interpreter, file.layer_names, file.quantization, file.scopes)
+    return CheckResult(
+        passed=False,
+        reasons=(f"the file does not run on the data: {error}",),
+        notes=(),
+        structure=found,
+        outputs=(),
+        samples=count,
+        data=file.origin,
+        reference_accuracy=None,
+        accuracy=None,
     )
 
 

@@ -122,6 +122,7 @@ def inspect(
     custom_objects: CustomObjects = None,
     architecture: Architecture = None,
     allow_unsafe: bool = False,
+    allow_large: bool = False,
     verbose: bool = True,
 ) -> Inspection:
     """Lists the contents of a model file.
@@ -136,7 +137,7 @@ def inspect(
 
     Args:
         path: path of a `.tflite` file or of any model that `load` reads.
-        custom_objects, architecture, allow_unsafe: as for `load`.
+        custom_objects, architecture, allow_unsafe, allow_large: as for `load`.
         verbose: whether a progress bar is drawn on a terminal or in a notebook.
 
     Returns:
@@ -147,7 +148,9 @@ def inspect(
         ConversionError: the runtime lacks an op that a TFLite file uses.
         ArgumentError: an argument has a value that cannot be used.
     """
-    options = LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
+    options = LoadOptions(
+        custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe, allow_large=allow_large
+    )
     with progress_bar(verbose) as progress:
         return _run(pathlib.Path(path), options, progress)
 
@@ -170,12 +173,12 @@ def inspect_file(request: str, progress: Progress) -> dict[str, Any]:
 def _run(path: pathlib.Path, options: LoadOptions, progress: Progress) -> Inspection:
     progress({"stage": "inspect"})
     if path.suffix == ".tflite" or is_tflite(path):
-        return _inspect_tflite(path)
+        return _inspect_tflite(path, allow_large=options.allow_large)
     return _inspect_keras(path, load_with_steps(path, options)[0])
 
 
-def _inspect_tflite(path: pathlib.Path) -> Inspection:
-    interpreter = Interpreter(path, probe=True)
+def _inspect_tflite(path: pathlib.Path, *, allow_large: bool) -> Inspection:
+    interpreter = Interpreter(path, probe=True, allow_large=allow_large)
     found = op_audit.examine(interpreter)
     tensors = tuple(_contents(tensor, interpreter) for tensor in found.tensors)
     counted = [tensor for tensor in tensors if tensor.zeros is not None]

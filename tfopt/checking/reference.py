@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tfopt.data import signature
 from tfopt.data.signature import TensorSpec
-from tfopt.errors import ArgumentError, DataError
+from tfopt.errors import ArgumentError, ConversionError, DataError, RunError
 from tfopt.loading.load import load_with_steps
 from tfopt.loading.options import LoadOptions
 from tfopt.lowering.trace import Traced, trace_model
@@ -72,7 +72,7 @@ def open_reference(reference: Any, loading: LoadOptions, threads: int) -> keras.
         threads: of the interpreter of a TFLite file, at least 1.
     """
     if isinstance(reference, (bytes, bytearray)) or (isinstance(reference, (str, os.PathLike)) and is_tflite(reference)):
-        return Interpreter(reference, threads=threads, probe=True)
+        return Interpreter(reference, threads=threads, probe=True, allow_large=loading.allow_large)
     if isinstance(reference, (str, os.PathLike)):
         return load_with_steps(reference, loading)[0]
     if reference is not None and not hasattr(reference, "layers"):
@@ -115,7 +115,10 @@ def run_tflite(other: Interpreter, interpreter: Interpreter) -> Reference:
     same = set(other.output_names) == set(interpreter.output_names)
 
     def run(arrays: Batch) -> Sequence[npt.NDArray[np.generic]]:
-        outputs = other.run({pairs[name]: array for name, array in arrays.items()})
+        try:
+            outputs = other.run({pairs[name]: array for name, array in arrays.items()})
+        except RunError as error:  # no verdict on the file
+            raise ConversionError(f"The reference must run on the data. {error}") from error
         return [outputs[other.output_names.index(name)] for name in interpreter.output_names] if same else outputs
 
     return run

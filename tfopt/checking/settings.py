@@ -58,11 +58,21 @@ class BenchmarkSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchmarkRequest(Request):
-    """The request for a benchmark of files, given by their paths."""
+    """The request for a benchmark of files, given by their paths, on the first samples of `data`.
+
+    Raises:
+        ArgumentError: a scale is given for something else than a folder of images.
+    """
 
     tflite: str
     against: str | None = None
+    data: str | None = None
+    scale: Scale | None = None
+    allow_large: bool = False
     settings: BenchmarkSettings = dataclasses.field(default_factory=BenchmarkSettings)
+
+    def __post_init__(self) -> None:
+        require_folder(self.scale, self.data)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

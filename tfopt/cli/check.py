@@ -22,7 +22,7 @@ from tfopt.cli import options
 @options.printing
 def check(
     tflite: str, reference: str | None, data: str | None, labels: str | None, layers: bool, custom_objects: str | None,
-    architecture: str | None, allow_unsafe: bool, as_json: bool, quiet: bool, verbose: bool, **settings: Any,
+    architecture: str | None, allow_unsafe: bool, allow_large: bool, as_json: bool, quiet: bool, verbose: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Check a .tflite file: its structure, its outputs against a reference, its accuracy with labels.
 
@@ -37,7 +37,9 @@ def check(
 
     request = CheckRequest(
         tflite=tflite, reference=reference, data=data, labels=labels, layers=layers, settings=CheckSettings(**settings),
-        loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe),
+        loading=LoadOptions(
+            custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe, allow_large=allow_large
+        ),
     )  # fmt: skip
     options.require_existing(tflite, reference, data=(data, labels))
     found = options.run_in_child("tfopt.checking.check:check_file", request, show_progress=not (quiet or as_json), verbose=verbose)

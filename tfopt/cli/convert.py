@@ -61,7 +61,8 @@ from tfopt.cli import options
 def convert(
     model: str, output: str, calibrate: str | None, validate: str | None, labels: str | None,
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...], custom_objects: str | None, architecture: str | None,
-    allow_unsafe: bool, force: bool, keep_failed: bool, as_json: bool, quiet: bool, verbose: bool, **settings: Any,
+    allow_unsafe: bool, allow_large: bool, force: bool, keep_failed: bool, as_json: bool, quiet: bool, verbose: bool,
+    **settings: Any,
 ) -> None:  # fmt: skip
     """Convert a Keras model (.keras, .h5, SavedModel) to TFLite, check it, time it, and write a report.
 
@@ -78,7 +79,9 @@ def convert(
     request = ConversionRequest(
         model=model, representative_data=calibrate, validation_data=validate, labels=labels,
         settings=Settings(**settings, input_shapes=dict(input_shapes) or None),
-        loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe),
+        loading=LoadOptions(
+            custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe, allow_large=allow_large
+        ),
     )  # fmt: skip
     shown = {"show_progress": not (quiet or as_json), "verbose": verbose}
     found = convert_to_file(request, pathlib.Path(output), overwrite=force, keep_failed=keep_failed, shown=shown)

@@ -67,4 +67,5 @@ def _layers_command(request: ConversionRequest, output: pathlib.Path) -> str:
         "--architecture": request.loading.architecture,
     }
     words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
-    return shlex.join([*words, *(["--allow-unsafe"] if request.loading.allow_unsafe else [])])
+    flags = {"--allow-unsafe": request.loading.allow_unsafe, "--allow-large": request.loading.allow_large}
+    return shlex.join([*words, *(flag for flag, is_given in flags.items() if is_given)])

@@ -12,7 +12,14 @@ from tfopt.cli import options
 @options.loading
 @options.printing
 def inspect(
-    model: str, custom_objects: str | None, architecture: str | None, allow_unsafe: bool, as_json: bool, quiet: bool, verbose: bool
+    model: str,
+    custom_objects: str | None,
+    architecture: str | None,
+    allow_unsafe: bool,
+    allow_large: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
     """List the contents of a .keras, .h5, SavedModel or .tflite: inputs, outputs, layers or ops, sizes, dtypes.
 
@@ -25,7 +32,10 @@ def inspect(
     from tfopt.reporting import summary
 
     request = InspectRequest(
-        path=model, loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
+        path=model,
+        loading=LoadOptions(
+            custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe, allow_large=allow_large
+        ),
     )
     options.require_existing(model)
     found = options.run_in_child(

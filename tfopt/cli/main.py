@@ -21,7 +21,8 @@ from tfopt.cli.prune import prune
 def cli() -> None:
     """Compress Keras models and ship them as verified int8 TFLite files.
 
-    Exit codes: 0 success, 1 the check failed, 2 bad usage or input, 3 the converter failed, 70 a bug in tfopt, 130 interrupted.
+    Exit codes: 0 success, 1 the check failed, 2 bad usage or input, 3 the converter or the TFLite runtime failed,
+    70 a bug in tfopt, 130 interrupted.
     `tfopt launch` returns the exit code of the script.
     """
 

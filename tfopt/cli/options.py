@@ -30,6 +30,8 @@ printing = _all_of(
     click.option("--quiet", is_flag=True, help="Print nothing but errors."),
     click.option("--verbose", is_flag=True, help="Show the messages of TensorFlow and its converter."),
 )
+_LARGE = "Let the content of files take any memory. Default: the free memory, and 100 times the size of a file above 256 MiB."
+large = click.option("--allow-large", is_flag=True, help=_LARGE)
 loading = _all_of(
     click.option(
         "--custom-objects",
@@ -40,14 +42,18 @@ loading = _all_of(
     click.option(
         "--architecture", metavar="MODULE:FUNCTION", help="Function that builds the model of a file that holds only weights."
     ),
-    click.option("--allow-unsafe", is_flag=True, help="Run Python code that the model file holds (Lambda layers)."),
+    click.option(
+        "--allow-unsafe",
+        is_flag=True,
+        help="Let the model file do whatever you may do: run Python (Lambda layers), read and write files, use the network.",
+    ),
+    large,
+)
+scale = click.option(
+    "--scale", type=click.Choice(["0..1", "-1..1", "0..255"]), help="Range that the pixels of a folder of images are brought to."
 )
 limits = _all_of(
-    click.option(
-        "--scale",
-        type=click.Choice(["0..1", "-1..1", "0..255"]),
-        help="Range that the pixels of a folder of images are brought to.",
-    ),
+    scale,
     click.option(
         "--max-accuracy-drop", type=float, default=0.01, show_default=True, help="Accuracy that may be lost; 0.01 is one point."
     ),

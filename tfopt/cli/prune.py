@@ -30,8 +30,8 @@ from tfopt.cli import options
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @options.printing
 def prune(
-    output: str, custom_objects: str | None, architecture: str | None, allow_unsafe: bool, force: bool, as_json: bool, quiet: bool,
-    verbose: bool, **request: Any,
+    output: str, custom_objects: str | None, architecture: str | None, allow_unsafe: bool, allow_large: bool, force: bool,
+    as_json: bool, quiet: bool, verbose: bool, **request: Any,
 ) -> None:  # fmt: skip
     """Set the weights of least magnitude to zero, without training, and tell what that brings.
 
@@ -52,7 +52,10 @@ def prune(
     if path.suffix not in (".keras", ".h5"):
         raise errors.ArgumentError(f"The output must be a .keras or .h5 file. Received: {path}.")
     asked = PruneRequest(
-        **request, loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
+        **request,
+        loading=LoadOptions(
+            custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe, allow_large=allow_large
+        ),
     )
     files.require_writable([path], overwrite=force)
     options.require_existing(asked.model)

@@ -38,6 +38,7 @@ def convert(
     custom_objects: CustomObjects = None,
     architecture: Architecture = None,
     allow_unsafe: bool = False,
+    allow_large: bool = False,
     max_accuracy_drop: float = 0.01,
     min_sqnr: float = 20.0,
     max_qat_error_lsb: float | None = None,
@@ -85,6 +86,7 @@ def convert(
         seed: int >= 0, of that draw.
         scale: "0..1", "-1..1" or "0..255", for folders of images.
         custom_objects, architecture, allow_unsafe: as for `load`, if a path is given.
+        allow_large: bool, whether the content of a file, also of data, may take any memory: see `load`.
         max_accuracy_drop: float >= 0, fraction of accuracy that may be lost.
         min_sqnr: float, dB that every output must reach: see `output_errors.OutputNumbers`.
         max_qat_error_lsb: float >= 0, for a quantization-aware model: steps of an int8 output by which 99.9 % of its values may
@@ -115,7 +117,9 @@ def convert(
         validation_data=validation_data,
         float_model=float_model,
         settings=settings,
-        loading=LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe),
+        loading=LoadOptions(
+            custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe, allow_large=allow_large
+        ),
     )
     with isolation.warm_child() as child, progress_bar(verbose) as progress:
         return run(request, InChild(child, timeout), progress)

@@ -52,9 +52,12 @@ def run(request: ConversionRequest, exporter: Exporter, progress: Progress) -> C
                 # Packing a large file takes seconds, in which zlib leaves the other core to the converter.
                 packed[exported.content] = pool.submit(timing.packed_size, exported.content)
         verdict, float_verdict = _check(made[_CONVERTED].content, traced, (model, reference), request, progress)
+        contents = [made[name].content for name in (_CONVERTED, _FLOAT) if name in made]
+        samples, _ = traced.samples_to_check()
         measured = timing.measure(
-            [made[name].content for name in (_CONVERTED, _FLOAT) if name in made],
+            contents,
             BenchmarkSettings(threads=request.settings.threads, runs=request.settings.runs),
+            inputs=[timing.first_batch(Interpreter(content, allow_large=True), samples) for content in contents],
             packed_size=lambda content: packed[content].result(),
             progress=progress,
         )
@@ -117,7 +120,7 @@ def _check(
     settings = request.settings
     samples, origin = traced.samples_to_check()
     file = FileUnderTest(
-        interpreter=Interpreter(content, threads=settings.threads),
+        interpreter=Interpreter(content, threads=settings.threads, allow_large=request.loading.allow_large),
         samples=samples,
         origin=origin,
         layer_names=traced.layer_names,

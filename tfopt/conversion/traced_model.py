@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfopt.conversion import rewritings
-from tfopt.conversion.settings import CALIBRATED, ConversionRequest, Settings
+from tfopt.conversion.settings import CALIBRATED, ConversionRequest
 from tfopt.data import representative, signature
 from tfopt.data.open_samples import open_samples
 from tfopt.data.representative import Representative
@@ -90,7 +90,7 @@ def trace_with_data(model: keras.Model, request: ConversionRequest, progress: Pr
 
     progress({"stage": "draw representative data", "suspects": crash_suspects(layers)})
     validation = _open_validation(request, specs)
-    specs, drawn = _draw(representative_data, validation, specs, settings, is_required=not is_trained)
+    specs, drawn = _draw(representative_data, validation, specs, request, is_required=not is_trained)
     notes = list(drawn.notes) if drawn else []
     if drawn and drawn.calibrated:
         notes += scaling_notes(find_input_scaling(model), drawn.arrays)
@@ -133,13 +133,14 @@ def _open_validation(request: ConversionRequest, specs: list[TensorSpec]) -> Sam
     is_pair = isinstance(data, tuple) and len(data) == 2 and (len(specs) != 2 or isinstance(data[0], (dict, tuple, list)))
     if labels is None and is_pair:
         data, labels = data
-    return open_samples(data, specs, labels=labels, scale=request.settings.scale)
+    return open_samples(data, specs, labels=labels, scale=request.settings.scale, allow_large=request.loading.allow_large)
 
 
 def _draw(
-    data: Any, validation: Samples | None, specs: list[TensorSpec], settings: Settings, *, is_required: bool
+    data: Any, validation: Samples | None, specs: list[TensorSpec], request: ConversionRequest, *, is_required: bool
 ) -> tuple[list[TensorSpec], Representative | None]:
     """(specs without open sizes, `Representative` or None). Data are optional where nothing is to be calibrated."""
+    settings, allow_large = request.settings, request.loading.allow_large
     if data is None and is_required and settings.quantization in CALIBRATED:
         raise DataError(
             f"{settings.quantization} needs representative data: a few hundred samples like the training data. Received: no data. "
@@ -149,7 +150,7 @@ def _draw(
     if isinstance(data, str) and data == representative.SYNTHETIC:
         fixed = signature.fix_sizes(specs, settings.batch_size)
         return fixed, representative.synthetic(fixed, settings.samples, settings.seed)
-    opened = validation if data is None else open_samples(data, specs, scale=settings.scale)
+    opened = validation if data is None else open_samples(data, specs, scale=settings.scale, allow_large=allow_large)
     shapes = None
     if opened is not None and any(None in spec.shape[1:] for spec in specs):
         first, _ = next(iter(opened.read()))

@@ -9,10 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tfopt import sizes
 from tfopt.data.conform import wrong_shape
 from tfopt.data.samples import Sample, Samples
 from tfopt.data.signature import TensorSpec
 from tfopt.errors import DataError
+from tfopt.files import PathLike
+
+_ROW = 128  # bytes of an array without its numbers
 
 
 class Column(Protocol):
@@ -87,10 +91,21 @@ def _fits(shape: Sequence[int], spec: TensorSpec) -> bool:
     return len(shape) == len(needed) and all(size in (None, own) for own, size in zip(shape, needed, strict=True))
 
 
-def read_all(column: Column) -> list[npt.NDArray[Any]]:
-    """The rows of an array of labels."""
+def read_labels(path: PathLike, column: Column, *, allow_large: bool) -> list[npt.NDArray[Any]]:
+    """The rows of an array of labels in a file.
+
+    Args:
+        path: of the file, for messages.
+        column: the labels.
+        allow_large: whether they may take any memory.
+
+    Raises:
+        DataError: the labels are one number, or do not fit the free memory.
+    """
     if not column.shape:
         raise DataError("As many labels as samples are required. Received: labels that are one number.")
+    needed = column.shape[0] * (_ROW + sizes.array_room(column.shape[1:], 8))
+    sizes.require_memory(needed, "the array of labels", allow_large=allow_large, path=path, error=DataError)
     return list(column.rows(range(column.shape[0])))
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pathlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from tfopt.errors import LoadError
+from tfopt.loading import python_file
 from tfopt.loading.options import EXAMPLE
 
 
@@ -31,7 +30,7 @@ def build(architecture: str | Callable[[], Any]) -> Any:
     function = _import(architecture) if isinstance(architecture, str) else architecture
     try:
         model = function()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise LoadError(
             f"The architecture must be a function that runs without arguments. Received: {name}, which raised "
             f"{type(error).__name__}: {error}. {EXAMPLE}"
@@ -57,22 +56,16 @@ def _import(text: str) -> Callable[[], Any]:
     path = pathlib.Path(place)
     if is_file and not path.is_file():
         raise LoadError(f"The architecture's file must exist. Received: {place}. Check the path.")
-    folder = str(path.resolve().parent if is_file else pathlib.Path.cwd())
-    sys.path.insert(0, folder)
     try:
         if is_file:
-            spec = importlib.util.spec_from_file_location(path.stem, path)
-            assert spec is not None and spec.loader is not None  # the file ends with .py
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+            module = python_file.run(path)
         else:
-            module = importlib.import_module(place)
-    except Exception as error:
+            with python_file.importing_from(pathlib.Path.cwd()):
+                module = importlib.import_module(place)
+    except (Exception, SystemExit) as error:
         raise LoadError(
             f"The architecture's module must be importable. Received: {place}: {type(error).__name__}: {error}. {EXAMPLE}"
         ) from error
-    finally:
-        sys.path.remove(folder)
     function = getattr(module, name, None)
     if not callable(function):
         raise LoadError(f"The architecture's module must have the function {name!r}. Received: {place} without it. {EXAMPLE}")

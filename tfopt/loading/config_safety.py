@@ -18,8 +18,13 @@ _KERAS_MODULES = {"keras", "tf_keras", "builtins"}
 _FUNCTION_MODULES = {"builtins", "activations", "initializers", "losses", "metrics", "ops", "constraints", "regularizers"}
 # Python's own functions, as `exec`, would pass for Keras functions of the module "builtins".
 _PYTHON_FUNCTIONS = set(dir(builtins))
-# Keras 2 layers that call whatever TensorFlow function, method or op the file names.
-_CODE_LAYERS = {"ClassMethod", "InstanceMethod"}
+# Layers that run what the file, or another file that it names, brings along.
+_CODE_LAYERS = {
+    "ClassMethod": "calls whatever method the file names",
+    "InstanceMethod": "calls whatever method the file names",
+    "TFSMLayer": "runs the graph of another file",
+    "TorchModuleWrapper": "runs pickled Python",
+}
 # What a Keras 2 `InstanceProperty` layer may read of a tensor, and which ops a `TensorFlowOpLayer` of TF 1.13 to 2.3 may run.
 _PROPERTIES = {"T", "dense_shape", "dtype", "flat_values", "imag", "indices", "ndim", "real", "row_splits", "shape", "values"}
 _COMPUTING_OPS = """
@@ -36,6 +41,7 @@ Where Xdivy Xlogy ZerosLike
 """
 # What a Keras 2 `TFOpLambda` layer may call: functions of these modules of TensorFlow, and these functions at its top level.
 _COMPUTING_MODULES = {"__operators__", "bitwise", "dtypes", "linalg", "math", "nn", "random", "signal"}
+_READING_FUNCTIONS = {"fixed_unigram_candidate_sampler"}  # of these modules, those that read files
 _COMPUTING_FUNCTIONS = """
 abs add add_n argmax argmin argsort boolean_mask broadcast_to cast ceil clip_by_norm clip_by_value concat constant
 convert_to_tensor cos cumsum depth_to_space div divide einsum ensure_shape equal exp expand_dims eye fill floor floordiv gather
@@ -84,8 +90,8 @@ def _require_safe(node: Any, path: pathlib.Path, given: set[str], layer: str) ->
         if isinstance(config.get("function"), str) and config.get("function_type") != "lambda":
             raise _missing(path, layer, config["function"])
         raise unsafe(path, layer, "holds Python bytecode")
-    if kind in _CODE_LAYERS:
-        raise unsafe(path, layer, f"is a {kind} layer, which can call anything")
+    if kind in _CODE_LAYERS and not _is_given(kind, given):
+        raise unsafe(path, layer, f"is a {kind} layer, which {_CODE_LAYERS[kind]}")
     if kind == "InstanceProperty" and _of(config, "attr_name") not in _PROPERTIES:
         raise unsafe(path, layer, f"is an InstanceProperty layer, which reads {_of(config, 'attr_name')!r}")
     if kind == "TensorFlowOpLayer" and _op(config) not in _COMPUTING_OPS.split():
@@ -94,6 +100,8 @@ def _require_safe(node: Any, path: pathlib.Path, given: set[str], layer: str) ->
         name = str(config.get("function", "__operators__"))
         if not _computes(name):
             raise unsafe(path, layer, f"calls `tf.{name}`, which can reach files or Python")
+    if _of(config, "vocabulary") is not None and not _is_given(kind, given):
+        raise unsafe(path, layer, f"reads its vocabulary from the file {_of(config, 'vocabulary')!r} of this machine")
     module = node.get("module")
     if isinstance(kind, str) and isinstance(module, str):
         _require_known(node, path, given, layer)
@@ -117,6 +125,8 @@ def _require_known(node: dict[str, Any], path: pathlib.Path, given: set[str], la
 def _computes(function: str) -> bool:
     """Whether a TensorFlow function, by its exported name, only computes."""
     parts = function.removeprefix("compat.v1.").removeprefix("compat.v2.").split(".")
+    if parts[-1] in _READING_FUNCTIONS:
+        return False
     return parts[0] in _COMPUTING_MODULES if len(parts) > 1 else parts[0] in _COMPUTING_FUNCTIONS.split()
 
 
@@ -140,10 +150,16 @@ def _is_given(name: Any, given: set[str]) -> bool:
 
 
 def unsafe(path: pathlib.Path, layer: str, what: str) -> UnsafeModelError:
-    """The error for a file with code in it; `what` is the predicate of a sentence about the layer."""
+    """The error for a file with code in a layer; `what` is the predicate of a sentence about the layer."""
+    return unsafe_file(path, f"whose layer {layer!r} {what}")
+
+
+def unsafe_file(path: pathlib.Path, what: str) -> UnsafeModelError:
+    """The error for a file that could do more than compute; `what` is a relative clause about the file."""
     return UnsafeModelError(
-        f"A model file must not bring its own code. Received: {path}, whose layer {layer!r} {what}; no code was run. "
-        "If you trust the writer of the file, allow the code with --allow-unsafe (Python: allow_unsafe=True)."
+        f"A model file must do nothing but compute. Received: {path}, {what}; nothing of the file was run. If you trust the writer "
+        "of the file, load it with --allow-unsafe (Python: allow_unsafe=True): the file may then do whatever you may do on this "
+        "machine, such as read your files, use the network, and run Python."
     )
 
 

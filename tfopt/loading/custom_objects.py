@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import pathlib
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from tfopt.errors import LoadError
 from tfopt.keras2 import door
+from tfopt.loading import python_file
 from tfopt.loading.model_file import Config, ModelFile
 from tfopt.loading.options import CustomObjects
 
@@ -38,17 +37,13 @@ def _run(path: pathlib.Path) -> dict[str, Any]:
     """The classes and functions that a Python file defines, and those in its dict `custom_objects`."""
     if not path.is_file():
         raise LoadError(f"`custom_objects` must be a dict or a Python file. Received: {path}. Check the path.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise LoadError(f"`custom_objects` must be a dict or a Python file. Received: {path}. Name the file `something.py`.")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))  # the file may import its neighbors
     try:
-        spec.loader.exec_module(module)
+        module = python_file.run(path)
     except Exception as error:
-        raise LoadError(f"The custom objects file must run. Received: {path}: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(path.resolve().parent))
+        raise LoadError(
+            f"The custom objects file must be Python that runs. Received: {path}: {type(error).__name__}: {error}. "
+            "Run it with `python FILE.py` to see where it fails."
+        ) from error
     found = {
         name: value
         for name, value in vars(module).items()

@@ -1,47 +1,87 @@
-"""An HDF5 file read to its end in another process: in a damaged file, HDF5 may loop for ever or crash."""
+"""An HDF5 file read to its end in another process: in a damaged file, HDF5 may loop for ever, crash, or take any memory."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import math
 import pathlib
 import resource
 import time
-from collections.abc import Callable
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, Literal
 
-from tfopt import isolation
-from tfopt.errors import ConversionError
+from tfopt import isolation, sizes
+from tfopt.errors import ConversionError, UnsafeModelError
 from tfopt.progress import Progress
 from tfopt.request import Request
+
+if TYPE_CHECKING:
+    import h5py
+
+Outcome = Literal["whole", "parts", "unknown"]
+"""How far a file was read."""
 
 SECONDS = 10
 """CPU time that reading a small file may take."""
 
 _SLOWEST = 5e6  # bytes a second that any CPU reads
+# What h5py and zipfile raise for a damaged file.
+_DAMAGES = (
+    OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, MemoryError, EOFError, zipfile.BadZipFile, zlib.error,
+    SystemError,
+)  # fmt: skip
+_OVERHEAD = 1 << 30  # bytes that the process may take beyond the content of the file
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadRequest(Request):
-    """The path of a file that is read to its end in a child process, and the seconds of CPU time that it may take."""
+    """A file that is read to its end in a child process.
+
+    Attributes:
+        path: of an HDF5 file, or of an archive.
+        member: name of the HDF5 file in the archive; None if `path` is the file.
+        seconds: CPU time that reading may take.
+        allow_unsafe: whether the arrays may be in other files.
+        allow_large: whether the arrays may take any memory.
+    """
 
     path: str
+    member: str | None
     seconds: int
+    allow_unsafe: bool
+    allow_large: bool
 
 
-def can_be_read(path: pathlib.Path) -> bool:
-    """Whether HDF5 comes to the end of a file, without a crash and within `SECONDS` and a time that grows with its size."""
+def can_be_read(path: pathlib.Path, member: str | None = None, *, allow_unsafe: bool = False, allow_large: bool = False) -> bool:
+    """Whether HDF5 comes to the end of a file, without a crash and within `SECONDS` and a time that grows with its size.
+
+    Args:
+        path: of an HDF5 file, or of an archive that holds one.
+        member: name of the HDF5 file in the archive; None if `path` is the file.
+        allow_unsafe: whether the arrays may be in other files.
+        allow_large: whether the arrays may take any memory.
+
+    Raises:
+        UnsafeModelError: an array is in another file.
+        LoadError: the arrays take more memory than such a file should.
+    """
     seconds = int(SECONDS + path.stat().st_size / _SLOWEST)
-    request = ReadRequest(str(path.resolve()), seconds)
+    request = ReadRequest(str(path.resolve()), member, seconds, allow_unsafe, allow_large)
     try:
         with isolation.warm_child("h5py") as child:
-            if not child.call("tfopt.loading.hdf5_probe:read_all", request, timeout=3 * seconds):
+            found = child.call("tfopt.loading.hdf5_probe:read_all", request, timeout=3 * seconds)
+            if found != "whole":
                 child.__exit__()  # an error may leave HDF5 in a state that harms the next file
     except ConversionError:
         return False
-    return True
+    return bool(found != "unknown")
 
 
-def read_all(request: str, progress: Progress) -> bool:
+def read_all(request: str, progress: Progress) -> Outcome:
     """Reads every attribute and every array of a file, in a child process. Parts that raise errors are left to the later reader.
 
     Args:
@@ -49,7 +89,10 @@ def read_all(request: str, progress: Progress) -> bool:
         progress: is not called.
 
     Returns:
-        Whether no part raised an error.
+        "whole" if no part raised an error, "parts" if some did, and "unknown" if the links and arrays cannot be listed.
+
+    Raises:
+        UnsafeModelError, LoadError: as `can_be_read`.
     """
     import h5py
 
@@ -58,11 +101,12 @@ def read_all(request: str, progress: Progress) -> bool:
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + asked.seconds, hard))
     errors: list[Exception] = []
+    is_known = False
 
     def attempt(read: Callable[[], object]) -> None:
         try:
             read()
-        except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, MemoryError) as error:
+        except _DAMAGES as error:
             errors.append(error)
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -71,9 +115,94 @@ def read_all(request: str, progress: Progress) -> bool:
             attempt(lambda: item[()])
 
     def read() -> None:
-        with h5py.File(asked.path, "r") as file:
+        nonlocal is_known
+        with _opened(asked) as stored, h5py.File(stored, "r") as file:
+            if not asked.allow_unsafe:
+                _require_own_arrays(file, asked.path)
+            _require_room(file, asked)
+            is_known = True
             visit("", file)
             file.visititems(visit)
 
-    attempt(read)
-    return not errors
+    with _bounded_memory(asked):
+        attempt(read)
+    # Text of any length is read by reference, so that its size is known only when it is read.
+    if any(isinstance(error, MemoryError) or "alloc" in str(error) for error in errors):
+        sizes.require_room(math.inf, _size(asked), "an array or an attribute", allow_large=asked.allow_large, path=asked.path)
+    return "unknown" if not is_known else "parts" if errors else "whole"
+
+
+@contextlib.contextmanager
+def _opened(asked: ReadRequest) -> Iterator[str | IO[bytes]]:
+    if asked.member is None:
+        yield asked.path
+        return
+    with zipfile.ZipFile(asked.path) as archive:
+        if archive.getinfo(asked.member).compress_type == zipfile.ZIP_STORED:
+            with archive.open(asked.member) as member:
+                yield member
+        else:  # going back in a packed file means to unpack it again
+            yield io.BytesIO(archive.read(asked.member))
+
+
+def _require_own_arrays(file: h5py.File, path: str) -> None:
+    """Raises an error if a link or an array leads to another file."""
+    import h5py
+
+    # An error that is raised while links are visited is lost in HDF5; a result ends the visit.
+    def follow(name: str, link: object) -> str | None:
+        return name if isinstance(link, h5py.ExternalLink) else None
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> str | None:
+        return name if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual) else None
+
+    found = file.visititems_links(follow) or file.visititems(visit)
+    if found is not None:
+        raise UnsafeModelError(
+            f"A model file must hold its own weights. Received: {path}, whose {found!r} is in another file, which was not read. If "
+            "you trust the writer of the file, let it read your files with --allow-unsafe (Python: allow_unsafe=True)."
+        )
+
+
+def _require_room(file: h5py.File, asked: ReadRequest) -> None:
+    """Raises an error if the arrays, or one part of an array, take more memory than such a file should."""
+    import h5py
+
+    needed = [0]
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            shapes = [item.shape or (), item.chunks or ()]
+            needed.append(max(sizes.array_room(shape, item.dtype.itemsize) for shape in shapes))
+
+    file.visititems(visit)
+    sizes.require_room(sum(needed), _size(asked), "the arrays", allow_large=asked.allow_large, path=asked.path)
+
+
+@contextlib.contextmanager
+def _bounded_memory(asked: ReadRequest) -> Iterator[None]:
+    """Lets this process take as much memory as the content of the file may, and no more."""
+    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    room = min(sizes.free_memory(), max(sizes.SMALL, sizes.GROWTH * _size(asked)))
+    if asked.allow_large or math.isinf(room):
+        yield
+        return
+    bound = _taken() + int(room) + _OVERHEAD
+    resource.setrlimit(resource.RLIMIT_DATA, (bound if hard == resource.RLIM_INFINITY else min(bound, hard), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
+
+
+def _taken() -> int:
+    """The bytes of this process that the kernel counts against `RLIMIT_DATA`; 0 where it does not tell."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmData:"):
+                return 1024 * int(line.split()[1])
+    return 0
+
+
+def _size(asked: ReadRequest) -> int:
+    return pathlib.Path(asked.path).stat().st_size

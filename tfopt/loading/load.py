@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from tfopt.files import PathLike
 from tfopt.keras2 import door
-from tfopt.loading import config_safety, float32, graph_safety, model_file
+from tfopt.loading import config_safety, float32, model_file
 from tfopt.loading.custom_objects import add_registered_names, by_name, registered_names
+from tfopt.loading.graph import safety as graph_safety
 from tfopt.loading.h5 import reachable, weights
 from tfopt.loading.h5.load import load_h5
 from tfopt.loading.h5.weight_groups import read_groups
@@ -31,6 +32,7 @@ def load(
     custom_objects: CustomObjects = None,
     architecture: Architecture = None,
     allow_unsafe: bool = False,
+    allow_large: bool = False,
     verbose: bool = True,
 ) -> keras.Model:
     """Loads a model for inference with the Keras generation that wrote it. The file is checked for code before any of it runs.
@@ -50,7 +52,10 @@ def load(
             under the name of a `Lambda` layer, or of a layer whose activation is a `<lambda>`, is used for that layer.
         architecture: for a file that holds only weights, the function that builds the model: "module:function",
             "file.py:function" or a function. It is called without arguments.
-        allow_unsafe: whether Python bytecode in the file (`Lambda` layers) may run. Only for files whose writer you trust.
+        allow_unsafe: whether the file may do more than compute: run Python (`Lambda` layers), read and write files of this machine,
+            use the network. Only for files whose writer you trust.
+        allow_large: whether the content of the file may take any memory. Otherwise it must fit the free memory, and must not take
+            more than `sizes.SMALL` bytes and `sizes.GROWTH` times the size of the file.
         verbose: whether a progress bar is drawn on a terminal or in a notebook.
 
     Returns:
@@ -59,10 +64,12 @@ def load(
 
     Raises:
         ArgumentError: an option has a value that cannot be used.
-        LoadError: the file is missing, damaged, without an architecture, or needs a class that was not given.
-        UnsafeModelError: the file holds code, and `allow_unsafe` is false.
+        LoadError: the file is missing, damaged, too large, without an architecture, or needs a class that was not given.
+        UnsafeModelError: the file could do more than compute, and `allow_unsafe` is false.
     """
-    options = LoadOptions(custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe)
+    options = LoadOptions(
+        custom_objects=custom_objects, architecture=architecture, allow_unsafe=allow_unsafe, allow_large=allow_large
+    )
     with progress_bar(verbose) as progress:
         progress({"stage": "load"})
         return load_with_steps(path, options)[0]
@@ -78,25 +85,25 @@ def load_with_steps(path: PathLike, options: LoadOptions) -> tuple[Any, tuple[st
     Returns:
         (model, steps): the steps tell who wrote and who read the file, each repair, and what was verified.
     """
-    found = model_file.read(path)
+    found = model_file.read(path, allow_unsafe=options.allow_unsafe, allow_large=options.allow_large)
     custom_objects = by_name(options.custom_objects)
     if found.kind == "saved_model":
         if not options.allow_unsafe:
-            graph_safety.require_safe(found.path)
+            graph_safety.require_safe(found.path, allow_large=options.allow_large)
         return load_saved_model(found.path), ("read with TensorFlow: a SavedModel",)
     if options.architecture is not None or found.kind == "weights":
-        return load_weights(found, options.architecture)
+        return load_weights(found, options)
     with _named_by_kind(found) as named:
         if found.kind == "h5" and not found.written_by_keras_3:
-            return load_h5(found, named, custom_objects, allow_unsafe=options.allow_unsafe)
-        return _load_whole(found, named, custom_objects, allow_unsafe=options.allow_unsafe)
+            return load_h5(found, named, custom_objects, options)
+        return _load_whole(found, named, custom_objects, options)
 
 
 def _load_whole(
-    found: model_file.ModelFile, named: str, custom_objects: dict[str, Any], *, allow_unsafe: bool
+    found: model_file.ModelFile, named: str, custom_objects: dict[str, Any], options: LoadOptions
 ) -> tuple[Any, tuple[str, ...]]:
     """Loads a `.keras` file of either generation, or an `.h5` file of Keras 3: its own Keras reads all of it."""
-    if not allow_unsafe:
+    if not options.allow_unsafe:
         config_safety.require_safe(found, custom_objects={*custom_objects, *registered_names(found)})
     custom_objects = add_registered_names(found.config, custom_objects)
     try:
@@ -104,18 +111,17 @@ def _load_whole(
             import keras
 
             reader = f"Keras {keras.__version__}"
-            model = keras.saving.load_model(named, custom_objects=custom_objects, compile=False, safe_mode=not allow_unsafe)
+            model = keras.saving.load_model(named, custom_objects=custom_objects, compile=False, safe_mode=not options.allow_unsafe)
         else:
             reachable.require_followable(found.config)
             reader = f"tf_keras {door.version()}"
-            model = door.load_model(named, custom_objects=custom_objects, safe_mode=not allow_unsafe)
-        if not hasattr(model, "weights"):  # a configuration that lost its class is read as a dict
-            raise TypeError(f"the configuration makes a {type(model).__name__} and no model")
+            model = door.load_model(named, custom_objects=custom_objects, safe_mode=not options.allow_unsafe)
+        model_file.require_layers(model)
     except Exception as error:  # Keras raises any exception for a damaged file; the user gets one clear message
         raise model_file.unreadable(found, error) from error
     steps = [] if reader == f"Keras {found.keras_version}" else [f"read with {reader}: written by Keras {found.keras_version}"]
     if found.kind == "h5":
-        count = weights.assign(model, read_groups(found.path), found.path)
+        count = weights.assign(model, read_groups(found.path, allow_large=options.allow_large), found.path)
         steps.append(f"verified: {count} of {count} weights assigned once")
     if low := float32.low_precision_layers(model):
         kinds = sorted({layer.compute_dtype for layer in low})

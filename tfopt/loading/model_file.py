@@ -6,11 +6,15 @@ import dataclasses
 import json
 import pathlib
 import zipfile
+import zlib
 from typing import Any, Literal
 
+from tfopt import sizes
 from tfopt.errors import LoadError
 from tfopt.files import PathLike
 from tfopt.loading import hdf5_probe
+
+_WEIGHTS = "model.weights.h5"  # the member of an archive that Keras reads
 
 Kind = Literal["keras", "h5", "weights", "saved_model"]
 """A `.keras` archive, HDF5 with an architecture, HDF5 with weights only, a SavedModel folder."""
@@ -43,16 +47,19 @@ class ModelFile:
         return self.keras_version.startswith("3.")
 
 
-def read(path: PathLike) -> ModelFile:
+def read(path: PathLike, *, allow_unsafe: bool = False, allow_large: bool = False) -> ModelFile:
     """Reads what the file at `path` says about itself.
 
     Example: `read("model.h5").keras_version`
 
     Args:
         path: of a `.keras` or `.h5` file or of a SavedModel folder.
+        allow_unsafe: whether weights may be in other files.
+        allow_large: whether the content of the file may take any memory.
 
     Raises:
-        LoadError: the file is missing, empty, truncated, without an architecture, or no model.
+        LoadError: the file is missing, empty, truncated, without an architecture, too large, or no model.
+        UnsafeModelError: weights are in another file.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -65,9 +72,9 @@ def read(path: PathLike) -> ModelFile:
     except OSError as error:
         raise LoadError(f"The model file must be readable. Received: {path} ({error.strerror}). Check the path.") from error
     if start.startswith(b"PK\x03\x04"):
-        return _read_keras(path)
+        return _read_keras(path, allow_unsafe=allow_unsafe, allow_large=allow_large)
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return _read_h5(path)
+        return _read_h5(path, allow_unsafe=allow_unsafe, allow_large=allow_large)
     if start[4:8] == b"TFL3":
         raise refusal(path, "a TFLite file", "It is converted already: see `tfopt check` and `tfopt inspect`.")
     if start.startswith(b"\x93NUMPY"):
@@ -75,21 +82,37 @@ def read(path: PathLike) -> ModelFile:
     raise refusal(path, "an empty file" if not start else f"a file that starts with {start!r}", "Save the model again.")
 
 
-def _read_keras(path: pathlib.Path) -> ModelFile:
+def _read_keras(path: pathlib.Path, *, allow_unsafe: bool, allow_large: bool) -> ModelFile:
     try:
         with zipfile.ZipFile(path) as archive:
+            _require_room(path, archive, allow_large=allow_large)
             config = json.loads(archive.read("config.json"))
             version = json.loads(archive.read("metadata.json"))["keras_version"]
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, TypeError, NotImplementedError, RecursionError) as error:
+            has_weights = _WEIGHTS in archive.namelist()
+    except (
+        zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError, TypeError, NotImplementedError, RuntimeError,
+    ) as error:  # fmt: skip
         raise refusal(path, f"a damaged or foreign archive ({error})", "Save the model again.") from error
     _require_model(path, version, config)
+    if has_weights and not hdf5_probe.can_be_read(path, _WEIGHTS, allow_unsafe=allow_unsafe, allow_large=allow_large):
+        raise refusal(path, "an archive with damaged weights, which cannot be read to their end", "Copy or save it again.")
     return ModelFile(path, "keras", version, config)
 
 
-def _read_h5(path: pathlib.Path) -> ModelFile:
+def _require_room(path: pathlib.Path, archive: zipfile.ZipFile, *, allow_large: bool) -> None:
+    """Raises an error if the members of an archive take more memory than they should when they are read."""
+    stored = path.stat().st_size
+    for member in archive.infolist():
+        size = sizes.json_room(member.file_size) if member.filename.endswith(".json") else member.file_size
+        sizes.require_room(size, stored, f"the member {member.filename!r}", allow_large=allow_large, path=path)
+    total = sum(member.file_size for member in archive.infolist())
+    sizes.require_room(total, stored, "all members together", allow_large=allow_large, path=path)
+
+
+def _read_h5(path: pathlib.Path, *, allow_unsafe: bool, allow_large: bool) -> ModelFile:
     import h5py
 
-    if not hdf5_probe.can_be_read(path):
+    if not hdf5_probe.can_be_read(path, allow_unsafe=allow_unsafe, allow_large=allow_large):
         raise refusal(path, "a damaged HDF5 file, which cannot be read to its end", "Copy or save it again.")
     try:
         with h5py.File(path, "r") as file:
@@ -101,8 +124,11 @@ def _read_h5(path: pathlib.Path) -> ModelFile:
                 if value is None and weights is not None:
                     value = weights.attrs.get(name)
                 found[name] = value.decode() if isinstance(value, bytes) else value or ""
-            config = None if config is None else json.loads(config)
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+            if config is not None:
+                needed, stored = sizes.json_room(len(config)), path.stat().st_size
+                sizes.require_room(needed, stored, "the configuration", allow_large=allow_large, path=path)
+                config = json.loads(config)
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, MemoryError) as error:
         raise refusal(path, f"a damaged HDF5 file ({error})", "Copy or save it again.") from error
     if config is None:
         return ModelFile(path, "weights", str(found["keras_version"]), None, str(found["backend"]))
@@ -124,6 +150,12 @@ def refusal(path: pathlib.Path, received: str, remedy: str) -> LoadError:
         remedy: a sentence.
     """
     return LoadError(f"A Keras model (`.keras`, `.h5`, or a SavedModel folder) is required. Received: {path}, {received}. {remedy}")
+
+
+def require_layers(model: Any) -> None:
+    """Raises `TypeError` if a configuration made something else than a model: one layer, or a dict where it lost its class."""
+    if not hasattr(model, "layers"):
+        raise TypeError(f"the configuration makes a {type(model).__name__} and no model")
 
 
 def unreadable(found: ModelFile, error: Exception) -> LoadError:

@@ -33,7 +33,8 @@ class LoadOptions:
 
     custom_objects: CustomObjects = None
     architecture: Architecture = None  # for files that hold only weights
-    allow_unsafe: bool = False  # whether Python bytecode in the file may run
+    allow_unsafe: bool = False  # whether code in the file may run, and files of the machine be read
+    allow_large: bool = False  # whether the content of the file, and of data files, may take any memory
 
     def __post_init__(self) -> None:
         given = self.custom_objects
@@ -53,5 +54,6 @@ class LoadOptions:
             raise ArgumentError(
                 f"`architecture` must be MODULE:FUNCTION or a function. Received: architecture={self.architecture!r}. {EXAMPLE}"
             )
-        if not isinstance(self.allow_unsafe, bool):
-            raise ArgumentError(f"`allow_unsafe` must be True or False. Received: allow_unsafe={self.allow_unsafe!r}.")
+        for name in ("allow_unsafe", "allow_large"):
+            if not isinstance(getattr(self, name), bool):
+                raise ArgumentError(f"`{name}` must be True or False. Received: {name}={getattr(self, name)!r}.")

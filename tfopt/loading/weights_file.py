@@ -13,17 +13,17 @@ from tfopt.loading import float32, model_file
 from tfopt.loading.h5 import weights
 from tfopt.loading.h5.layouts import Writer
 from tfopt.loading.h5.weight_groups import is_new_layout, read_groups, require_all_in
-from tfopt.loading.options import Architecture
+from tfopt.loading.options import LoadOptions
 
 
-def load_weights(found: model_file.ModelFile, architecture: Architecture) -> tuple[Any, tuple[str, ...]]:
-    """Builds a model with `architecture` and assigns every weight of the file to it.
+def load_weights(found: model_file.ModelFile, options: LoadOptions) -> tuple[Any, tuple[str, ...]]:
+    """Builds a model with `options.architecture` and assigns every weight of the file to it.
 
-    Example: `load_weights(model_file.read("weights.h5"), "my_models:build")`
+    Example: `load_weights(model_file.read("weights.h5"), LoadOptions(architecture="my_models:build"))`
 
     Args:
         found: an HDF5 file, with or without an architecture of its own.
-        architecture: as for `load`.
+        options: as for `load`.
 
     Returns:
         (model, steps), as `load_with_steps`.
@@ -31,6 +31,7 @@ def load_weights(found: model_file.ModelFile, architecture: Architecture) -> tup
     Raises:
         LoadError: the architecture is missing or does not build a model, or the weights are not those of the model.
     """
+    architecture = options.architecture
     if architecture is None:
         raise model_file.refusal(
             found.path,
@@ -48,7 +49,7 @@ def load_weights(found: model_file.ModelFile, architecture: Architecture) -> tup
         count = _load_new_layout(found.path, model)
     else:
         writer = Writer(is_keras_1=found.keras_version.startswith("1."), is_theano=found.backend == "theano")
-        count = weights.assign(model, read_groups(found.path), found.path, writer, by_order=True)
+        count = weights.assign(model, read_groups(found.path, allow_large=options.allow_large), found.path, writer, by_order=True)
     steps = (
         f"built by {architectures.name_of(architecture)}, weights from a file of Keras {found.keras_version or '(unknown)'}",
         f"verified: {count} of {count} weights assigned once",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
+from tfopt import sizes
 from tfopt.errors import LoadError
 from tfopt.files import PathLike
 
@@ -11,16 +12,21 @@ Source = PathLike | bytes | bytearray | memoryview
 """A TFLite file: its path or its bytes."""
 
 
-def read_bytes(model: Source) -> bytes:
+def read_bytes(model: Source, *, allow_large: bool = False) -> bytes:
     """Returns the bytes of a TFLite file.
 
+    Args:
+        model: path or bytes of the file.
+        allow_large: whether the file may take any memory.
+
     Raises:
-        LoadError: the path cannot be read, or the file at it is no TFLite file. Bytes are returned unchecked.
+        LoadError: the path cannot be read, or the file at it is no TFLite file or too large. Bytes are returned unchecked.
     """
     if isinstance(model, (bytes, bytearray, memoryview)):
         return bytes(model)
     path = pathlib.Path(model)
     try:
+        sizes.require_memory(path.stat().st_size, "the whole file", allow_large=allow_large, path=path)
         content = path.read_bytes()
     except OSError as error:
         raise LoadError(f"The TFLite file must be readable. Received: {path} ({error.strerror}). Check the path.") from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from tfopt import sizes
 from tfopt.errors import LoadError
 from tfopt.tflite import flatbuffer
 from tfopt.tflite.operations import SAME_TYPE
@@ -22,6 +23,7 @@ _SIZES = {
     "float32": 4, "float16": 2, "int32": 4, "uint8": 1, "int64": 8, "bool": 1, "int16": 2, "complex64": 8, "int8": 1, "float64": 8,
     "complex128": 16, "uint64": 8, "uint32": 4, "uint16": 2, "bfloat16": 2,
 }  # fmt: skip
+_ENTRY = 64  # bytes of a number in Python
 _LARGEST = 1 << 31  # bytes of one tensor
 # Options of operations that must be at least 1, by the name of their accessor.
 _AT_LEAST_ONE = (
@@ -29,22 +31,28 @@ _AT_LEAST_ONE = (
 )  # fmt: skip
 
 
-def require_sound(content: bytes, name: str) -> None:
+def require_sound(content: bytes, name: str, *, allow_large: bool = False) -> None:
     """Raises where a file contradicts itself: indices without a target, sizes other than those of the data, strides of zero.
 
     Args:
         content: bytes of a `.tflite` file.
         name: the file's name for messages.
+        allow_large: whether the tensors may take any memory.
 
     Raises:
-        LoadError: the file is damaged.
+        LoadError: the file is damaged, or takes more memory than such a file should.
     """
     try:
         wrong = _first_contradiction(content)
+        needed = None if wrong else _needed(content)
     except (struct.error, LookupError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
         wrong = f"a structure that cannot be followed ({type(error).__name__}: {error})"
     if wrong:
         raise LoadError(f"A complete TFLite file is required. Received: {name}, with {wrong}. Convert the model again.")
+    if needed is not None:
+        constants, at_once = needed
+        sizes.require_growth(constants, len(content), "the stored tensors", allow_large=allow_large, path=name)
+        sizes.require_memory(constants + at_once, "the tensors of one operation", allow_large=allow_large, path=name)
 
 
 def _first_contradiction(content: bytes) -> str | None:
@@ -169,3 +177,25 @@ def _wrong_options(operator: schema.Operator) -> str | None:
 
 def _indices(values: npt.NDArray[np.int32] | int) -> list[int]:
     return [] if isinstance(values, int) else [int(value) for value in values]
+
+
+def _needed(content: bytes) -> tuple[int, int]:
+    """The bytes of all that is stored, with its description in Python, and of the largest tensors that are used at one time."""
+    model = flatbuffer.root(content)
+    stored = at_once = 0
+    for number in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(number)
+        room = []
+        for index in range(graph.TensorsLength()):
+            tensor = graph.Tensors(index)
+            size = _SIZES.get(flatbuffer.type_names()[tensor.Type()], 1)
+            room.append(sizes.array_room(tensor.ShapeAsNumpy() if tensor.ShapeLength() else (), size))
+            quantization = tensor.Quantization()
+            entries = 0 if quantization is None else quantization.ScaleLength() + quantization.ZeroPointLength()
+            # Tables may be shared, so that a small file describes any number of tensors.
+            stored += _ENTRY * (1 + entries) + (room[-1] if tensor.Sparsity() is not None else 0)
+        for position in range(graph.OperatorsLength()):
+            operator = graph.Operators(position)
+            used = {*_indices(operator.InputsAsNumpy()), *_indices(operator.OutputsAsNumpy())}
+            at_once = max(at_once, sum(room[index] for index in used if index >= 0))
+    return stored, at_once

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tfopt import isolation
-from tfopt.errors import ArgumentError, ConversionError, DataError, LoadError
+from tfopt.errors import ArgumentError, ConversionError, DataError, LoadError, RunError
 from tfopt.progress import Progress
 from tfopt.tflite import flatbuffer, integrity
 from tfopt.tflite.affine import dequantize, quantize
 from tfopt.tflite.file import Source, file_name, read_bytes
-from tfopt.tflite.probe import OpenRequest, require_survivable
+from tfopt.tflite.probe import REAL_SAMPLES, OpenRequest, require_survivable
 from tfopt.tflite.signature import in_signature_order, plain_names
 
 Inputs = npt.ArrayLike | Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike]
@@ -45,6 +45,7 @@ class Interpreter:
         probe: whether a file that is given by its path is first opened in a child process, which costs about a second. A file whose
             tensors contradict each other can end the process that opens it; with `probe` it raises `LoadError`. It has no effect in
             a child process of tfopt.
+        allow_large: whether the tensors may take any memory; otherwise they must fit the free memory.
 
     Attributes:
         input_names, output_names: in the model's order, where a signature tells it.
@@ -64,15 +65,17 @@ class Interpreter:
     output_indices: list[int]
     batch_size: int
 
-    def __init__(self, model: Source, *, threads: int = 1, keep_all: bool = False, probe: bool = False) -> None:
+    def __init__(
+        self, model: Source, *, threads: int = 1, keep_all: bool = False, probe: bool = False, allow_large: bool = False
+    ) -> None:
         from ai_edge_litert import interpreter as litert
 
         if not isinstance(threads, int) or threads < 1:
             raise ArgumentError(f"`threads` must be an integer of at least 1. Received: threads={threads!r}.")
-        content = read_bytes(model)
-        integrity.require_sound(content, file_name(model))
+        content = read_bytes(model, allow_large=allow_large)
+        integrity.require_sound(content, file_name(model), allow_large=allow_large)
         if probe and not isinstance(model, (bytes, bytearray, memoryview)) and not isolation.is_child():
-            require_survivable(model, keep_all=keep_all)
+            require_survivable(model, keep_all=keep_all, allow_large=allow_large)
         options = {}
         if keep_all:
             plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -91,6 +94,7 @@ class Interpreter:
                     f"The TFLite runtime must have every operation of the file. Received: {file_name(model)} ({error}; "
                     f"{chatter()}). Convert the model with builtin operations only."
                 ) from error
+        self._name = file_name(model)
         self.graph = flatbuffer.parse(content)
         self._inputs = self._interpreter.get_input_details()
         self._outputs = self._interpreter.get_output_details()
@@ -149,7 +153,12 @@ class Interpreter:
             generator = np.random.default_rng(seed)
             for detail in self._inputs:
                 self._interpreter.set_tensor(detail["index"], _random(generator, detail))
-        self._interpreter.invoke()
+        self._invoke()
+
+    def feed(self, batch: Sequence[npt.ArrayLike]) -> None:
+        """Fills the inputs with one batch, an array in real units for each of `input_names`, for `invoke`."""
+        for value, detail in zip(batch, self._inputs, strict=True):
+            self._interpreter.set_tensor(detail["index"], quantize(np.asarray(value), detail))
 
     def tensor(self, index: int) -> npt.NDArray[Any]:
         """A tensor of `graph` as the last run left it, as stored (quantized); needs `keep_all`, unless it is a weight."""
@@ -185,20 +194,37 @@ class Interpreter:
     def _run(self, arrays: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         for array, detail in zip(arrays, self._inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], quantize(array, detail))
-        self._interpreter.invoke()
+        self._invoke()
         return [dequantize(self._interpreter.get_tensor(detail["index"]), detail) for detail in self._outputs]
+
+    def _invoke(self) -> None:
+        try:
+            self._interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise RunError(
+                f"The TFLite runtime must run the file on the data. Received: {self._name} ({' '.join(str(error).split())}). "
+                f"{REAL_SAMPLES}"
+            ) from error
 
 
 def open_file(request: str, progress: Progress) -> None:
-    """Builds an interpreter of a file and nothing else; what the child process of `probe` runs.
+    """Builds an interpreter of a file and runs it if the request says so; what the child process of `probe` runs.
 
     Args:
         request: an `OpenRequest` as JSON.
-        progress: called once with {"stage": ...}.
+        progress: called with {"stage": ...}.
     """
     progress({"stage": "allocate tensors"})
     asked = OpenRequest.from_json(request)
-    Interpreter(asked.path, keep_all=asked.keep_all)
+    interpreter = Interpreter(asked.path, keep_all=asked.keep_all, allow_large=asked.allow_large)
+    if asked.batch is not None:
+        progress({"stage": "run"})
+        with np.load(asked.batch, allow_pickle=False) as batch:
+            interpreter.feed([batch[f"arr_{index}"] for index in range(len(batch.files))])
+        interpreter.invoke()
+    elif asked.run:
+        progress({"stage": "run"})
+        interpreter.invoke(seed=0)
 
 
 def _random(generator: np.random.Generator, detail: Mapping[str, Any]) -> npt.NDArray[Any]:

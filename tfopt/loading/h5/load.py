@@ -16,21 +16,22 @@ from tfopt.loading.h5.layer_repairs import FUNCTION_OF, Known, MissingAnswer
 from tfopt.loading.h5.layouts import Writer
 from tfopt.loading.h5.weight_groups import Group, read_groups
 from tfopt.loading.model_file import Config, ModelFile
+from tfopt.loading.options import LoadOptions
 
 # A damaged configuration raises these exceptions when it is walked.
 _DAMAGES = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 
 
-def load_h5(found: ModelFile, named: str, custom_objects: dict[str, Any], *, allow_unsafe: bool) -> tuple[Any, tuple[str, ...]]:
+def load_h5(found: ModelFile, named: str, custom_objects: dict[str, Any], options: LoadOptions) -> tuple[Any, tuple[str, ...]]:
     """Builds the model of an `.h5` file with tf_keras, after repairs, and verifies its weights and its outputs.
 
-    Example: `load_h5(model_file.read("model.h5"), "model.h5", {}, allow_unsafe=False)`
+    Example: `load_h5(model_file.read("model.h5"), "model.h5", {}, LoadOptions())`
 
     Args:
         found: of kind "h5".
         named: path of the file with an ending that Keras knows.
         custom_objects: class or function by name.
-        allow_unsafe: whether bytecode in the file may run.
+        options: whether code in the file may run, and how large it may be.
 
     Returns:
         (tf_keras model, steps), as `load_with_steps`.
@@ -42,20 +43,21 @@ def load_h5(found: ModelFile, named: str, custom_objects: dict[str, Any], *, all
     is_keras_1 = repair.is_keras_1(found.keras_version, config)
     given = {*custom_objects, *door.registered_names()}
     repaired, notes = _repaired(found, given, is_keras_1)
-    if not allow_unsafe:
+    if not options.allow_unsafe:
         config_safety.require_safe(dataclasses.replace(found, config=repaired), custom_objects=given)
     for kind, layer in _layers(repaired):
         if kind == "Lambda":
             require_runnable(layer, found.path)
-    groups = read_groups(found.path)
+    groups = read_groups(found.path, allow_large=options.allow_large)
     try:
         model = door.from_config(repaired, add_registered_names(repaired, _by_layer(repaired, custom_objects)))
+        model_file.require_layers(model)
     except Exception as error:  # Keras raises any exception for a damaged file; the user gets one clear message
         raise model_file.unreadable(found, error) from error
     if is_keras_1:
         _require_shapes(model, found)
     count = weights.assign(model, groups, found.path, _writer(found, groups, is_keras_1, custom_objects))
-    reason = _why_not_compared(found, is_keras_1, has_answers=bool(custom_objects or allow_unsafe))
+    reason = _why_not_compared(found, is_keras_1, has_answers=bool(custom_objects or options.allow_unsafe))
     # Keras 3 computes in low precision if the file says so.
     tolerance = 2e-2 if any("float32" in note for note in notes) else 1e-3
     opinion = f"not compared with Keras 3: {reason}" if reason else second_opinion.second_opinion(model, named, tolerance=tolerance)

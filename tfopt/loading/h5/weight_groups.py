@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tfopt import sizes
 from tfopt.errors import LoadError
 
 if TYPE_CHECKING:
@@ -20,16 +21,20 @@ Group = list[tuple[str, Array]]
 """(name, array) of the weights of one layer, in the file's order."""
 
 
-def read_groups(path: pathlib.Path) -> dict[str, Group]:
+def read_groups(path: pathlib.Path, *, allow_large: bool = False) -> dict[str, Group]:
     """Reads the weights of an HDF5 file in the layout of Keras 1 and 2.
 
     Example: `read_groups(pathlib.Path("model.h5"))` -> {"dense": [("dense/kernel:0", array), ("dense/bias:0", array)]}
+
+    Args:
+        path: of the file.
+        allow_large: whether the arrays may take any memory.
 
     Returns:
         Group by layer name, in the file's order, without layers that have no weights.
 
     Raises:
-        LoadError: the file is damaged, or no Keras weights are in it.
+        LoadError: the file is damaged or too large, or no Keras weights are in it.
     """
     import h5py
 
@@ -37,8 +42,15 @@ def read_groups(path: pathlib.Path) -> dict[str, Group]:
         with h5py.File(path, "r") as file:
             root = file["model_weights"] if "model_weights" in file and "layer_names" not in file.attrs else file
             groups: dict[str, Group] = {}
+            needed = 0
             for layer in _names(root.attrs, "layer_names"):
-                arrays = [(name, _array(root[layer], name, layer, path)) for name in _names(root[layer].attrs, "weight_names")]
+                arrays = []
+                for name in _names(root[layer].attrs, "weight_names"):
+                    stored = _stored(root[layer], name, layer, path)
+                    # An array may be listed, or linked, any number of times.
+                    needed += sizes.array_room(stored.shape, stored.dtype.itemsize)
+                    sizes.require_room(needed, path.stat().st_size, "the arrays", allow_large=allow_large, path=path)
+                    arrays.append((name, stored[()]))
                 if arrays and layer in groups:
                     raise damaged(path, f"two layers of the name {layer!r}")
                 if arrays:
@@ -100,7 +112,7 @@ def require_all_in(path: pathlib.Path, model: Any) -> int:
     return len(found)
 
 
-def _array(group: h5py.Group, name: str, layer: str, path: pathlib.Path) -> Array:
+def _stored(group: h5py.Group, name: str, layer: str, path: pathlib.Path) -> h5py.Dataset:
     import h5py
 
     found = group[name]
@@ -108,7 +120,7 @@ def _array(group: h5py.Group, name: str, layer: str, path: pathlib.Path) -> Arra
         raise damaged(path, f"weights of layer {layer!r} that are not numbers")
     if found.external:
         raise damaged(path, f"weights of layer {layer!r} that are in another file")
-    return found[()]
+    return found
 
 
 def _names(attributes: Mapping[str, Any], key: str) -> list[str]:
