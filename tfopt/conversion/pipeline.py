@@ -14,7 +14,8 @@ from tfopt.checking.benchmark import BenchmarkResult
 from tfopt.checking.comparison import FileUnderTest, compare
 from tfopt.checking.result import CheckResult
 from tfopt.checking.settings import BenchmarkSettings
-from tfopt.conversion.export import Variant
+from tfopt.conversion import lossy_layers
+from tfopt.conversion.export import Exported, Variant
 from tfopt.conversion.export_job import Exporter, ExportJob
 from tfopt.conversion.result import ConversionResult
 from tfopt.conversion.settings import CALIBRATED, ConversionRequest, Settings
@@ -45,13 +46,25 @@ def run(request: ConversionRequest, exporter: Exporter, progress: Progress) -> C
     notes = [*steps, *traced.notes]
     with concurrent.futures.ThreadPoolExecutor() as pool:
         made, packed = {}, {}
-        for job in _jobs(model, traced, request.settings):
+        jobs = _jobs(model, traced, request.settings)
+        for job in jobs:
             for name, exported in exporter(job, progress):
                 made[name] = exported
                 notes += exported.notes
                 # Packing a large file takes seconds, in which zlib leaves the other core to the converter.
                 packed[exported.content] = pool.submit(timing.packed_size, exported.content)
         verdict, float_verdict = _check(made[_CONVERTED].content, traced, reference, request, progress)
+        if lossy_layers.is_lossy(verdict, request.settings) and not traced.is_trained:
+
+            def convert_again(float_layers: tuple[str, ...]) -> tuple[Exported, CheckResult]:
+                variant = dataclasses.replace(jobs[-1].variants[_CONVERTED], float_layers=float_layers, ptq="default")
+                ((_, exported),) = exporter(dataclasses.replace(jobs[-1], variants={_CONVERTED: variant}), progress)
+                return exported, _check(exported.content, traced, reference, request, progress)[0]
+
+            start = lossy_layers.Checked(made[_CONVERTED], verdict)
+            found = lossy_layers.mend(start, model, traced.samples_to_check()[0], request.settings, convert_again)
+            made[_CONVERTED], verdict = found.exported, found.verdict
+            packed[found.exported.content] = pool.submit(timing.packed_size, found.exported.content)
         measured = timing.measure(
             [made[name].content for name in (_CONVERTED, _FLOAT) if name in made],
             BenchmarkSettings(threads=request.settings.threads, runs=request.settings.runs),

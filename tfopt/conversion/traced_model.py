@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfopt.conversion import rewritings
 from tfopt.conversion.settings import CALIBRATED, ConversionRequest, Settings
 from tfopt.data import representative, signature
 from tfopt.data.open_samples import open_samples
@@ -20,11 +20,17 @@ from tfopt.keras_model.describe import crash_suspects
 from tfopt.keras_model.walk import short_names, walk_layers
 from tfopt.lowering import lower, quantization_aware
 from tfopt.lowering.input_scaling import find_input_scaling
+from tfopt.lowering.operations.operations import OPERATION_RULES
 from tfopt.lowering.trace import Traced, float_ids, trace_model
 from tfopt.progress import Progress
+from tfopt.ptq import headroom
+from tfopt.tflite.edits import EDITS
 
 if TYPE_CHECKING:
     import keras
+
+REWRITINGS = (*lower.RULES, *OPERATION_RULES, *EDITS, headroom.NAME, lower.ALL)
+"""The names of all rewritings that a conversion can leave out: of layers, of operations, of the file, and of its ranges."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +84,7 @@ def trace_with_data(model: keras.Model, request: ConversionRequest, progress: Pr
         progress: called with {"stage", "suspects"}.
     """
     settings, representative_data = request.settings, request.representative_data
-    rewritings.require_known(settings.skip_lowering)
+    require_rewritings(settings.skip_lowering)
     is_trained = quantization_aware.is_quantization_aware(model)
     _require_fitting(request, is_trained)
     served = quantization_aware.served(model, has_data=representative_data is not None) if is_trained else model
@@ -110,6 +116,13 @@ def trace_with_data(model: keras.Model, request: ConversionRequest, progress: Pr
         is_trained=is_trained, layers=layers, layer_names=names, lowering=lowering, given_specs=given, specs=specs,
         traced=traced, validation=validation, drawn=drawn, notes=notes,
     )  # fmt: skip
+
+
+def require_rewritings(names: Sequence[str]) -> None:
+    """Raises `ArgumentError` if one of the names is none of `REWRITINGS`."""
+    unknown = [name for name in names if name not in REWRITINGS]
+    if unknown:
+        raise ArgumentError(f"`skip_lowering` must be a list of names among {', '.join(REWRITINGS)}. Received: {unknown!r}.")
 
 
 def _require_fitting(request: ConversionRequest, is_trained: bool) -> None:

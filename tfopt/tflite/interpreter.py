@@ -87,9 +87,15 @@ class Interpreter:
             try:
                 self._interpreter.allocate_tensors()
             except (RuntimeError, ValueError) as error:
+                remedy = (
+                    "The scales of its tensors may be too far apart for an operation, as those of columns whose units differ "
+                    "1,000-fold: compute the layer that scales such columns around the file (tfopt.split)"
+                    if "XNNPACK" in str(error)
+                    else "Convert the model with builtin operations only"
+                )
                 raise ConversionError(
-                    f"The TFLite runtime must have every operation of the file. Received: {file_name(model)} ({error}; "
-                    f"{chatter()}). Convert the model with builtin operations only."
+                    f"The TFLite runtime must be able to run every operation of the file. Received: {file_name(model)} ({error}; "
+                    f"{chatter()}). {remedy}."
                 ) from error
         self.graph = flatbuffer.parse(content)
         self._inputs = self._interpreter.get_input_details()
@@ -185,7 +191,13 @@ class Interpreter:
     def _run(self, arrays: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         for array, detail in zip(arrays, self._inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], quantize(array, detail))
-        self._interpreter.invoke()
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise ConversionError(
+                f"The TFLite runtime must be able to run the file on the given data. Received: {error}. Cut off the layer that "
+                "this operation belongs to with tfopt.split, or give other data."
+            ) from error
         return [dequantize(self._interpreter.get_tensor(detail["index"]), detail) for detail in self._outputs]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfopt.lowering.operations.arithmetic import ARITHMETIC
+from tfopt.lowering.operations.categories import CATEGORIES
 from tfopt.lowering.operations.elementwise import ELEMENTWISE
 from tfopt.lowering.operations.fourier import FOURIER
 from tfopt.lowering.operations.masked_softmax import MASKED_SOFTMAX
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from tfopt.lowering.operations.replay import Rule
     from tfopt.tflite.layer_names import Scopes
 
-OPERATION_RULES: dict[str, dict[str, Rule]] = {**ARITHMETIC, **ELEMENTWISE, **SELECTION, **MASKED_SOFTMAX, **PLACES, **FOURIER}
+OPERATION_RULES: dict[str, dict[str, Rule]] = {
+    **ARITHMETIC, **ELEMENTWISE, **SELECTION, **MASKED_SOFTMAX, **PLACES, **FOURIER, **CATEGORIES,
+}  # fmt: skip
 """Name -> type of a TensorFlow operation -> function from such an operation to what takes its place, or to None: see `replay`."""
 
 
