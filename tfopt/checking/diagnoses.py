@@ -59,8 +59,11 @@ def find(facts: Facts) -> tuple[Cause, ...]:
     """Looks for every known cause; returns at most one of a kind."""
     found: list[Cause] = []
     for kind, (detect, remedy) in CAUSES.items():
-        # Wrongly scaled inputs make every other range wrong as well.
-        if kind in ("calibration-narrow", "calibration-wide") and any(cause.kind == "calibration-scaling" for cause in found):
+        # Wrongly scaled inputs make every other range wrong as well, and no layer is to blame for a wrong range.
+        known = {cause.kind for cause in found}
+        if kind in ("calibration-narrow", "calibration-wide") and "calibration-scaling" in known:
+            continue
+        if kind == "lossy-layer" and any(each.startswith("calibration") for each in known):
             continue
         hits = sorted(detect(facts), key=lambda hit: -hit[0])
         if hits:

@@ -23,6 +23,7 @@ from tfopt.conversion.traced_model import TracedModel, trace_with_data
 from tfopt.data.scaling_notes import Range
 from tfopt.errors import ArgumentError
 from tfopt.loading import float32
+from tfopt.loading.dequantize import dequantized
 from tfopt.loading.load import load_with_steps
 from tfopt.lowering import lower, quantization_aware
 from tfopt.lowering.trace import Traced, trace_model
@@ -96,10 +97,12 @@ def _open_model(request: ConversionRequest, progress: Progress) -> tuple[keras.M
         return model, source, tuple(steps)
     if not hasattr(model, "layers") or not callable(model):
         raise ArgumentError(f"A Keras model or the path of one is required. Received: {type(model).__name__}.")
-    if not float32.low_precision_layers(model):
-        return model, in_memory, ()
-    note = "the model was rebuilt under float32: layers computed in float16 or bfloat16"
-    return float32.as_float32(model), in_memory, (note,)
+    model, note = dequantized(model)
+    notes = [note] if note else []
+    if float32.low_precision_layers(model):
+        notes.append("the model was rebuilt under float32: layers computed in float16 or bfloat16")
+        model = float32.as_float32(model)
+    return model, in_memory, tuple(notes)
 
 
 def _jobs(model: keras.Model, traced: TracedModel, settings: Settings) -> list[ExportJob]:
