@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 REWRITINGS = (*lower.RULES, *OPERATION_RULES, *EDITS, headroom.NAME, lower.ALL)
 """The names of all rewritings that a conversion can leave out: of layers, of operations, of the file, and of its ranges."""
 
+_MASKED = -1e3
+"""A value that is added to a score to mask it is no larger."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TracedModel:
@@ -102,6 +105,7 @@ def trace_with_data(model: keras.Model, request: ConversionRequest, progress: Pr
         notes += scaling_notes(find_input_scaling(model), drawn.arrays)
 
     progress({"stage": "trace"})
+    lowering = lower.with_mask_inputs(lowering, _mask_inputs(specs, drawn))
     traced = trace_model(served, specs, lowering)
     ids = float_ids(traced)
     if ids:
@@ -123,6 +127,17 @@ def require_rewritings(names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in REWRITINGS]
     if unknown:
         raise ArgumentError(f"`skip_lowering` must be a list of names among {', '.join(REWRITINGS)}. Received: {unknown!r}.")
+
+
+def _mask_inputs(specs: list[TensorSpec], drawn: Representative | None) -> tuple[int, ...]:
+    """Places of the float inputs that are masks to add to scores: each value is 0, or so far below that no other score matters."""
+
+    def is_mask(values: np.ndarray[Any, Any]) -> bool:
+        return bool(((values == 0) | (values <= _MASKED)).all() and (values != 0).any())
+
+    return tuple(
+        place for place, spec in enumerate(specs) if drawn and spec.dtype == "float32" and is_mask(drawn.arrays[spec.name])
+    )
 
 
 def _require_fitting(request: ConversionRequest, is_trained: bool) -> None:

@@ -17,7 +17,8 @@ _WIDEST = 2**16
 _MOST = 2**20
 """Comparisons of ids with keys that a file may make in a run; beyond it, a lookup needs a place for each number."""
 
-_MOVES = ("ExpandDims", "Reshape", "Squeeze")
+_MOVES = ("ExpandDims", "Identity", "Reshape", "Squeeze")
+_CUTS = ("begin_mask", "ellipsis_mask", "end_mask", "new_axis_mask", "shrink_axis_mask")
 
 
 def _counts(operation: tf.Operation, find: Find) -> tf.Tensor | None:
@@ -92,17 +93,25 @@ def _whole(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     """Whole numbers that were made floats and are made whole numbers again, as Keras does with the inputs of its models."""
     import tensorflow as tf
 
+    def whole(tensor: tf.Tensor) -> tf.Tensor | None:
+        """The whole numbers that a float tensor holds."""
+        made = tensor.op
+        if made.type == "Cast" and made.inputs[0].dtype.is_integer:
+            return find(made.inputs[0])
+        if made.type in _MOVES and tensor.shape.is_fully_defined():
+            before = whole(made.inputs[0])
+            return None if before is None else tf.reshape(before, tensor.shape)
+        if made.type == "StridedSlice":
+            before = whole(made.inputs[0])
+            masks = {name: made.get_attr(name) for name in _CUTS}
+            names = ("begin", "end", "strides")
+            bounds = {name: find(each) for name, each in zip(names, made.inputs[1:], strict=True)}
+            return None if before is None else tf.raw_ops.StridedSlice(input=before, **bounds, **masks)
+        return None
+
     dtype = operation.outputs[0].dtype
-    moves, tensor = [], operation.inputs[0]
-    while tensor.op.type in _MOVES:
-        moves.append(tensor)
-        tensor = tensor.op.inputs[0]
-    if not dtype.is_integer or not tensor.dtype.is_floating or tensor.op.type != "Cast" or not tensor.op.inputs[0].dtype.is_integer:
-        return None
-    if any(not each.shape.is_fully_defined() for each in moves):
-        return None
-    given = tf.cast(find(tensor.op.inputs[0]), dtype)
-    return tf.reshape(given, moves[0].shape) if moves else given
+    found = whole(operation.inputs[0]) if dtype.is_integer and operation.inputs[0].dtype.is_floating else None
+    return None if found is None else tf.cast(found, dtype)
 
 
 CATEGORIES: dict[str, dict[str, Rule]] = {
