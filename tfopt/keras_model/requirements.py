@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tfopt import errors
 from tfopt.keras_model.describe import describe
-from tfopt.keras_model.walk import walk_layers
+from tfopt.keras_model.walk import inner_layers, walk_layers
 
 if TYPE_CHECKING:
     from tfopt.keras_model.types import AnyLayer, AnyModel
@@ -35,8 +35,8 @@ def require_built(model: AnyModel) -> None:
 
 def quantized_by_keras(model: AnyModel) -> list[AnyLayer]:
     """The layers of a model that Keras' own `model.quantize(...)` has quantized, each once; a list of its own for each call."""
-    # A layer that holds layers tells the mode of those; Keras 2 has no such mode.
-    found = [layer for layer in walk_layers(model) if getattr(layer, "quantization_mode", None)]
+    # A layer that holds layers may have the mode of those; Keras 2 has no such mode.
+    found = [layer for layer in walk_layers(model) if getattr(layer, "quantization_mode", None) and not inner_layers(layer)]
     return [layer for layer in found if any("scale" in weight.name or "amax" in weight.name for weight in layer.weights)]
 
 
