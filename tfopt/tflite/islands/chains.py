@@ -93,7 +93,9 @@ class Chains:
         sources = tuple(dict.fromkeys(index for each in found for index in each))
         # Tensors of one size whose shapes can be broadcast differ in axes of size 1 only, and hold their numbers in one order.
         sizes = {math.prod(self._editor.tensor(int(index)).shape) for index in (*sources, output)}
-        return sources if found and all(found) and len(sources) <= self._limit and len(sizes) == 1 else itself
+        shapes = {tuple(self._editor.tensor(index).shape) for index in sources}
+        is_chain = found and all(found) and len(sources) <= self._limit and len(sizes) == len(shapes) == 1
+        return sources if is_chain else itself
 
     def _read(self, operator: schema.OperatorT) -> list[int]:
         """The inputs of an operation that are numbers."""
