@@ -150,16 +150,13 @@ def test_a_float_op_that_is_allowed_is_a_note():
 
 
 def test_a_layer_without_any_int8_form_fails_by_name():
-    class Wave(keras.layers.Layer):
-        def call(self, inputs):
-            return keras.ops.arctan2(inputs, keras.ops.roll(inputs, 1, -1))
-
     keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4), Wave(name="wave"), keras.layers.Dense(2)])
+    bins = keras.layers.Discretization([-1.0, 0.0, 1.0], name="bins")
+    model = keras.Sequential([keras.Input((6,)), bins, keras.layers.Embedding(4, 8), keras.layers.Flatten(), keras.layers.Dense(2)])
     data = np.random.default_rng(0).normal(size=(50, 6)).astype("float32")
     result = tfopt.convert(model, representative_data=data, runs=3)
     assert not result.check.passed
-    assert any("float ATAN2 op of layer 'wave'" in reason for reason in result.check.reasons)
+    assert any("float BUCKETIZE op of layer 'bins'" in reason for reason in result.check.reasons)
 
 
 def test_flex_ops_are_an_error_that_names_the_layer():

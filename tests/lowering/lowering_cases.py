@@ -115,6 +115,21 @@ def _build_all():
         "embedding_mask", "Embedding LSTM",
         lambda k: chain(k, (6,), k.layers.Embedding(30, 8, mask_zero=True), k.layers.LSTM(4), dtype="int32"), "embedding",
     )  # fmt: skip
+    for name, shape, make, rule in (
+        ("one_hot", (1,), lambda k: k.layers.CategoryEncoding(30, "one_hot"), "whole_numbers"),
+        ("multi_hot", (6,), lambda k: k.layers.CategoryEncoding(30, "multi_hot"), "counting"),
+        ("count", (6,), lambda k: k.layers.CategoryEncoding(30, "count"), "counting"),
+        ("lookup", (6,), lambda k: k.layers.IntegerLookup(vocabulary=[3, 5, 7, 20, 25]), "lookup"),
+        ("lookup_far", (6,), lambda k: k.layers.IntegerLookup(vocabulary=[3, 5, 7, 20, 10**6]), "lookup"),
+        ("lookup_count", (6,), lambda k: k.layers.IntegerLookup(vocabulary=[3, 5, 20], output_mode="count"), "lookup"),
+    ):
+        embed = rule == "lookup" and name != "lookup_count"
+        cases.append((
+            f"{name}-keras3", "keras3",
+            lambda k, s=shape, m=make, e=embed: chain(
+                k, s, m(k), *([k.layers.Embedding(7, 8)] if e else []), k.layers.Dense(4), dtype="int32"
+            ), rule,
+        ))  # fmt: skip
     for kind in ("LSTM", "GRU", "SimpleRNN"):
         add(
             f"masking_{kind}", f"Masking {kind}",

@@ -10,7 +10,7 @@ from lowering_cases import CASES
 from seeded_models import KERAS, chain, draw, largest_differences, measure, run_traced, seeded, specs_of, to_int8
 
 import tfopt
-from tfopt.conversion import rewritings
+from tfopt.conversion.traced_model import require_rewritings
 from tfopt.keras_model.walk import walk_layers
 from tfopt.lowering import lower
 from tfopt.lowering.trace import trace_model
@@ -101,7 +101,7 @@ def test_rules_can_be_left_out():
     assert set(lower.plan(model, skip=("recurrent", "lstm_cell")).touched) == {"normalization", "activation"}
     assert lower.plan(model, skip=("all",)).touched == {}
     with pytest.raises(tfopt.ArgumentError, match="skip_lowering.*normalization.*Received: .*'nonsense'"):
-        rewritings.require_known(("nonsense",))
+        require_rewritings(("nonsense",))
 
 
 def test_attention_is_listed_where_it_has_a_mask():

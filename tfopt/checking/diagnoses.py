@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,15 @@ _TAIL_LEVELS = 3.0
 # If a smaller share of the values is negative, the tail has no weight.
 _TAIL_SHARE = 0.1
 
+# What 8 bits hold of a tensor that uses its range.
+_EIGHT_BITS = 48.0
+
+# A layer below is further off than a check allows by default.
+_GOOD = 20.0
+
+# Two of the eight bits, lost in one layer, are not its roundings alone.
+_FALL = 12.0
+
 _TAILED = ("silu", "swish", "gelu", "hard_silu", "hard_swish", "mish")
 
 # Operations that do not choose the range of their output: the format does, or a range that was wrong before is passed on.
@@ -49,8 +59,11 @@ def find(facts: Facts) -> tuple[Cause, ...]:
     """Looks for every known cause; returns at most one of a kind."""
     found: list[Cause] = []
     for kind, (detect, remedy) in CAUSES.items():
-        # Wrongly scaled inputs make every other range wrong as well.
-        if kind in ("calibration-narrow", "calibration-wide") and any(cause.kind == "calibration-scaling" for cause in found):
+        # Wrongly scaled inputs make every other range wrong as well, and no layer is to blame for a wrong range.
+        known = {cause.kind for cause in found}
+        if kind in ("calibration-narrow", "calibration-wide") and "calibration-scaling" in known:
+            continue
+        if kind == "lossy-layer" and any(each.startswith("calibration") for each in known):
             continue
         hits = sorted(detect(facts), key=lambda hit: -hit[0])
         if hits:
@@ -194,6 +207,16 @@ def _float_island(facts: Facts) -> Iterator[Hit]:
         yield sum(name not in SAME_SCALE for name in names), layer, what
 
 
+def _lossy_layer(facts: Facts) -> Iterator[Hit]:
+    lowest = _EIGHT_BITS
+    for numbers in facts.numbers:
+        if math.isfinite(numbers.sqnr):
+            if lowest - numbers.sqnr >= _FALL and numbers.sqnr < _GOOD and numbers.class_name != "Input":
+                what = f"its SQNR is {numbers.sqnr:.1f} dB, and before it no layer had less than {lowest:.1f} dB"
+                yield lowest - numbers.sqnr, numbers.name, what
+            lowest = min(lowest, numbers.sqnr)
+
+
 CAUSES: dict[Kind, tuple[Callable[[Facts], Iterator[Hit]], str]] = {
     "calibration-scaling": (
         _calibration_scaling,
@@ -226,6 +249,10 @@ CAUSES: dict[Kind, tuple[Callable[[Facts], Iterator[Hit]], str]] = {
     "float-island": (
         _float_island,
         "Replace the layer by operations that have int8 kernels, or move it to the start or end of the model and then out of it.",
+    ),
+    "lossy-layer": (
+        _lossy_layer,
+        "Keep it in float with allow_float=True (--allow-float), or cut it off with tfopt.split and compute it around the file.",
     ),
 }
 """(detector, remedy) by kind."""

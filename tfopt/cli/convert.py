@@ -43,7 +43,9 @@ from tfopt.cli import options
     metavar="NAME",
     help="Leave out a rewriting that the report names; or `wider_ranges`; or `all`.",
 )
-@click.option("--allow-float", is_flag=True, help="Let ops without an int8 kernel stay float; they are listed.")
+@click.option(
+    "--allow-float", is_flag=True, help="Let ops without an int8 kernel, and layers that int8 ruins, stay float; they are listed."
+)
 @click.option("--batch-size", type=int, default=1, show_default=True, help="Samples in a run, fixed in the file.")
 @click.option(
     "--input-shape", "input_shapes", type=options.InputShape(), multiple=True, help="Dimensions that the model leaves as None."

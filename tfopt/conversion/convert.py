@@ -75,10 +75,11 @@ def convert(
         ptq: "default" or "best": the way to int8 without training. "best" takes several times as long; it equalizes channels,
             corrects biases and chooses ranges, and keeps the changes that the representative data show to be better: see
             `ptq.search`.
-        skip_lowering: names of rewritings (`rewritings.NAMES`) that are left out, or ("all",). A rewriting keeps the float outputs
-            and lets layers stay int8, or run faster; the report lists the layers that it touched. With "wider_ranges" the ranges
-            of small models end at the values that were seen: see `ptq.headroom`.
-        allow_float: bool, whether ops without an int8 kernel may stay float in an int8 file; they are listed in the check's notes.
+        skip_lowering: names of rewritings (`traced_model.REWRITINGS`) that are left out, or ("all",). A rewriting keeps the float
+            outputs and lets layers stay int8, or run faster; the report lists the layers that it touched. With "wider_ranges" the
+            ranges of small models end at the values that were seen: see `ptq.headroom`.
+        allow_float: bool, whether ops without an int8 kernel may stay float in an int8 file, and layers whose int8 form is so far
+            off that the check fails; they are listed in the check's notes.
         batch_size: int >= 1, samples in a run, fixed in the file.
         input_shapes: None or dict of input name -> shape with batch, for dimensions that the model leaves as None. Default: the
             dimensions of the data.

@@ -19,6 +19,7 @@ from tfopt.lowering.trace import Traced
 from tfopt.progress import Progress, ignore
 from tfopt.ptq import headroom, observe, quantizer, search
 from tfopt.ptq.observe import Batches
+from tfopt.tflite import flatbuffer
 from tfopt.tflite.edits import apply_edits
 from tfopt.tflite.signature import attach_signature, in_order
 
@@ -51,11 +52,13 @@ class Variant:
         quantization: one of `settings.QUANTIZATIONS`.
         io: dtype of the inputs and outputs: see `settings.io_dtype`. Integer inputs such as token ids keep their dtype.
         ptq: one of `search.MODES`; "best" chooses among several int8 files by measurement: see `search.best`.
+        float_layers: names of layers of an int8 file that stay in float.
     """
 
     quantization: Quantization
     io: IoDtype = "int8"
     ptq: Ptq = "default"
+    float_layers: tuple[str, ...] = ()
 
 
 def to_tflite(
@@ -91,7 +94,8 @@ def to_tflite(
     notes: tuple[str, ...]
     try:
         batches = observe.as_batches([samples[name] for name in names], traced.batch_size) if widen and samples else None
-        content, notes = _converted(converter(samples), batches, widen)
+        in_float = functools.partial(_operations_of, traced=traced, layers=variant.float_layers) if variant.float_layers else None
+        content, notes = _converted(converter(samples), batches, widen, in_float)
     except Exception as error:  # MLIR diagnostics arrive as several undocumented types
         raise ConversionError(_explain(str(error), variant.quantization, traced)) from error
     if variant.ptq == "best" and samples is not None:
@@ -106,13 +110,35 @@ def to_tflite(
     return Exported(attach_signature(content, names, traced.output_names), edits, notes)
 
 
-def _converted(converter: tf.lite.TFLiteConverter, batches: Batches | None, widen: Widen | None) -> tuple[bytes, tuple[str, ...]]:
-    """(bytes, notes) of a converter's file, in which `widen`, if it is given, has widened the ranges."""
+def _converted(
+    converter: tf.lite.TFLiteConverter,
+    batches: Batches | None,
+    widen: Widen | None,
+    in_float: Callable[[bytes], set[str]] | None,
+) -> tuple[bytes, tuple[str, ...]]:
+    """(bytes, notes) of a converter's file, in which `widen` has widened the ranges and `in_float` kept operations in float."""
+    notes: tuple[str, ...] = ()
+    if widen is None and in_float is None:
+        return in_order(converter.convert()), notes
+    content = quantizer.collect_ranges(converter)
     if widen and batches is not None:
-        calibrated = quantizer.collect_ranges(converter)
-        content, notes = widen(calibrated, batches)
-        return quantizer.quantize(content, converter.inference_input_type, converter.inference_output_type), notes
-    return in_order(converter.convert()), ()
+        content, notes = widen(content, batches)
+    kept = in_float(content) if in_float else ()
+    return quantizer.quantize(content, converter.inference_input_type, converter.inference_output_type, kept), notes
+
+
+def _operations_of(content: bytes, traced: Traced, layers: Sequence[str]) -> set[str]:
+    """The names of the operations of a float file that layers compute by, which are those of their first outputs."""
+    graph = flatbuffer.parse(content)
+    scopes = tuple(scope for scope, layer in traced.scopes.layers.items() if layer in layers)
+    ends = {index: traced.scopes.outputs.get(name, "") for index, name in zip(graph.outputs, traced.output_names, strict=True)}
+    found = set()
+    for operator in graph.operators:
+        name = graph.tensors[operator.outputs[0]].name
+        paths = [*name.split(";"), ends.get(operator.outputs[0], "")]
+        if any(path == scope or path.startswith(f"{scope}/") for path in paths for scope in scopes):
+            found.add(name)
+    return found
 
 
 def _converter(traced: Traced, variant: Variant, samples: Mapping[str, npt.NDArray[np.generic]] | None) -> tf.lite.TFLiteConverter:
@@ -142,9 +168,16 @@ def _converter(traced: Traced, variant: Variant, samples: Mapping[str, npt.NDArr
 
 
 def save_traced(traced: Traced, folder: pathlib.Path) -> None:
-    """Writes a traced model as a SavedModel, for another process to convert; raises `OutputError` if there is no room."""
+    """Writes a traced model as a SavedModel, for another process to convert.
+
+    Raises:
+        ConversionError: the model looks up values that are no numbers, or in too many ways.
+        OutputError: there is no room.
+    """
     import tensorflow as tf
 
+    if "LookupTableFindV2" in traced.layers:  # a table is no variable, and TensorFlow does not save it with the function
+        raise ConversionError(_not_builtin(["LookupTableFindV2"], traced))
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("WARNING")  # it would tell of a temporary folder that is none of the user's business
@@ -169,15 +202,20 @@ def _batches(
 def _explain(message: str, quantization: Quantization, traced: Traced) -> str:
     ops = sorted(set(re.findall(r"\btf\.([A-Z]\w+)", message)))
     if "Flex ops" in message or "custom op" in message or "is neither a custom op nor a flex op" in message:
-        layers = list(dict.fromkeys(repr(layer) for op in ops for layer in traced.layers.get(op, ())))
-        where = f" in {', '.join(layers[:5])}" if layers else ""
-        return (
-            f"Every op of the model must be a TFLite builtin. Received: {', '.join(f'tf.{op}' for op in ops) or 'others'}{where}. "
-            "Replace it by simpler operations, or cut it off: before, body, after = tfopt.split(model, at=(..., ...)) "
-            "cuts a Functional model before and after such layers, and the body converts."
-        )
+        return _not_builtin(ops, traced)
     lines = [line for line in message.splitlines() if "error:" in line] or message.splitlines()[:1]
     return (
         f"The converter must be able to express the model in {quantization}. Received: {' | '.join(lines)[:600]}. "
         "Try another quantization, or replace the layer that is named."
+    )
+
+
+def _not_builtin(ops: Sequence[str], traced: Traced) -> str:
+    layers = list(dict.fromkeys(repr(layer) for op in ops for layer in traced.layers.get(op, ())))
+    where = f" in {', '.join(layers[:5])}" if layers else ""
+    layer = layers[0] if layers else "NAME"
+    return (
+        f"Every op of the model must be a TFLite builtin. Received: {', '.join(f'tf.{op}' for op in ops) or 'others'}{where}. "
+        f"Replace it by simpler operations, or cut it off: before, body, after = tfopt.split(model, at=({layer}, None)) cuts a "
+        f"Functional model after a layer, at=(None, {layer}) before it, and the body converts."
     )

@@ -18,6 +18,7 @@ from tfopt.lowering.trace import Traced
 from tfopt.progress import Progress
 from tfopt.ptq import headroom
 from tfopt.request import Request
+from tfopt.tflite.layer_names import Scopes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,7 @@ class SavedJob(Request):
     output_names: tuple[str, ...]
     keeps_functions: bool
     layers: dict[str, tuple[str, ...]]
+    scopes: Scopes
     is_small: bool  # see `headroom.fits`
     variants: dict[str, Variant]
     skip_lowering: tuple[str, ...]
@@ -89,6 +91,7 @@ class InChild:
                 output_names=tuple(job.traced.output_names),
                 keeps_functions=job.traced.keeps_functions,
                 layers=dict(job.traced.layers),
+                scopes=job.traced.scopes,
                 is_small=headroom.fits(job.traced.function),
                 variants=dict(job.variants),
                 skip_lowering=job.skip_lowering,
@@ -118,7 +121,7 @@ def export_saved(request: str, progress: Progress) -> dict[str, dict[str, object
     progress({"stage": "read the traced model"})
     loaded = tf.saved_model.load(str(folder))
     function = loaded.serve.get_concrete_function()
-    traced = Traced(function, loaded, list(job.inputs), list(job.output_names), job.keeps_functions, job.layers)
+    traced = Traced(function, loaded, list(job.inputs), list(job.output_names), job.keeps_functions, job.layers, job.scopes)
     samples = None
     if (folder / "samples.npz").exists():
         with np.load(folder / "samples.npz") as archive:

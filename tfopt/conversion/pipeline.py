@@ -14,7 +14,8 @@ from tfopt.checking.benchmark import BenchmarkResult
 from tfopt.checking.comparison import FileUnderTest, compare
 from tfopt.checking.result import CheckResult
 from tfopt.checking.settings import BenchmarkSettings
-from tfopt.conversion.export import Variant
+from tfopt.conversion import lossy_layers
+from tfopt.conversion.export import Exported, Variant
 from tfopt.conversion.export_job import Exporter, ExportJob
 from tfopt.conversion.result import ConversionResult
 from tfopt.conversion.settings import CALIBRATED, ConversionRequest, Settings
@@ -22,6 +23,7 @@ from tfopt.conversion.traced_model import TracedModel, trace_with_data
 from tfopt.data.scaling_notes import Range
 from tfopt.errors import ArgumentError
 from tfopt.loading import float32
+from tfopt.loading.dequantize import dequantized
 from tfopt.loading.load import load_with_steps
 from tfopt.lowering import lower, quantization_aware
 from tfopt.lowering.trace import Traced, trace_model
@@ -45,13 +47,25 @@ def run(request: ConversionRequest, exporter: Exporter, progress: Progress) -> C
     notes = [*steps, *traced.notes]
     with concurrent.futures.ThreadPoolExecutor() as pool:
         made, packed = {}, {}
-        for job in _jobs(model, traced, request.settings):
+        jobs = _jobs(model, traced, request.settings)
+        for job in jobs:
             for name, exported in exporter(job, progress):
                 made[name] = exported
                 notes += exported.notes
                 # Packing a large file takes seconds, in which zlib leaves the other core to the converter.
                 packed[exported.content] = pool.submit(timing.packed_size, exported.content)
         verdict, float_verdict = _check(made[_CONVERTED].content, traced, (model, reference), request, progress)
+        if lossy_layers.is_lossy(verdict, request.settings) and not traced.is_trained:
+
+            def convert_again(float_layers: tuple[str, ...]) -> tuple[Exported, CheckResult]:
+                variant = dataclasses.replace(jobs[-1].variants[_CONVERTED], float_layers=float_layers, ptq="default")
+                ((_, exported),) = exporter(dataclasses.replace(jobs[-1], variants={_CONVERTED: variant}), progress)
+                return exported, _check(exported.content, traced, (model, reference), request, progress)[0]
+
+            start = lossy_layers.Checked(made[_CONVERTED], verdict)
+            found = lossy_layers.mend(start, model, traced.samples_to_check()[0], request.settings, convert_again)
+            made[_CONVERTED], verdict = found.exported, found.verdict
+            packed[found.exported.content] = pool.submit(timing.packed_size, found.exported.content)
         contents = [made[name].content for name in (_CONVERTED, _FLOAT) if name in made]
         samples, _ = traced.samples_to_check()
         measured = timing.measure(
@@ -86,10 +100,12 @@ def _open_model(request: ConversionRequest, progress: Progress) -> tuple[keras.M
         return model, source, tuple(steps)
     if not hasattr(model, "layers") or not callable(model):
         raise ArgumentError(f"A Keras model or the path of one is required. Received: {type(model).__name__}.")
-    if not float32.low_precision_layers(model):
-        return model, in_memory, ()
-    note = "the model was rebuilt under float32: layers computed in float16 or bfloat16"
-    return float32.as_float32(model), in_memory, (note,)
+    model, note = dequantized(model)
+    notes = [note] if note else []
+    if float32.low_precision_layers(model):
+        notes.append("the model was rebuilt under float32: layers computed in float16 or bfloat16")
+        model = float32.as_float32(model)
+    return model, in_memory, tuple(notes)
 
 
 def _jobs(model: keras.Model, traced: TracedModel, settings: Settings) -> list[ExportJob]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfopt.conversion import rewritings
 from tfopt.conversion.settings import CALIBRATED, ConversionRequest
 from tfopt.data import representative, signature
 from tfopt.data.open_samples import open_samples
@@ -20,11 +20,20 @@ from tfopt.keras_model.describe import crash_suspects
 from tfopt.keras_model.walk import short_names, walk_layers
 from tfopt.lowering import lower, quantization_aware
 from tfopt.lowering.input_scaling import find_input_scaling
+from tfopt.lowering.operations.operations import OPERATION_RULES
 from tfopt.lowering.trace import Traced, float_ids, trace_model
 from tfopt.progress import Progress
+from tfopt.ptq import headroom
+from tfopt.tflite.edits import EDITS
 
 if TYPE_CHECKING:
     import keras
+
+REWRITINGS = (*lower.RULES, *OPERATION_RULES, *EDITS, headroom.NAME, lower.ALL)
+"""The names of all rewritings that a conversion can leave out: of layers, of operations, of the file, and of its ranges."""
+
+_MASKED = -1e3
+"""A value that is added to a score to mask it is no larger."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +87,7 @@ def trace_with_data(model: keras.Model, request: ConversionRequest, progress: Pr
         progress: called with {"stage", "suspects"}.
     """
     settings, representative_data = request.settings, request.representative_data
-    rewritings.require_known(settings.skip_lowering)
+    require_rewritings(settings.skip_lowering)
     is_trained = quantization_aware.is_quantization_aware(model)
     _require_fitting(request, is_trained)
     served = quantization_aware.served(model, has_data=representative_data is not None) if is_trained else model
@@ -96,6 +105,7 @@ def trace_with_data(model: keras.Model, request: ConversionRequest, progress: Pr
         notes += scaling_notes(find_input_scaling(model), drawn.arrays)
 
     progress({"stage": "trace"})
+    lowering = lower.with_mask_inputs(lowering, _mask_inputs(specs, drawn))
     traced = trace_model(served, specs, lowering)
     ids = float_ids(traced)
     if ids:
@@ -110,6 +120,24 @@ def trace_with_data(model: keras.Model, request: ConversionRequest, progress: Pr
         is_trained=is_trained, layers=layers, layer_names=names, lowering=lowering, given_specs=given, specs=specs,
         traced=traced, validation=validation, drawn=drawn, notes=notes,
     )  # fmt: skip
+
+
+def require_rewritings(names: Sequence[str]) -> None:
+    """Raises `ArgumentError` if one of the names is none of `REWRITINGS`."""
+    unknown = [name for name in names if name not in REWRITINGS]
+    if unknown:
+        raise ArgumentError(f"`skip_lowering` must be a list of names among {', '.join(REWRITINGS)}. Received: {unknown!r}.")
+
+
+def _mask_inputs(specs: list[TensorSpec], drawn: Representative | None) -> tuple[int, ...]:
+    """Places of the float inputs that are masks to add to scores: each value is 0, or so far below that no other score matters."""
+
+    def is_mask(values: np.ndarray[Any, Any]) -> bool:
+        return bool(((values == 0) | (values <= _MASKED)).all() and (values != 0).any())
+
+    return tuple(
+        place for place, spec in enumerate(specs) if drawn and spec.dtype == "float32" and is_mask(drawn.arrays[spec.name])
+    )
 
 
 def _require_fitting(request: ConversionRequest, is_trained: bool) -> None:

@@ -55,10 +55,14 @@ def input_specs(model: Any, input_shapes: Mapping[str, Sequence[int | None]] | N
         open_specs = [TensorSpec(name, (*shape[:1], *[None] * (len(shape) - 1)), "float32") for name, shape in given.items()]
         return [_merge(spec, given[spec.name]) for spec in open_specs]
     specs = [TensorSpec(_plain(tensor.name), tuple(tensor.shape), _dtype(tensor)) for tensor in tensors]
-    for spec in specs:
+    for spec, tensor in zip(specs, tensors, strict=True):
         if not re.fullmatch("(float|bfloat|int|uint)[0-9]+|bool", spec.dtype):
+            readers = _readers(model, tensor)
+            layer = readers[0] if readers else "NAME"
+            where = f", which is read by {', '.join(map(repr, readers))}" if readers else ""
             raise ArgumentError(
-                f"Every input must be numbers. Received: {spec}. Move the layers that read this input out of the model."
+                f"Every input must be numbers. Received: {spec}{where}. Compute such layers around the file: before, body, after = "
+                f"tfopt.split(model, at=({layer!r}, None)) cuts a Functional model after a layer, and the body converts."
             )
     unknown = sorted(set(given) - {spec.name for spec in specs})
     if unknown:
@@ -137,6 +141,20 @@ def _merge(spec: TensorSpec, shape: tuple[int | None, ...] | None) -> TensorSpec
         raise ArgumentError(f"The shape of an input, with batch, must fit {spec}. Received: {shape}.")
     batch = shape[0] if spec.shape[0] is None else spec.shape[0]
     return TensorSpec(spec.name, (batch, *shape[1:]), spec.dtype)
+
+
+def _readers(model: Any, tensor: Any) -> list[str]:
+    """Names of the layers that read an input of a model."""
+    found = []
+    for layer in model.layers:
+        try:
+            given = layer.input
+        except (AttributeError, ValueError):  # never called, or called several times
+            continue
+        given = given if isinstance(given, list | tuple) else [given]
+        if any(each is tensor for each in given) and not any(each is layer.output for each in given):
+            found.append(layer.name)
+    return found
 
 
 def _plain(name: str) -> str:

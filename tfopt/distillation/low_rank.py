@@ -8,6 +8,7 @@ from tfopt.distillation.factors import CLASSES, Factors, factors
 from tfopt.errors import ArgumentError
 from tfopt.keras_model.describe import describe
 from tfopt.keras_model.functional_graph import Graph, is_functional
+from tfopt.keras_model.requirements import require_float_weights
 from tfopt.keras_model.select import left_out_layers
 from tfopt.progress import progress_bar
 
@@ -58,6 +59,7 @@ def low_rank(
     Source: Denton et al., Exploiting linear structure within convolutional networks, arXiv:1404.0736.
     """
     _check(model, rank, energy)
+    require_float_weights(model)
     left_out = left_out_layers(model, include, exclude)
     changed: list[str] = []
     with progress_bar(verbose) as progress:

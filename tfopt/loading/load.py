@@ -13,6 +13,7 @@ from tfopt.files import PathLike
 from tfopt.keras2 import door
 from tfopt.loading import config_safety, float32, model_file
 from tfopt.loading.custom_objects import add_registered_names, by_name, registered_names
+from tfopt.loading.dequantize import dequantized
 from tfopt.loading.graph import safety as graph_safety
 from tfopt.loading.h5 import reachable, weights
 from tfopt.loading.h5.load import load_h5
@@ -127,7 +128,8 @@ def _load_whole(
         kinds = sorted({layer.compute_dtype for layer in low})
         steps.append(f"repaired: rebuilt under float32: layers computed in {', '.join(kinds)}")
         model = float32.as_float32(model)
-    return model, tuple(steps)
+    model, note = dequantized(model)
+    return model, (*steps, *([f"repaired: {note}"] if note else []))
 
 
 @contextlib.contextmanager

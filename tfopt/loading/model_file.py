@@ -160,9 +160,12 @@ def require_layers(model: Any) -> None:
 
 def unreadable(found: ModelFile, error: Exception) -> LoadError:
     """The error for a file that Keras refuses to read with `error`."""
+    way_out = "Give custom classes and functions with --custom-objects FILE.py (Python: custom_objects={...})."
+    if "variables during loading" in str(error):  # Keras 3.15 forgets, in the file, that it quantized layers inside other layers
+        way_out += " If the model was quantized by `model.quantize(...)`, convert it in memory, or save it before it is quantized."
     return LoadError(
         f"The model file must be readable by Keras. Received: {found.path}, written by Keras {found.keras_version or '(unknown)'}: "
-        f"{first_lines(error)} Give custom classes and functions with --custom-objects FILE.py (Python: custom_objects={{...}})."
+        f"{first_lines(error)} {way_out}"
     )
 
 

@@ -118,6 +118,11 @@ def plan(model: AnyModel, *, skip: Collection[str] = ()) -> Lowering:
     )
 
 
+def with_mask_inputs(lowering: Lowering, places: tuple[int, ...]) -> Lowering:
+    """The same for a model some of whose inputs are masks that are added to scores: see `Operations.mask_inputs`."""
+    return dataclasses.replace(lowering, operations=dataclasses.replace(lowering.operations, mask_inputs=places))
+
+
 def float_inputs(model: AnyModel, specs: Sequence[TensorSpec]) -> list[TensorSpec]:
     """The inputs with float32 instead of integers where the model begins by scaling them, as pixels: see `find_input_scaling`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfopt.keras_model.types import AnyModel
+
+_MOVES = ("ExpandDims", "Identity", "Reshape", "Squeeze", "StridedSlice")
+"""Operations that give or drop shapes and columns, and compute nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,13 +156,20 @@ def float_ids(traced: Traced) -> list[str]:
         differs = operation.type in ("Sub", "SubV2") and all(each.type == "Abs" for each in operation.outputs[0].consumers())
         return differs or operation.type in ("Equal", "Greater", "Less", "NotEqual")
 
+    def readers(tensor: tf.Tensor) -> Iterator[tf.Operation]:
+        for reader in tensor.consumers():
+            if reader.type in _MOVES:
+                yield from readers(reader.outputs[0])
+            else:
+                yield reader
+
     def takes_ids(operations: Sequence[tf.Operation]) -> bool:
         return any(map(makes_integers, operations)) and all(makes_integers(each) or compares(each) for each in operations)
 
     return [
         spec.name
         for spec, tensor in zip(traced.inputs, traced.function.inputs, strict=False)
-        if spec.dtype == "float32" and takes_ids(tensor.consumers())
+        if spec.dtype == "float32" and takes_ids(list(readers(tensor)))
     ]
 
 

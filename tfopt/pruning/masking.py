@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tfopt import errors
 from tfopt.keras_model.describe import describe
+from tfopt.keras_model.requirements import require_float_weights
 from tfopt.keras_model.shipped import shipped_model
 from tfopt.pruning.fit_callbacks import FitCallbacks
 from tfopt.pruning.prunable_weights import Target
@@ -106,6 +107,7 @@ class MaskingCallback(keras.callbacks.Callback):
         """
         if self.targets or not shipped_model(self.model).built:
             return bool(self.targets)
+        require_float_weights(shipped_model(self.model))
         self.targets = self._find_targets()
         with self.model.distribute_strategy.scope():
             for target in self.targets:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfopt import errors
 from tfopt.keras_model.copy import copy_model
-from tfopt.keras_model.requirements import require_built
+from tfopt.keras_model.requirements import require_built, require_float_weights
 from tfopt.pruning import masks, schedules
 from tfopt.pruning.options import as_plan, check_final, check_options
 from tfopt.pruning.prunable_weights import find_targets
@@ -79,6 +79,7 @@ def prune(
             f"Received: threshold={threshold!r}, {pattern}."
         )
     require_built(model)
+    require_float_weights(model)
     copy = copy_model(model)
     targets, _ = find_targets(copy, pattern, include, exclude, plan=as_plan(sparsity))
     matrices = [target.matrix() for target in targets]

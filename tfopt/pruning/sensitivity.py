@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tfopt import errors
 from tfopt.keras_model.copy import copy_model
-from tfopt.keras_model.requirements import require_built
+from tfopt.keras_model.requirements import require_built, require_float_weights
 from tfopt.progress import progress_bar
 from tfopt.pruning import masks
 from tfopt.pruning.options import check_options
@@ -142,6 +142,7 @@ def prune_sensitivity(
     sparsities = sorted(set(several))
     measure = _measure_of(metric, data)
     require_built(model)
+    require_float_weights(model)
     copy = copy_model(model)
     targets, _ = find_targets(copy, pattern, include, exclude)
     layers: dict[str, list[Target]] = {}

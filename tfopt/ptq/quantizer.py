@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from tfopt.errors import ConversionError
@@ -35,12 +36,19 @@ def collect_ranges(converter: tf.lite.TFLiteConverter) -> bytes:
         converter._experimental_calibrate_only = False
 
 
-def quantize(calibrated: bytes, input_dtype: tf.DType, output_dtype: tf.DType) -> bytes:
+def quantize(calibrated: bytes, input_dtype: tf.DType, output_dtype: tf.DType, in_float: Collection[str] = ()) -> bytes:
     """Quantizes a float file by the ranges that it holds, as `TFLiteConverter` does itself.
+
+    Example:
+
+    ```python
+    content = quantize(calibrated, tf.float32, tf.float32, in_float={"functional_1/mel_1/Log"})
+    ```
 
     Args:
         calibrated: the float file that `collect_ranges` makes.
         input_dtype, output_dtype: of the inputs and outputs: `tf.int8`, `tf.uint8` or `tf.float32`.
+        in_float: names of the first outputs of operations that stay in float.
 
     Returns:
         An int8 TFLite file.
@@ -52,7 +60,10 @@ def quantize(calibrated: bytes, input_dtype: tf.DType, output_dtype: tf.DType) -
     from tensorflow.lite.python.convert import mlir_quantize
 
     try:
-        return in_order(bytes(mlir_quantize(calibrated, input_data_type=input_dtype, output_data_type=output_dtype)))
+        content = mlir_quantize(
+            calibrated, input_data_type=input_dtype, output_data_type=output_dtype, denylisted_nodes=set(in_float) or None
+        )
+        return in_order(bytes(content))
     except Exception as error:  # MLIR diagnostics arrive as several undocumented types
         text = " ".join(str(error).split())
         raise ConversionError(f"The quantizer must be able to use the ranges. Received: {text[:300]}.") from error

@@ -13,7 +13,7 @@ from tfopt.errors import ArgumentError
 from tfopt.keras_model.copy import copy_and_configuration, custom_objects, from_configuration
 from tfopt.keras_model.describe import describe
 from tfopt.keras_model.functional_graph import Graph, is_functional
-from tfopt.keras_model.requirements import require_built
+from tfopt.keras_model.requirements import require_built, require_float_weights
 from tfopt.keras_model.select import left_out_layers
 from tfopt.keras_model.walk import walk_layers, walk_pairs
 from tfopt.progress import progress_bar
@@ -186,6 +186,7 @@ def check_plain(model: keras.Model) -> None:
             f"The model must be a Keras 3 model. Received: {describe(model)}, a {type(model).__module__.partition('.')[0]} "
             "model. tfopt.legacy.quantize_aware takes models of Keras 2."
         )
+    require_float_weights(model)
     if is_quantization_aware(model):
         raise ArgumentError(
             f"The model must be a float model. Received: {describe(model)}, which is quantization-aware already. "

@@ -24,6 +24,7 @@ _OPTIONS = {
     "LESS": "LessOptions",
     "MUL": "MulOptions",
     "QUANTIZE": "QuantizeOptions",
+    "RESHAPE": "ReshapeOptions",
     "SELECT_V2": "SelectV2Options",
     "STRIDED_SLICE": "StridedSliceOptions",
 }

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tfopt.tflite import delegate_edits, flatbuffer
 from tfopt.tflite.editor import Editor, is_constant, text
-from tfopt.tflite.islands.lookup import fine_tanh, lookup_table
+from tfopt.tflite.islands.lookup import fine_tanh, lookup_table, pair_table
 from tfopt.tflite.islands.moves import integer_product, integer_sum, integer_top_k
 from tfopt.tflite.operations import ANY_SCALE, SAME_SCALE
 
@@ -204,6 +204,7 @@ EDITS: dict[str, Callable[[Editor], int]] = {
     "requantize": requantize,
     "reset_state": reset_state,
     **delegate_edits.EDITS,
-    "lookup_table": lookup_table,
     "fine_tanh": fine_tanh,
+    "pair_table": pair_table,
+    "lookup_table": lookup_table,
 }

@@ -90,9 +90,15 @@ class Interpreter:
             try:
                 self._interpreter.allocate_tensors()
             except (RuntimeError, ValueError) as error:
+                remedy = (
+                    "The scales of its tensors may be too far apart for an operation, as those of columns whose units differ "
+                    "1,000-fold: compute the layer that scales such columns around the file (tfopt.split)"
+                    if "XNNPACK" in str(error)
+                    else "Convert the model with builtin operations only"
+                )
                 raise ConversionError(
-                    f"The TFLite runtime must have every operation of the file. Received: {file_name(model)} ({error}; "
-                    f"{chatter()}). Convert the model with builtin operations only."
+                    f"The TFLite runtime must be able to run every operation of the file. Received: {file_name(model)} ({error}; "
+                    f"{chatter()}). {remedy}."
                 ) from error
         self._name = file_name(model)
         self.graph = flatbuffer.parse(content)

@@ -66,8 +66,39 @@ def test_constants_for_each_channel_make_no_table():
     assert not float_ops and decibel >= 25.0
 
 
+PAIRS = {
+    "size": lambda x, y: tf.sqrt(x * x + y * y),
+    "at least": lambda x, y: tf.sqrt(tf.maximum(tf.square(x) + tf.square(y), 1e-6)),
+    "shapes": lambda x, y: tf.sqrt(tf.reshape(x * x, (-1, 1, 6, 8)) + y * y)[:, 0],
+    "angle": lambda x, y: tf.cos(tf.atan2(y, x + 9.0)),
+    "power": lambda x, y: tf.pow(tf.abs(x) + 0.5, y * 0.5),
+    "logarithm": lambda x, y: tf.math.log(x * x + y * y + 0.1),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_function_of_two_numbers_is_a_table(name):
+    model = model_of(lambda x: PAIRS[name](x, tf.roll(x, 1, 1)))
+    content = to_int8(model)
+    float_ops, (decibel,) = measure(model, content)
+    _, (without,) = measure(model, to_int8(model, skip=("pair_table",)))
+    assert not float_ops and "GATHER" in operations(content)
+    assert decibel >= 28.0 and decibel > without - 0.5
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x, y: x * y, lambda x, y: x * tf.sigmoid(y), lambda x, y: tf.maximum(x, y) + x, lambda x, y: tf.sin(x) * y],
+    ids=["product", "gate", "maximum", "table of one"],
+)
+def test_operations_on_two_tensors_stay(function):
+    model = model_of(lambda x: function(x, tf.roll(x, 1, 1)))
+    tables = [tensor.shape for tensor in flatbuffer.parse(to_int8(model)).tensors if tuple(tensor.shape) == (65536,)]
+    assert not tables
+
+
 def test_a_small_tanh_keeps_its_steps():
     model = model_of(lambda x: tf.tanh(x * 0.01) * tf.roll(x, 1, 1))
     _, (decibel,) = measure(model, to_int8(model))
-    _, (without,) = measure(model, to_int8(model, skip=("fine_tanh",)))
+    _, (without,) = measure(model, to_int8(model, skip=("fine_tanh", "pair_table")))
     assert decibel >= 30.0 and decibel > without + 6.0

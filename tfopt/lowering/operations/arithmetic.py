@@ -47,6 +47,24 @@ def _square(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     return find(old) * find(old) if old.dtype.is_floating else None
 
 
+def _sum_of_two(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """`sum(f(stack([a, b]))) = f(a) + f(b)`, f being a square or nothing: the size of a complex number in two parts."""
+    import tensorflow as tf
+
+    old, axes = operation.inputs
+    is_square = old.op.type == "Square"
+    stack = old.op.inputs[0].op if is_square else old.op
+    axis = tf.get_static_value(axes)
+    if stack.type != "Pack" or len(stack.inputs) != 2 or not old.dtype.is_floating or axis is None or axis.size != 1:
+        return None
+    rank = old.shape.rank
+    if int(axis.reshape(-1)[0]) % rank != stack.get_attr("axis") % rank:
+        return None
+    one, other = (find(each) for each in stack.inputs)
+    total = one * one + other * other if is_square else one + other
+    return tf.expand_dims(total, stack.get_attr("axis")) if operation.get_attr("keep_dims") else total
+
+
 def _quotient(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     """`a / b = a (1 / b)`, as the reciprocal is a function of one number."""
     import tensorflow as tf
@@ -124,6 +142,7 @@ def _both_ways(pair: Sequence[tf.Tensor]) -> tuple[tuple[tf.Tensor, tf.Tensor], 
 ARITHMETIC: dict[str, dict[str, Rule]] = {
     "negation": {"Neg": _negation},
     "square": {"Square": _square},
+    "stacked_sum": {"Sum": _sum_of_two},
     "normalization": {"AddV2": _normalized},
     "cross": {"Cross": _cross},
     "quotient": {"RealDiv": _quotient, "DivNoNan": _quotient, "FloorDiv": _whole_quotient, "FloorMod": _rest},

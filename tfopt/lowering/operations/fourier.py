@@ -67,16 +67,14 @@ def _is_zero(tensor: tf.Tensor) -> bool:
 def _along_last(
     real: tf.Tensor, imaginary: tf.Tensor | None, matrices: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """`(r + i j) (cos - i sin)`, r and i without j where there is no imaginary part."""
+    """`(r + i j) (cos - i sin)`: one product for each part of the result, which is rounded once."""
     import tensorflow as tf
 
     cosines, sines = (tf.constant(each) for each in matrices)
     if imaginary is None:
         return tf.tensordot(real, cosines, 1), tf.tensordot(real, sines * -1.0, 1)
-    return (
-        tf.tensordot(real, cosines, 1) + tf.tensordot(imaginary, sines, 1),
-        tf.tensordot(imaginary, cosines, 1) - tf.tensordot(real, sines, 1),
-    )
+    both = tf.concat([real, imaginary], -1)
+    return tf.tensordot(both, tf.concat([cosines, sines], 0), 1), tf.tensordot(both, tf.concat([sines * -1.0, cosines], 0), 1)
 
 
 def _matrices(samples: int, length: int, frequencies: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -23,11 +24,21 @@ _FAR = -1e3
 class _Mask(NamedTuple):
     """What decides which scores count; a tensor of the traced function."""
 
-    condition: tf.Tensor  # of truth, or of whole numbers of which 0 is false
+    condition: tf.Tensor  # of truth, of whole numbers of which 0 is false, or of floats that are true from `level` on
     keeps: bool  # whether the scores count where the condition is true, or where it is false
+    level: float = 0.5
 
 
-def _masked_softmax(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+def masked_softmax(addends: Collection[int]) -> dict[str, Rule]:
+    """The rule, by the type of its operation.
+
+    Args:
+        addends: the id of each input of the function that is 0 where scores count, and far below 0 elsewhere.
+    """
+    return {"Softmax": functools.partial(_masked_softmax, addends=addends)}
+
+
+def _masked_softmax(operation: tf.Operation, find: Find, addends: Collection[int]) -> tf.Tensor | None:
     """Scores stay in a range that int8 can hold, where masked scores are set to -1e9 or the like.
 
     The scores of a query are counted from a level so far below its largest one that the softmax does not notice; scores below the
@@ -37,10 +48,11 @@ def _masked_softmax(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     import tensorflow as tf
 
     keys = operation.inputs[0].shape[-1]
-    terms, masks = _taken_apart(operation.inputs[0])
+    terms, masks = _taken_apart(operation.inputs[0], addends)
     if not masks or not terms or keys is None:
         return None
-    conditions = [_truth(find(mask.condition)) if mask.keeps else tf.logical_not(_truth(find(mask.condition))) for mask in masks]
+    truths = [_truth(find(mask.condition), mask.level) for mask in masks]
+    conditions = [truth if mask.keeps else tf.logical_not(truth) for truth, mask in zip(truths, masks, strict=True)]
     keep = functools.reduce(tf.logical_and, conditions)
     scores = functools.reduce(tf.add, [find(term) for term in terms])
     # With the least in place of the masked ones, the range stays what it is.
@@ -49,26 +61,30 @@ def _masked_softmax(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     return tf.nn.softmax(tf.where(keep, above, 0.0))
 
 
-def _truth(tensor: tf.Tensor) -> tf.Tensor:
+def _truth(tensor: tf.Tensor, level: float) -> tf.Tensor:
     import tensorflow as tf
 
-    return tensor if tensor.dtype == tf.bool else tf.not_equal(tensor, 0)
+    if tensor.dtype == tf.bool:
+        return tensor
+    return tensor >= level if tensor.dtype.is_floating else tf.not_equal(tensor, 0)
 
 
-def _taken_apart(tensor: tf.Tensor) -> tuple[list[tf.Tensor], list[_Mask]]:
+def _taken_apart(tensor: tf.Tensor, addends: Collection[int]) -> tuple[list[tf.Tensor], list[_Mask]]:
     """Terms whose sum are the scores, and what masks them: `where(mask, s, -1e9)`, `s + (1 - mask) * -1e9` and sums of such."""
     operation = _without_shape(tensor).op
     if operation.type in ("SelectV2", "Select"):
         condition, one, other = operation.inputs
         for scores, far, keeps in ((one, other, True), (other, one, False)):
             if _is_far(far):
-                terms, masks = _taken_apart(scores)
+                terms, masks = _taken_apart(scores, addends)
                 return terms, [*masks, _Mask(condition, keeps)]
-    if operation.type in ("Add", "AddV2"):
+    if operation.type in ("Add", "AddV2", "BiasAdd"):
         sides = []
         for side in operation.inputs:
-            mask = _truth_behind(side)
-            sides.append(([], [mask]) if mask else _taken_apart(side))
+            # `keras.ops.add` squeezes a tensor that has one sample, and adds it as a bias.
+            side = side.op.inputs[0] if operation.type == "BiasAdd" and side.op.type == "Squeeze" else side
+            mask = _Mask(side, keeps=True, level=0.0) if id(_moved(side)) in addends else _truth_behind(side)
+            sides.append(([], [mask]) if mask else _taken_apart(side, addends))
         (terms, masks), (more, further) = sides
         if masks or further:
             return [*terms, *more], [*masks, *further]
@@ -77,6 +93,13 @@ def _taken_apart(tensor: tf.Tensor) -> tuple[list[tf.Tensor], list[_Mask]]:
 
 def _without_shape(tensor: tf.Tensor) -> tf.Tensor:
     while tensor.op.type in ("Identity", "StopGradient"):
+        tensor = tensor.op.inputs[0]
+    return tensor
+
+
+def _moved(tensor: tf.Tensor) -> tf.Tensor:
+    """The tensor whose numbers a tensor holds in another shape."""
+    while tensor.op.type in ("ExpandDims", "Identity", "Reshape", "Squeeze", "StridedSlice"):
         tensor = tensor.op.inputs[0]
     return tensor
 
@@ -113,12 +136,14 @@ def _number_of_truth(factor: tf.Tensor) -> _Mask | None:
     operation = _without_shape(factor).op
     if operation.type == "Cast" and (operation.inputs[0].dtype == tf.bool or operation.inputs[0].dtype.is_integer):
         return _Mask(operation.inputs[0], keeps=False)
+    if _moved(factor).op.type == "Placeholder" and factor.dtype.is_floating:  # an input
+        return _Mask(factor, keeps=False)
     if operation.type == "Sub":
         one = tf.get_static_value(operation.inputs[0])
         inner = _number_of_truth(operation.inputs[1])
         if one is not None and (one == 1).all() and inner:
-            return _Mask(inner.condition, not inner.keeps)
+            return inner._replace(keeps=not inner.keeps)
     return None
 
 
-MASKED_SOFTMAX: dict[str, dict[str, Rule]] = {"attention": {"Softmax": _masked_softmax}}
+MASKED_SOFTMAX: dict[str, dict[str, Rule]] = {"attention": masked_softmax(())}

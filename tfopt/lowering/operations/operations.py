@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfopt.lowering.operations.arithmetic import ARITHMETIC
+from tfopt.lowering.operations.categories import CATEGORIES
 from tfopt.lowering.operations.elementwise import ELEMENTWISE
 from tfopt.lowering.operations.fourier import FOURIER
-from tfopt.lowering.operations.masked_softmax import MASKED_SOFTMAX
+from tfopt.lowering.operations.masked_softmax import MASKED_SOFTMAX, masked_softmax
 from tfopt.lowering.operations.places import PLACES
 from tfopt.lowering.operations.replay import replay
 from tfopt.lowering.operations.selection import SELECTION
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from tfopt.lowering.operations.replay import Rule
     from tfopt.tflite.layer_names import Scopes
 
-OPERATION_RULES: dict[str, dict[str, Rule]] = {**ARITHMETIC, **ELEMENTWISE, **SELECTION, **MASKED_SOFTMAX, **PLACES, **FOURIER}
+OPERATION_RULES: dict[str, dict[str, Rule]] = {
+    **ARITHMETIC, **ELEMENTWISE, **SELECTION, **MASKED_SOFTMAX, **PLACES, **FOURIER, **CATEGORIES,
+}  # fmt: skip
 """Name -> type of a TensorFlow operation -> function from such an operation to what takes its place, or to None: see `replay`."""
 
 
@@ -33,11 +36,13 @@ class Operations:
     Attributes:
         rules: some of `OPERATION_RULES`; without any, the function is left as it is.
         layer_names: names of the model's layers, to say which of them were touched.
+        mask_inputs: places of the function's inputs that are 0 where scores count, and far below 0 where they are masked.
         met: name of a rule -> names of the layers in which it replaced an operation, filled by `outputs`.
     """
 
     rules: Mapping[str, Mapping[str, Rule]]
     layer_names: Collection[str]
+    mask_inputs: tuple[int, ...] = ()
     met: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -58,7 +63,9 @@ class Operations:
         names = LayerNames(self.layer_names, [operation.name for operation in function.graph.get_operations()], scopes)
         by_type: dict[str, list[Rule]] = collections.defaultdict(list)
         owners: dict[Rule, str] = {}
-        for name, rules in self.rules.items():
+        addends = masked_softmax({id(function.inputs[place]) for place in self.mask_inputs})
+        for name, own in self.rules.items():
+            rules = addends if own is MASKED_SOFTMAX.get(name) else own
             for kind, rule in rules.items():
                 by_type[kind].append(rule)
                 owners[rule] = name

@@ -1,25 +1,26 @@
-"""The edit that turns a function of one int8 tensor into a table of 256 values."""
+"""The edits that turn functions of the numbers of one or two int8 tensors into tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from tfopt.tflite.editor import Editor, is_constant, text
-from tfopt.tflite.islands import elementwise
+from tfopt.tflite.editor import Editor, text
+from tfopt.tflite.islands.chains import FLOAT32, INT8, INT32, Chains, rounded
 from tfopt.tflite.operations import ANY_SCALE
 
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema
 
-_FLOAT32, _INT32, _INT64, _BOOL, _INT8 = 0, 2, 4, 6, 9  # TensorType of the schema
-_DTYPES: dict[int, npt.DTypeLike] = {_FLOAT32: np.float32, _INT32: np.int32, _INT64: np.int64, _BOOL: np.bool_, _INT8: np.int8}
 _SMALL = 0.25  # a tanh below has at most a quarter of the steps
 _LEAST = 30.0
 """dB of a chain of int8 operations that is left as it is. Operations are faster than a table, which a kernel for all CPUs reads."""
+
+_FAR = 8.0
+"""Steps of its output that a chain of int8 operations on two tensors may be off, as the table for it has 65,536 values. The root of
+a sum of two squares is off by 10 to 20, whatever the data: numbers below a sixteenth of the largest have a square of 0."""
 
 
 def lookup_table(editor: Editor) -> int:
@@ -28,30 +29,18 @@ def lookup_table(editor: Editor) -> int:
     An int8 tensor has 256 values, so that any function of each of its numbers is a table. CAST, ADD and GATHER read it, all three
     on integers, and the table is right to half a step of the output.
     """
-    chains = _Chains(editor)
-    ends = {end for end in chains.ends() if chains.is_worth_a_table(end)}
-    if not ends:
-        return 0
-    operators: list[schema.OperatorT] = []
-    places: dict[int, int] = {}  # source -> the tensor of its values as places in a table
-    for operator in editor.graph.operators:
-        end = int(operator.outputs[0]) if len(operator.outputs) else -1
-        if end not in ends:
-            operators.append(operator)
-            continue
-        source = chains.source(end)
-        assert source is not None  # an end has one
-        if source not in places:
-            places[source], made = _places(editor, source)
-            operators += made
-        affine = editor.affine(end)
-        assert affine is not None
-        name = text(editor.tensor(end).name)
-        table = editor.add_tensor(f"{name}/table", (256,), _INT8, like=editor.tensor(end), data=_rounded(chains.exact(end), affine))
-        operators.append(editor.operator("GATHER", [table, places[source]], [end], version=2, axis=0, batchDims=0))
-    editor.graph.operators = operators
-    editor.remove_unread()
-    return len(ends)
+    chains = Chains(editor, 1)
+    return _replace(editor, chains, {end for end in chains.ends() if _is_worth_a_table(editor, chains, end)})
+
+
+def pair_table(editor: Editor) -> int:
+    """Computes functions of two tensors by a table of 65,536 values, if they hold a float operation or are far off.
+
+    Two int8 numbers have 65,536 values together. Such functions are the size of a complex number, the angle of it, and powers; the
+    table is right to half a step of the output.
+    """
+    chains = Chains(editor, 2)
+    return _replace(editor, chains, {end for end in chains.ends() if _is_worth_a_large_table(editor, chains, end)})
 
 
 def fine_tanh(editor: Editor) -> int:
@@ -68,7 +57,7 @@ def fine_tanh(editor: Editor) -> int:
     count = 0
     for operator in editor.graph.operators:
         affine = editor.affine(operator.inputs[0]) if editor.name(operator) == "TANH" else None
-        if affine is None or editor.tensor(operator.outputs[0]).type != _INT8 or not readers[int(operator.outputs[0])] <= ANY_SCALE:
+        if affine is None or editor.tensor(operator.outputs[0]).type != INT8 or not readers[int(operator.outputs[0])] <= ANY_SCALE:
             operators.append(operator)
             continue
         values = np.tanh((np.arange(-128, 128) - float(affine[1])) * affine[0])
@@ -77,143 +66,97 @@ def fine_tanh(editor: Editor) -> int:
             operators.append(operator)
             continue
         source, end = int(operator.inputs[0]), int(operator.outputs[0])
-        place, made = _places(editor, source)
+        place, made = _places(editor, (source,))
         editor.tensor(end).quantization = editor.quantization([largest / 127], [0])
-        data = _rounded(values, (largest / 127, 0))
-        table = editor.add_tensor(f"{text(editor.tensor(end).name)}/table", (256,), _INT8, like=editor.tensor(end), data=data)
-        operators += [*made, editor.operator("GATHER", [table, place], [end], version=2, axis=0, batchDims=0)]
+        operators += [*made, _read(editor, end, place, rounded(values, (largest / 127, 0)))]
         count += 1
     editor.graph.operators = operators
     return count
 
 
-def _places(editor: Editor, source: int) -> tuple[int, list[schema.OperatorT]]:
-    """The tensor of an int8 tensor's numbers + 128, and the operations that make it."""
-    tensor = editor.tensor(source)
-    name = text(tensor.name)
-    whole = editor.add_tensor(f"{name}/whole", tensor.shape, _INT32)
-    place = editor.add_tensor(f"{name}/place", tensor.shape, _INT32)
-    lowest = editor.add_tensor(f"{name}/lowest", (), _INT32, data=np.array(128, np.int32))
-    cast = editor.operator("CAST", [source], [whole], inDataType=_INT8, outDataType=_INT32)
-    return place, [cast, editor.operator("ADD", [whole, lowest], [place])]
+def _replace(editor: Editor, chains: Chains, ends: set[int]) -> int:
+    """Puts tables in the place of the chains with these ends."""
+    if not ends:
+        return 0
+    operators: list[schema.OperatorT] = []
+    places: dict[tuple[int, ...], int] = {}  # sources -> the tensor of their values as places in a table
+    for operator in editor.graph.operators:
+        end = int(operator.outputs[0]) if len(operator.outputs) else -1
+        if end not in ends:
+            operators.append(operator)
+            continue
+        sources = chains.sources(end)
+        if sources not in places:
+            places[sources], made = _places(editor, sources)
+            operators += made
+        place, made = _shaped(editor, places[sources], editor.tensor(end).shape)
+        operators += [*made, _read(editor, end, place, rounded(chains.exact(end), chains.affine(end)).reshape(-1))]
+    editor.graph.operators = operators
+    editor.remove_unread()
+    return len(ends)
 
 
-def _rounded(values: npt.NDArray[Any], affine: tuple[float, int]) -> npt.NDArray[np.int8]:
-    """Real numbers in the steps of a tensor; NaN, for which no step is right, becomes 0."""
-    scale, zero = affine
-    with np.errstate(over="ignore"):  # the largest step is as good as infinity
-        steps = np.clip(np.nan_to_num(values, nan=0.0) / np.float64(scale), -1e6, 1e6)
-    return np.clip(np.rint(steps) + zero, -128, 127).astype(np.int8)
+def _read(editor: Editor, end: int, place: int, values: npt.NDArray[np.int8]) -> schema.OperatorT:
+    tensor = editor.tensor(end)
+    table = editor.add_tensor(f"{text(tensor.name)}/table", values.shape, INT8, like=tensor, data=values)
+    return editor.operator("GATHER", [table, place], [end], version=2, axis=0, batchDims=0)
 
 
-class _Chains:
-    """The tensors of a file that are functions of a single number of another tensor."""
+def _shaped(editor: Editor, place: int, shape: npt.NDArray[np.int32]) -> tuple[int, list[schema.OperatorT]]:
+    """A tensor of places in another shape, and the operations that make it."""
+    tensor = editor.tensor(place)
+    if list(tensor.shape) == list(shape):
+        return place, []
+    sizes = editor.add_tensor(f"{text(tensor.name)}/shape", (len(shape),), INT32, data=np.array(shape, np.int32))
+    made = editor.add_tensor(f"{text(tensor.name)}/shaped", shape, INT32)
+    return made, [editor.operator("RESHAPE", [place, sizes], [made], newShape=list(shape))]
 
-    def __init__(self, editor: Editor) -> None:
-        self._editor = editor
-        self._makers = {int(index): operator for operator in editor.graph.operators for index in operator.outputs}
-        self._sources: dict[int, int | None] = {}
-        for operator in editor.graph.operators:
-            for index in operator.outputs:
-                self._sources[int(index)] = self._source_of(operator, int(index))
 
-    def source(self, index: int) -> int | None:
-        """The int8 tensor whose numbers decide those of a tensor; None if there is no single one."""
-        return self._sources.get(index) if index in self._sources else self._itself(index)
+def _places(editor: Editor, sources: tuple[int, ...]) -> tuple[int, list[schema.OperatorT]]:
+    """The tensor of places in a table, and the operations that make it: `a + 128`, or `256 (a + 128) + b + 128`."""
+    operators: list[schema.OperatorT] = []
+    shape = editor.tensor(sources[0]).shape
+    name = "/".join(text(editor.tensor(source).name) for source in sources)
 
-    def ends(self) -> Iterator[int]:
-        """The int8 tensors at the ends of chains: made by one, and read outside of it."""
-        outputs = {int(index) for index in self._editor.graph.outputs}
-        within: set[int] = set()
-        beyond: set[int] = set(outputs)
-        for operator in self._editor.graph.operators:
-            made = self._sources[int(operator.outputs[0])] if len(operator.outputs) else None
-            for index in (int(each) for each in operator.inputs):
-                source = self.source(index)
-                (within if source is not None and made == source and source != int(operator.outputs[0]) else beyond).add(index)
-        for index, source in self._sources.items():
-            if source is not None and source != index and index in beyond and self._editor.tensor(index).type == _INT8:
-                yield index
+    def step(kind: str, inputs: list[int], label: str, **options: int) -> int:
+        made = editor.add_tensor(f"{name}/{label}", shape, INT32)
+        operators.append(editor.operator(kind, inputs, [made], **options))
+        return made
 
-    def is_worth_a_table(self, end: int) -> bool:
-        """Whether a chain holds a float operation, or loses much in the roundings on its way."""
-        operators = self._operators(end)
-        source = self._sources[end]
-        if source is None or not self._editor.affine(source) or not self._editor.affine(end):
-            return False
-        if any(self._editor.tensor(int(index)).type == _FLOAT32 for operator in operators for index in operator.outputs):
-            return True
-        if len(operators) < 2:
-            return False
-        exact, stepwise = self.exact(end), self._values(end, {}, rounds=True)
-        if not np.isfinite(exact).all():
-            return False
-        table = (_rounded(exact, self._affine(end)) - float(self._affine(end)[1])) * self._affine(end)[0]
-        power, error, left = (float((each**2).sum()) for each in (exact, stepwise - exact, table - exact))
-        return error > power * 10 ** (-_LEAST / 10) and error > 2 * left
+    def number(value: int) -> int:
+        return editor.add_tensor(f"{name}/{value}", (), INT32, data=np.array(value, np.int32))
 
-    def exact(self, end: int) -> npt.NDArray[Any]:
-        """The real values at the end of a chain, for the 256 numbers of its source."""
-        return self._values(end, {}, rounds=False)
+    whole = [step("CAST", [source], f"whole_{place}", inDataType=INT8, outDataType=INT32) for place, source in enumerate(sources)]
+    place = whole[0]
+    if len(whole) > 1:
+        place = step("ADD", [step("MUL", [place, number(256)], "row"), whole[1]], "both")
+    lowest = sum(128 * 256**power for power in range(len(sources)))
+    return step("ADD", [place, number(lowest)], "place"), operators
 
-    def _source_of(self, operator: schema.OperatorT, output: int) -> int | None:
-        itself = self._itself(output)
-        if self._editor.name(operator) not in elementwise.NAMES or len(operator.outputs) != 1:
-            return itself
-        sources = {self.source(int(index)) for index in operator.inputs if self._constant(int(index)) is None}
-        shapes = {tuple(self._editor.tensor(int(index)).shape) for index in (*sources - {None}, operator.outputs[0])}
-        return next(iter(sources)) if len(sources) == 1 and None not in sources and len(shapes) == 1 else itself
 
-    def _itself(self, index: int) -> int | None:
-        tensor = self._editor.tensor(index)
-        return index if tensor.type == _INT8 and self._editor.affine(index) and not is_constant(self._editor, tensor) else None
+def _is_worth_a_table(editor: Editor, chains: Chains, end: int) -> bool:
+    """Whether a chain holds a float operation, or loses much in the roundings on its way."""
+    operators = chains.operators(end)
+    if any(editor.tensor(int(index)).type == FLOAT32 for operator in operators for index in operator.outputs):
+        return True
+    if len(operators) < 2:
+        return False
+    exact, (stepwise, _) = chains.exact(end), chains.stepwise(end)
+    if not np.isfinite(exact).all():
+        return False
+    scale, zero = chains.affine(end)
+    table = (rounded(exact, (scale, zero)) - float(zero)) * scale
+    power, error, left = (float((each**2).sum()) for each in (exact, stepwise - exact, table - exact))
+    return error > power * 10 ** (-_LEAST / 10) and error > 2 * left
 
-    def _operators(self, end: int) -> list[schema.OperatorT]:
-        """The operations of a chain."""
-        found: dict[int, schema.OperatorT] = {}
-        waiting = [end]
-        while waiting:
-            index = waiting.pop()
-            if index in self._makers and index != self._sources[end] and index not in found:
-                found[index] = self._makers[index]
-                waiting += [int(each) for each in self._makers[index].inputs]
-        return list(found.values())
 
-    def _values(self, index: int, known: dict[int, npt.NDArray[Any]], *, rounds: bool) -> npt.NDArray[Any]:
-        """Real values of a tensor of a chain for the 256 numbers of its source, rounded after each operation or not at all."""
-        constant = self._constant(index)
-        if constant is not None:
-            return constant
-        if index not in known:
-            source = self.source(index)
-            if source == index:
-                scale, zero = self._affine(index)
-                return (np.arange(-128, 128) - float(zero)) * scale
-            operator = self._makers[index]
-            inputs = [self._values(int(each), known, rounds=rounds) for each in operator.inputs]
-            values = np.broadcast_to(elementwise.compute(self._editor.name(operator), operator, inputs), (256,))
-            if rounds and self._editor.tensor(index).type == _INT8:
-                scale, zero = self._affine(index)
-                values = (_rounded(values, (scale, zero)) - float(zero)) * scale
-            known[index] = values
-        return known[index]
-
-    def _affine(self, index: int) -> tuple[float, int]:
-        affine = self._editor.affine(index)
-        assert affine is not None
-        return affine
-
-    def _constant(self, index: int) -> npt.NDArray[Any] | None:
-        """The real number that the file holds in a tensor; None for other tensors, and where there are several numbers."""
-        if index < 0:
-            return None
-        tensor = self._editor.tensor(index)
-        if not is_constant(self._editor, tensor) or tensor.type not in _DTYPES:
-            return None
-        values = np.frombuffer(bytes(self._editor.model.buffers[tensor.buffer].data), _DTYPES[tensor.type])
-        if not len(values) or (values != values[0]).any():
-            return None
-        affine = self._editor.affine(index)
-        if tensor.type == _INT8:
-            return (values[:1].astype(np.float64) - affine[1]) * affine[0] if affine else None
-        return values[:1].astype(bool if tensor.type == _BOOL else np.float64)
+def _is_worth_a_large_table(editor: Editor, chains: Chains, end: int) -> bool:
+    """Whether a chain holds a float operation on both tensors, or its roundings carry it far off."""
+    operators = chains.operators(end)
+    outputs = [int(index) for operator in operators for index in operator.outputs]
+    if any(editor.tensor(index).type == FLOAT32 and len(chains.sources(index)) > 1 for index in outputs):
+        return True
+    affine = chains.affine(end)
+    stepwise, occurs = chains.stepwise(end)
+    far = np.abs(rounded(chains.exact(end), affine).astype(int) - rounded(stepwise, affine)) > _FAR
+    return len(operators) > 1 and bool((far & occurs).any())
