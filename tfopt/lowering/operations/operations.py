@@ -14,6 +14,7 @@ from tfopt.lowering.operations.masked_softmax import MASKED_SOFTMAX
 from tfopt.lowering.operations.places import PLACES
 from tfopt.lowering.operations.replay import replay
 from tfopt.lowering.operations.selection import SELECTION
+from tfopt.lowering.operations.tensor_lists import TENSOR_LISTS
 from tfopt.tflite.layer_names import LayerNames
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from tfopt.lowering.operations.replay import Rule
     from tfopt.tflite.layer_names import Scopes
 
-OPERATION_RULES: dict[str, dict[str, Rule]] = {**ARITHMETIC, **ELEMENTWISE, **SELECTION, **MASKED_SOFTMAX, **PLACES, **FOURIER}
+OPERATION_RULES: dict[str, dict[str, Rule]] = {
+    **ARITHMETIC, **ELEMENTWISE, **SELECTION, **MASKED_SOFTMAX, **PLACES, **FOURIER, **TENSOR_LISTS,
+}  # fmt: skip
 """Name -> type of a TensorFlow operation -> function from such an operation to what takes its place, or to None: see `replay`."""
 
 
