@@ -177,6 +177,9 @@ class Child:
         return f" It last said: {fatal[-1][:300]}." if fatal else ""
 
 
+_SHOWN = 8
+"""Most layers that an error lists."""
+
 _warm: dict[str, Child] = {}  # by preloaded module, the idle child that the next `warm_child` takes
 _warm_lock = threading.Lock()
 _owner = os.getpid()  # a fork of this process must not share the pipes of the children
@@ -235,7 +238,8 @@ def is_child() -> bool:
 
 
 def _accuse(suspects: Sequence[str]) -> str:
-    return f" Layers to suspect: {', '.join(suspects)}." if suspects else ""
+    others = f" and {len(suspects) - _SHOWN} others" if len(suspects) > _SHOWN else ""
+    return f" Layers to suspect: {', '.join(suspects[:_SHOWN])}{others}." if suspects else ""
 
 
 def _main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,11 +10,11 @@ import keras
 import keras_hub
 import numpy as np
 import numpy.typing as npt
+from keras_hub_composed import COMPOSED, SIZE, STEPS, WORDS, resnet, vit
 
 models = keras_hub.models
 Net = Callable[[], keras.Model]
 
-WORDS, STEPS, SIZE = 50, 8, 32  # vocabulary, length of a text, height and width of an image
 _TEXT = {"vocabulary_size": WORDS, "num_layers": 2, "hidden_dim": 16, "intermediate_dim": 32}
 _HEADS = {**_TEXT, "num_heads": 2}
 _GROUPED = {**_TEXT, "num_query_heads": 4, "num_key_value_heads": 2}
@@ -40,10 +41,6 @@ _QWEN35 = {
 }  # fmt: skip
 
 
-def _vit(**more: Any) -> keras.Model:
-    return models.ViTBackbone(**{**_TRANSFORMER, "patch_size": 8, "mlp_dim": 32, **more})
-
-
 def _mit() -> keras.Model:
     return models.MiTBackbone(
         layerwise_depths=[1, 1], num_layers=2, layerwise_num_heads=[1, 2], layerwise_sr_ratios=[2, 1], max_drop_path_rate=0.0,
@@ -59,16 +56,8 @@ def _mit4() -> keras.Model:
     )  # fmt: skip
 
 
-def _resnet(image_shape: tuple[int, int, int] = (SIZE, SIZE, 3), stages: int = 2, **more: Any) -> keras.Model:
-    return models.ResNetBackbone(
-        input_conv_filters=[64], input_conv_kernel_sizes=[7], stackwise_num_filters=[64, 16, 16, 16][:stages],
-        stackwise_num_blocks=[1] * stages, stackwise_num_strides=[1, 2, 2, 2][:stages], block_type="basic_block",
-        image_shape=image_shape, **more,
-    )  # fmt: skip
-
-
 def _deeplab() -> keras.Model:
-    encoder = _resnet((64, 64, 3), 4)
+    encoder = resnet((64, 64, 3), 4)
     return models.DeepLabV3Backbone(
         image_encoder=encoder, spatial_pyramid_pooling_key="P4", upsampling_size=4, dilation_rates=[2, 4],
         low_level_feature_key="P2", projection_filters=8, image_shape=(64, 64, 3),
@@ -121,10 +110,11 @@ def _dinov2(**more: Any) -> keras.Model:
     )
 
 
-def _clip_vision() -> keras.Model:
-    from keras_hub.layers import CLIPVisionEncoder  # type: ignore[attr-defined]
-
-    return CLIPVisionEncoder(patch_size=8, intermediate_dim=32, intermediate_output_index=None, **_TRANSFORMER)
+def _depth_anything() -> keras.Model:
+    return models.DepthAnythingBackbone(
+        image_encoder=_dinov2(apply_layernorm=True), reassemble_factors=[2, 1], neck_hidden_dims=[8, 8], fusion_hidden_dim=8,
+        head_hidden_dim=8, head_in_index=-1, feature_keys=["stage1", "stage2"],
+    )  # fmt: skip
 
 
 def _whisper() -> keras.Model:
@@ -150,6 +140,7 @@ BACKBONES: dict[str, Net] = {
     "DeepLabV3": _deeplab,
     "DeiT": lambda: models.DeiTBackbone(patch_size=8, intermediate_dim=32, **_TRANSFORMER),
     "DenseNet": lambda: models.DenseNetBackbone(stackwise_num_repeats=[2, 2], growth_rate=8, **_IMAGE),
+    "DepthAnything": _depth_anything,
     "DistilBert": lambda: models.DistilBertBackbone(**_HEADS, **_LENGTH),
     "ESM2": lambda: models.ESM2Backbone(**_HEADS, **_LENGTH),
     "EfficientNet": _efficientnet,
@@ -180,9 +171,9 @@ BACKBONES: dict[str, Net] = {
     "Qwen3_5": lambda: models.Qwen3_5Backbone(**_QWEN35),
     "QwenMoe": lambda: models.QwenMoeBackbone(**_GROUPED, **_EXPERTS, moe_intermediate_dim=16, shared_expert_intermediate_dim=16),
     "RWKV7": lambda: models.RWKV7Backbone(hidden_size=16, head_size=8, num_layers=2, vocabulary_size=WORDS, intermediate_dim=32),
-    "ResNet": _resnet,
+    "ResNet": lambda: resnet(_IMAGE["image_shape"]),
     "RetinaNet": lambda: models.RetinaNetBackbone(
-        image_encoder=_resnet((64, 64, 3), 4), min_level=3, max_level=5, use_p5=True, image_shape=(64, 64, 3)
+        image_encoder=resnet((64, 64, 3), 4), min_level=3, max_level=5, use_p5=True, image_shape=(64, 64, 3)
     ),
     "Roberta": lambda: models.RobertaBackbone(**_HEADS, **_LENGTH),
     "RoformerV2": lambda: models.RoformerV2Backbone(**_HEADS, head_size=8),
@@ -194,7 +185,7 @@ BACKBONES: dict[str, Net] = {
     "T5": lambda: models.T5Backbone(**_HEADS),
     "T5Gemma": lambda: models.T5GemmaBackbone(vocabulary_size=WORDS, **_GEMMA2, sliding_window=4),
     "VGG": lambda: models.VGGBackbone(stackwise_num_repeats=[1, 1], stackwise_num_filters=[8, 16], **_IMAGE),
-    "ViT": _vit,
+    "ViT": vit,
     "ViTDet": _vitdet,
     "Whisper": _whisper,
     "XLMRoberta": lambda: models.XLMRobertaBackbone(**_HEADS, **_LENGTH),
@@ -210,23 +201,58 @@ TASKS: dict[str, Net] = {
     "GPT2CausalLM": lambda: models.GPT2CausalLM(BACKBONES["GPT2"]()),
     "BartSeq2SeqLM": lambda: models.BartSeq2SeqLM(BACKBONES["Bart"]()),
     "MoonshineAudioToText": lambda: models.MoonshineAudioToText(_moonshine()),
-    "ViTImageClassifier": lambda: models.ViTImageClassifier(_vit(), num_classes=3),
-    "ResNetImageClassifier": lambda: models.ResNetImageClassifier(_resnet(), num_classes=3),
+    "ViTImageClassifier": lambda: models.ViTImageClassifier(vit(), num_classes=3),
+    "ResNetImageClassifier": lambda: models.ResNetImageClassifier(resnet(_IMAGE["image_shape"]), num_classes=3),
     "SegFormerImageSegmenter": lambda: models.SegFormerImageSegmenter(BACKBONES["SegFormer"](), num_classes=2),
     "DeepLabV3ImageSegmenter": lambda: models.DeepLabV3ImageSegmenter(_deeplab(), num_classes=2),
     "RetinaNetObjectDetector": lambda: models.RetinaNetObjectDetector(
         BACKBONES["RetinaNet"](), num_classes=2, bounding_box_format="xyxy"
     ),
-    "DepthAnythingDepthEstimator": lambda: models.DepthAnythingDepthEstimator(
-        models.DepthAnythingBackbone(
-            image_encoder=_dinov2(apply_layernorm=True), reassemble_factors=[2, 1], neck_hidden_dims=[8, 8], fusion_hidden_dim=8,
-            head_hidden_dim=8, head_in_index=-1, feature_keys=["stage1", "stage2"],
-        ),
-        depth_estimation_type="relative",
-    ),
+    "DepthAnythingDepthEstimator": lambda: models.DepthAnythingDepthEstimator(_depth_anything(), depth_estimation_type="relative"),
 }  # fmt: skip
 
-NETS: dict[str, Net] = {**BACKBONES, **TASKS}
+NETS: dict[str, Net] = {**BACKBONES, **COMPOSED, **TASKS}
+
+LEFT_OUT = {
+    "Backbone": "the class that all others derive from",
+    "FeaturePyramidBackbone": "the class that image encoders derive from",
+    "SAM3PromptableConceptBackbone": "KerasHub 0.32 raises InvalidArgumentError in SAM3Attention for an image with one box",
+    "StableDiffusion3Backbone": "KerasHub 0.32 cannot compute it as a graph: its scheduler loops as often as an input says",
+}
+"""Names that end in `Backbone` in `keras_hub.models` and are none of `NETS` -> the reason."""
+
+
+def missing() -> list[str]:
+    """The classes of backbones that KerasHub exports and that no net is made of; a class of two names counts once."""
+    names = [name for name in dir(models) if name.endswith("Backbone") and name not in LEFT_OUT]
+    covered = {getattr(models, f"{name}Backbone", None) for name in NETS}
+    return [name for name in names if getattr(models, name) not in covered]
+
+
+_PROMPTS: dict[str, tuple[tuple[int, ...], float, float]] = {  # shape of a sample, lowest and highest value
+    "points": ((1, 2), 0, SIZE), "labels": ((1,), 0, 1), "boxes": ((1, 2, 2), 0, SIZE), "masks": ((1, 16, 16, 1), -1, 1),
+    "timesteps": ((), 0, 1),
+}  # fmt: skip
+
+
+def build(name: str, seed: int = 0) -> keras.Model:
+    """One of `NETS`, with trainable weights as training leaves them: none is equal to another, and none is zero or one throughout.
+
+    The layers of KerasHub share initializers that begin with the same seed, so that the kernels of a key and of a value are equal.
+    The values of each weight get a random order, and normal noise: 0.2 in a vector, and in others less with the root of the number
+    of inputs of an output.
+
+    Args:
+        name: a key of `NETS`.
+        seed: of the initializers, the order and the noise.
+    """
+    keras.utils.set_random_seed(seed)
+    model = NETS[name]()
+    random = np.random.default_rng(seed)
+    for weight in model.trainable_variables:
+        noise = random.normal(scale=0.2 / math.sqrt(math.prod(weight.shape[:-1])), size=tuple(weight.shape))
+        weight.assign(random.permutation(np.array(weight).reshape(-1)).reshape(noise.shape) + noise)
+    return model
 
 
 def draw(model: keras.Model, count: int, seed: int = 0) -> dict[str, npt.NDArray[Any]]:
@@ -242,16 +268,22 @@ def draw(model: keras.Model, count: int, seed: int = 0) -> dict[str, npt.NDArray
     found = {}
     for name, tensor in inputs.items():
         shape = (count, *(STEPS if size is None else size for size in tensor.shape[1:]))
-        if name == "audio" or (name == "encoder_input_values" and len(shape) == 3):
-            shape = (count, 4096, 1)
-        if "mask" in name and "positions" not in name:
+        if name in _PROMPTS:
+            shape, low, high = (count, *_PROMPTS[name][0]), *_PROMPTS[name][1:]
+            found[name] = random.uniform(low, high, shape).round(0 if "label" in name or "int" in tensor.dtype else 6)
+        elif name == "audio" or (name == "encoder_input_values" and len(shape) == 3):
+            found[name] = random.normal(size=(count, 4096, 1))
+        elif "mask" in name and "positions" not in name:
             lengths = random.integers(shape[1] // 2, shape[1] + 1, count)
             values = np.arange(shape[1])[None] < lengths[:, None]
-            found[name] = np.broadcast_to(values.reshape(count, shape[1], *[1] * (len(shape) - 2)), shape).astype(tensor.dtype)
+            found[name] = np.broadcast_to(values.reshape(count, shape[1], *[1] * (len(shape) - 2)), shape)
+        elif name == "position_ids":
+            found[name] = np.broadcast_to(np.arange(shape[1]), shape)
         elif name == "segment_ids":
-            found[name] = random.integers(0, 2, shape).astype(tensor.dtype)
+            found[name] = random.integers(0, 2, shape)
         elif "int" in tensor.dtype or "ids" in name:
-            found[name] = random.integers(1, STEPS if "positions" in name else WORDS, shape).astype(tensor.dtype)
+            found[name] = random.integers(1, STEPS if "positions" in name else WORDS, shape)
         else:
-            found[name] = random.normal(size=shape).astype(tensor.dtype)
+            found[name] = random.normal(size=shape)
+        found[name] = found[name].astype(tensor.dtype)
     return found

@@ -1,9 +1,9 @@
 """Takes a small net of every KerasHub architecture through tfopt, and writes docs/keras_hub.md.
 
-Each net of `keras_hub_nets.NETS` has random weights and runs in a process of its own: it becomes int8, is pruned to 80 %, trains
+Each net of `keras_hub_nets.NETS` has random weights and runs in a process that may die: it becomes int8, is pruned to 80 %, trains
 quantization-aware for a few steps, is saved, loaded, and converted.
 
-    python tools/sweep_keras_hub.py [--only NAME ...] [--jobs N] [--timeout SECONDS] [--work FOLDER] [--list]
+    python tools/sweep_keras_hub.py [--only NAME ...] [--steps STEP ...] [--timeout SECONDS] [--work FOLDER] [--list] [--table]
 
 Results lie in FOLDER; the table holds all results there, and a net runs again only if `--only` names it or it has no result.
 """
@@ -11,170 +11,277 @@ Results lie in FOLDER; the table holds all results there, and a net runs again o
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import json
+import math
+import os
 import pathlib
-import subprocess
-import sys
+import tempfile
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, NoReturn
 
 ROOT = pathlib.Path(__file__).parent.parent
-STEPS = ("float copy", "int8", "prune", "train", "save and load", "int8 of the trained")
+STEPS = ("float copy", "int8", "float in 256 steps", "prune", "train", "save and load", "int8 of the trained")
+LEAST = 20.0  # dB
 HEAD = """# KerasHub
 
 A small net of each architecture of [KerasHub](https://keras.io/keras_hub/), with random weights, on its way through tfopt:
 converted to int8, pruned to 80 %, trained quantization-aware for a few steps, saved, loaded, and converted again.
-`tools/sweep_keras_hub.py` makes this table. The SQNR of a net with random weights says whether the file computes what the model
-computes; it is no measure of the accuracy of a trained one.
+`tools/sweep_keras_hub.py` makes this table.
 
+The values of each trainable weight have a random order and a little normal noise, because KerasHub initializes the kernels of
+a key and of a value alike, and many weights with zeros. The SQNR of a net with random weights says whether the file computes
+what the model computes; it is no measure of the accuracy of a trained one.
+
+- *int8*: the least SQNR of the outputs of the file, against the model; a file with less than 20 dB fails its check.
+- *float in 256 steps*: the same of the float model whose inputs, weights and outputs of layers are rounded to 256 even steps. A net
+  that has less than 20 dB there is too sensitive for 8 bits, as one that chooses among experts. A file within 3 dB of it is as
+  good as the net lets it be.
+- *prune*: the zeros in all weights; embeddings are not pruned.
+- *train*: the tensors that the quantization-aware model rounds. *int8 of the trained* compares its file with this model.
 """
 
 
-def run_one(name: str) -> dict[str, Any]:
-    """Takes one net through all steps in this process; a step that fails does not keep the others from running."""
+def run_one(name: str, steps: Collection[str] = STEPS) -> dict[str, Any]:
+    """Takes one net through steps in this process; one that fails does not keep the others from running."""
     import keras
     import keras_hub_nets
     import numpy as np
 
     import tfopt
 
-    keras.utils.set_random_seed(0)
     result: dict[str, Any] = {"name": name, "steps": {}}
-    model = keras_hub_nets.NETS[name]()
+    model = keras_hub_nets.build(name)
     data, fresh = keras_hub_nets.draw(model, 64), keras_hub_nets.draw(model, 16, seed=1)
-
-    def given(arrays: dict[str, Any]) -> Any:
-        return arrays if isinstance(model.input, dict) else next(iter(arrays.values()))
-
-    outputs = keras.tree.map_structure(np.asarray, model.predict(given(data), batch_size=16, verbose=0))
     result["parameters"] = model.count_params()
     kept: dict[str, Any] = {}
 
-    def step(what: str, work: Callable[[], str]) -> None:
+    def given(arrays: dict[str, Any]) -> Any:
+        return arrays if isinstance(model.input, dict) or len(arrays) > 1 else next(iter(arrays.values()))
+
+    def outputs_of(net: keras.Model, arrays: dict[str, Any]) -> Any:
+        return keras.tree.map_structure(np.asarray, net(given(arrays), training=False))
+
+    def step(what: str, work: Callable[[], str | dict[str, Any]]) -> None:
+        if what not in steps:
+            return
         begin = time.monotonic()
         try:
-            told, good = work(), True
+            found = work()
+            found = found if isinstance(found, dict) else {"told": found, "good": True}
         except tfopt.TfoptError as error:
-            told, good = f"{type(error).__name__}: {str(error).splitlines()[0]}", False
+            found = {"told": f"{type(error).__name__}: {str(error).splitlines()[0]}", "good": False}
         except Exception as error:  # what should not reach a user: the sweep is there to find it
-            told, good = f"RAW {type(error).__module__}.{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}", False
-        result["steps"][what] = {"told": told, "good": good, "seconds": round(time.monotonic() - begin, 1)}
+            told = f"RAW {type(error).__module__}.{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
+            found = {"told": told, "good": False}
+        result["steps"][what] = {**found, "seconds": round(time.monotonic() - begin, 1)}
 
-    def difference(one: Any, other: Any) -> float:
+    def difference(one: Any, other: Any) -> str:
         pairs = zip(keras.tree.flatten(one), keras.tree.flatten(other), strict=True)
-        return max(float(np.max(np.abs(np.asarray(a, "float64") - np.asarray(b, "float64")))) for a, b in pairs)
+        off = max(float(np.max(np.abs(np.asarray(a, "float64") - np.asarray(b, "float64")))) for a, b in pairs)
+        if not off <= 1e-4:
+            raise tfopt.TfoptError(f"the outputs differ by {off:.2g}")
+        return "equal"
 
     def copy() -> str:
         from tfopt.keras_model.copy import copy_model
 
-        off = difference(copy_model(model).predict(given(data), batch_size=16, verbose=0), outputs)
-        if not off <= 1e-4:
-            raise tfopt.TfoptError(f"a copy differs by {off:.2g}")
-        return "equal"
+        return difference(outputs_of(copy_model(model), data), outputs_of(model, data))
 
-    def converted(of: keras.Model, **options: Any) -> str:
-        result_of = tfopt.convert(of, runs=1, verbose=False, **options)
-        check = result_of.check
-        decibel = [each.sqnr for each in check.outputs]
+    def converted(of: keras.Model) -> dict[str, Any]:
+        check = tfopt.convert(of, representative_data=given(data), runs=1, verbose=False).check
+        decibel = min(each.sqnr for each in check.outputs)
         floats = sorted({op.op for op in check.structure.float_ops})
-        words = f"{min(decibel):.1f} dB" + (f", float {', '.join(floats)}" if floats else "")
-        if not check.passed:
-            raise tfopt.TfoptError(f"{words}; {check.reasons[0] if check.reasons else ''}")
-        return words
+        words = f"{decibel:.1f} dB" + (f", float {', '.join(floats)}" if floats else "")
+        reason = "" if check.passed else f"; {check.reasons[0]}"
+        return {"told": words + reason, "good": check.passed, "decibel": min(decibel, 999.0), "floats": floats}
+
+    def spread() -> dict[str, Any]:
+        decibel = in_steps(model, data, lambda arrays: outputs_of(model, arrays))
+        return {"told": f"{decibel:.1f} dB" if decibel < 999 else "equal", "good": True, "decibel": decibel}
 
     def prune() -> str:
-        kept["pruned"] = tfopt.prune(model, 0.8)
-        report = tfopt.sparsity_report(kept["pruned"])
+        report = tfopt.sparsity_report(tfopt.prune(model, 0.8))
         return f"{report.sparsity:.0%} of all weights"
 
     def train() -> str:
-        qat = tfopt.calibrate(tfopt.quantize_aware(model, verbose=False), given(data), verbose=False)
-        qat.compile("sgd", "mse")
-        qat.fit(given(data), outputs, epochs=1, batch_size=16, verbose=0)
-        kept["trained"] = qat
-        return f"{len(tfopt.quantization_report(qat).activations)} tensors"
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)  # to trace the few steps takes longer than to compute them
+        try:
+            kept["trained"] = tfopt.calibrate(tfopt.quantize_aware(model, verbose=False), given(data), verbose=False)
+            kept["trained"].compile("sgd", "mse", run_eagerly=True)
+            kept["trained"].fit(given(data), outputs_of(model, data), epochs=1, batch_size=16, verbose=0)
+        finally:
+            tf.config.run_functions_eagerly(False)
+        return f"{len(tfopt.quantization_report(kept['trained']).activations)} tensors"
 
     def save() -> str:
-        path = pathlib.Path(kept["folder"]) / "qat.keras"
-        kept["trained"].save(path)
-        loaded = tfopt.load(path)
-        off = difference(loaded.predict(given(fresh), batch_size=16, verbose=0), kept["trained"].predict(given(fresh), verbose=0))
-        if not off <= 1e-4:
-            raise tfopt.TfoptError(f"the loaded model differs by {off:.2g}")
-        return "equal"
+        with tempfile.TemporaryDirectory() as folder:
+            kept["trained"].save(pathlib.Path(folder) / "qat.keras")
+            loaded = tfopt.load(pathlib.Path(folder) / "qat.keras")
+            return difference(outputs_of(loaded, fresh), outputs_of(kept["trained"], fresh))
 
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        kept["folder"] = folder
-        step("float copy", copy)
-        step("int8", lambda: converted(model, representative_data=given(data)))
-        step("prune", prune)
-        step("train", train)
-        if "trained" in kept:
-            step("save and load", save)
-            step("int8 of the trained", lambda: converted(kept["trained"], representative_data=given(data)))
+    step("float copy", copy)
+    step("int8", lambda: converted(model))
+    step("float in 256 steps", spread)
+    step("prune", prune)
+    step("train", train)
+    if "trained" in kept:
+        step("save and load", save)
+        step("int8 of the trained", lambda: converted(kept["trained"]))
     return result
 
 
-def in_child(name: str, folder: pathlib.Path, timeout: float) -> dict[str, Any]:
-    """Runs one net in a process of its own, which may die or take too long."""
-    command = [sys.executable, __file__, "--child", name, "--work", str(folder)]
-    path = folder / f"{name}.json"
-    path.unlink(missing_ok=True)
-    with (folder / f"{name}.log").open("w") as log:
-        try:
-            code = subprocess.run(command, stdout=log, stderr=log, timeout=timeout, check=False).returncode
-        except subprocess.TimeoutExpired:
-            code = -1
-    if not path.exists():
-        end = f"no end after {timeout:.0f} s" if code == -1 else f"the process ended with code {code}"
-        tail = (folder / f"{name}.log").read_text(errors="replace").strip().splitlines()[-1:]
-        steps = {"build": {"told": f"{end}: {''.join(tail)[:200]}", "good": False, "seconds": 0}}
-        path.write_text(json.dumps({"name": name, "steps": steps}, indent=1))
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+def in_steps(model: Any, data: Mapping[str, Any], outputs: Callable[[Mapping[str, Any]], Any]) -> float:
+    """The least SQNR in dB of the outputs of the float model if inputs, weights and outputs of layers have 256 steps.
+
+    The steps of a tensor are even, from the least to the largest of its numbers, those of a weight along its last axis. Nothing
+    inside a layer is rounded, as it is in the file.
+
+    Args:
+        model: a Keras model.
+        data: its inputs.
+        outputs: computes its outputs for inputs.
+    """
+    import keras
+    import numpy as np
+
+    from tfopt.keras_model.patch import replaced_attributes
+    from tfopt.keras_model.walk import walk_layers
+
+    layers = [layer for layer in walk_layers(model) if not isinstance(layer, keras.Model | keras.layers.InputLayer)]
+
+    def rounded(value: Any, axis: tuple[int, ...] | None = None) -> Any:
+        if not hasattr(value, "dtype") or "float" not in keras.backend.standardize_dtype(value.dtype) or 0 in value.shape:
+            return value
+        low, high = (edge(value, axis=axis, keepdims=True) for edge in (keras.ops.min, keras.ops.max))
+        step = keras.ops.maximum((high - low) / 255, 1e-30)
+        return low + keras.ops.round((value - low) / step) * step
+
+    def rounding(call: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: keras.tree.map_structure(rounded, call(*args, **kwargs))
+
+    exact = keras.tree.flatten(outputs(data))
+    weights = [(weight, np.array(weight)) for weight in model.weights if len(weight.shape) > 1]
+    for weight, value in weights:
+        weight.assign(rounded(weight.value, tuple(range(value.ndim - 1))))
+    with replaced_attributes({layer: {"call": rounding(layer.call)} for layer in layers}):
+        coarse = keras.tree.flatten(outputs({name: np.asarray(rounded(array)) for name, array in data.items()}))
+    for weight, value in weights:
+        weight.assign(value)
+    decibel = 999.0
+    for one, other in zip(exact, coarse, strict=True):
+        if one.dtype.kind != "f":
+            continue
+        power, error = (float(np.square(each.astype("float64")).sum()) for each in (one, one - other))
+        decibel = min(decibel, 10 * math.log10(power / error) if error and power else 999.0)
+    return decibel
+
+
+def in_children(names: list[str], folder: pathlib.Path, timeout: float, steps: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Runs nets one after another in a fork of this process; after one at which it dies, or takes too long, in another fork."""
+    waiting = list(names)
+    while waiting:
+        begun, child = time.monotonic(), os.fork()
+        if not child:
+            _work(waiting, folder, steps)
+        is_over = False
+        while waiting and not is_over:
+            time.sleep(0.2)
+            is_over = os.waitpid(child, os.WNOHANG)[0] != 0
+            while waiting and (done := folder / f"{waiting[0]}.done").exists():
+                done.unlink()
+                yield json.loads((folder / f"{waiting.pop(0)}.json").read_text())
+                begun = time.monotonic()
+            if waiting and (is_over or time.monotonic() - begun > timeout):
+                if not is_over:
+                    os.kill(child, 9)
+                    os.waitpid(child, 0)
+                name, told = waiting.pop(0), "the process ended" if is_over else f"no end within {timeout:.0f} s"
+                tail = (folder / f"{name}.log").read_text(errors="replace").strip().splitlines()[-1:]
+                result = {"name": name, "steps": {"build": {"told": f"{told}: {''.join(tail)[:300]}", "good": False}}}
+                (folder / f"{name}.json").write_text(json.dumps(result))
+                yield result
+                is_over = True
+
+
+def _work(names: list[str], folder: pathlib.Path, steps: Collection[str]) -> NoReturn:
+    """Runs nets in this process, which ends with them."""
+    for name in names:
+        path = folder / f"{name}.json"
+        with (folder / f"{name}.log").open("w") as stream:
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+            before = json.loads(path.read_text()) if path.exists() else {"steps": {}}
+            found = run_one(name, steps)
+            kept = {step: each for step, each in before["steps"].items() if step in STEPS}
+            path.write_text(json.dumps({**found, "steps": kept | found["steps"]}, indent=1))
+        (folder / f"{name}.done").touch()
+    os._exit(0)
+
+
+def is_int8(result: dict[str, Any], step: str = "int8") -> bool:
+    """Whether a file is int8 throughout with at least 20 dB, or the float model in 256 steps has less, and the file is as good.
+
+    The file rounds inside layers, too, so that as good means within 3 dB, twice the noise.
+    """
+    found, rounded = result["steps"].get(step, {}), result["steps"].get("float in 256 steps", {})
+    if "decibel" not in found or found["floats"]:
+        return False
+    sensitive = rounded.get("decibel", LEAST) < LEAST
+    return bool(found["decibel"] >= (rounded["decibel"] - 3.0 if sensitive else LEAST))
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """The results as a table in Markdown, and a line of sums."""
+    """The results as a table in Markdown, and lines of sums."""
+    import keras_hub_nets
+
     lines = [HEAD, f"| net | parameters | {' | '.join(STEPS)} |", f"| --- | ---: |{' --- |' * len(STEPS)}"]
     for result in results:
         steps = result["steps"]
         if "build" in steps:
             lines.append(f"| {result['name']} | | {steps['build']['told'].replace('|', '/')} |{' |' * (len(STEPS) - 1)}")
             continue
-        cells = [_cell(steps.get(step)) for step in STEPS]
-        lines.append(f"| {result['name']} | {result['parameters']:,} | {' | '.join(cells)} |")
-    counts = [sum(bool(result["steps"].get(step, {}).get("good")) for result in results) for step in STEPS]
-    passed = ", ".join(f"{step} {count}" for step, count in zip(STEPS, counts, strict=True))
-    lines += ["", f"Passed, of {len(results)} nets: {passed}."]
+        lines.append(f"| {result['name']} | {result['parameters']:,} | {' | '.join(_cell(result, step) for step in STEPS)} |")
+    backbones = [result for result in results if result["name"] not in keras_hub_nets.TASKS]
+    for what, part in (("architectures", backbones), ("tasks", [each for each in results if each not in backbones])):
+        run = [result for result in part if "int8" in result["steps"] or "build" in result["steps"]]
+        told = f"Of {len(run)} {what}, {sum(map(is_int8, run))} are int8 throughout with at least 20 dB, or as good as the net lets"
+        lines += ["", f"{told} them be."]
+    lines.append("")
+    for step in STEPS:
+        run = [result for result in results if step in result["steps"]]
+        lines.append(f"- {step}: {sum(bool(result['steps'][step]['good']) for result in run)} of {len(run)} pass")
+    lines += ["", "Not in the table:", "", *(f"- `{name}`: {reason}" for name, reason in keras_hub_nets.LEFT_OUT.items())]
     return "\n".join(lines) + "\n"
 
 
-def _cell(step: dict[str, Any] | None) -> str:
+def _cell(result: dict[str, Any], name: str) -> str:
+    step = result["steps"].get(name)
     if step is None:
         return "-"
-    return (step["told"] if step["good"] else f"**no**: {step['told'][:160]}").replace("|", "/")
+    if step["good"]:
+        return str(step["told"]).replace("|", "/")
+    if is_int8(result, name) and step["decibel"] < LEAST:
+        return f"{step['decibel']:.1f} dB, as good as the net lets it be"
+    return f"**no**: {step['told'][:240]}".replace("|", "/")
 
 
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--steps", nargs="+", default=STEPS, choices=STEPS, metavar="STEP", help=f"some of: {', '.join(STEPS)}")
     parser.add_argument("--timeout", type=float, default=900.0)
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("keras_hub_sweep"))
     parser.add_argument("--list", action="store_true", help="print the names and end")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--table", action="store_true", help="run nothing, write the table")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    if options.child:
-        (options.work / f"{options.child}.json").write_text(json.dumps(run_one(options.child), indent=1))
-        return
     import keras_hub_nets
+
+    import tfopt  # noqa: F401 - once, before each net gets a process of its own
 
     names = list(keras_hub_nets.NETS)
     if options.list:
@@ -182,10 +289,10 @@ def main() -> None:
         return
     if unknown := set(options.only) - set(names):
         parser.error(f"--only takes names of nets. Received: {', '.join(sorted(unknown))}. See --list.")
-    wanted = options.only or [name for name in names if not (options.work / f"{name}.json").exists()]
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for result in pool.map(lambda name: in_child(name, options.work, options.timeout), wanted):
-            print(result["name"], {step: each["told"] for step, each in result["steps"].items()}, flush=True)
+    new = [name for name in names if not (options.work / f"{name}.json").exists()]
+    wanted = [] if options.table else options.only or new
+    for result in in_children(wanted, options.work, options.timeout, options.steps):
+        print(result["name"], {step: each["told"] for step, each in result["steps"].items()}, flush=True)
     done = [json.loads(path.read_text()) for name in names if (path := options.work / f"{name}.json").exists()]
     (ROOT / "docs" / "keras_hub.md").write_text(table(done))
 

@@ -128,6 +128,15 @@ def test_layers_are_found_in_attributes_lists_and_dicts():
     assert {each.name for each in inner_layers(layer)} >= {"forward_lstm", "backward_lstm"}
 
 
+def test_attributes_whose_names_begin_like_those_of_checkpoints():
+    class Decoder(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self._self_attention_layer = dense(keras, "attention")
+
+    assert [layer.name for layer in inner_layers(Decoder())] == ["attention"]
+
+
 @pytest.mark.parametrize("kind", ["functional", "sequential"])
 def test_operations_outside_layers_are_found(kind):
     row = keras.Input((4,))

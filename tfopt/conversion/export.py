@@ -17,10 +17,11 @@ from tfopt.errors import ConversionError, OutputError
 from tfopt.lowering import lower
 from tfopt.lowering.trace import Traced
 from tfopt.progress import Progress, ignore
-from tfopt.ptq import headroom, observe, quantizer, search
+from tfopt.ptq import headroom, observe, quantizer, search, steep
 from tfopt.ptq.observe import Batches
 from tfopt.tflite import flatbuffer
 from tfopt.tflite.edits import apply_edits
+from tfopt.tflite.layer_names import LayerNames
 from tfopt.tflite.signature import attach_signature, in_order
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def to_tflite(
     converter = functools.partial(_converter, traced, variant)
     widens = variant.quantization == "int8" and samples is not None and not {headroom.NAME, lower.ALL} & set(skip_lowering)
     widens = widens and (headroom.fits(traced.function) if is_small is None else is_small)
-    widen = headroom.widen if widens else None
+    widen = _widen if widens else None
     notes: tuple[str, ...]
     try:
         batches = observe.as_batches([samples[name] for name in names], traced.batch_size) if widen and samples else None
@@ -108,6 +109,11 @@ def to_tflite(
         notes = done + notes if content is default else done
     content, edits = apply_edits(content, skip=skip_lowering)
     return Exported(attach_signature(content, names, traced.output_names), edits, notes)
+
+
+def _widen(calibrated: bytes, batches: Batches) -> tuple[bytes, tuple[str, ...]]:
+    content, notes = headroom.widen(calibrated, batches)
+    return steep.limited(content), notes
 
 
 def _converted(
@@ -204,9 +210,18 @@ def _explain(message: str, quantization: Quantization, traced: Traced) -> str:
     if "Flex ops" in message or "custom op" in message or "is neither a custom op nor a flex op" in message:
         return _not_builtin(ops, traced)
     lines = [line for line in message.splitlines() if "error:" in line] or message.splitlines()[:1]
+    kinds = ["".join(map(str.capitalize, kind.split("_"))) for kind in re.findall(r"\(([A-Z_0-9]+)\) failed to", message)]
+    named = [
+        *(layer for line in lines for layer in _named_in(line, traced)),
+        *(each for kind in kinds for each in traced.layers.get(kind, ())),
+    ]
+    layers = list(dict.fromkeys(map(repr, named)))
+    where = f"{', '.join(layers[:5])}: " if layers else ""
+    reasons = dict.fromkeys(re.sub(r"^<unknown>:\d+: |\bloc\(.*?\]?\): |\berror: ", "", line).strip() for line in lines)
     return (
-        f"The converter must be able to express the model in {quantization}. Received: {' | '.join(lines)[:600]}. "
-        "Try another quantization, or replace the layer that is named."
+        f"The converter must be able to express the model in {quantization}. Received: {where}{' | '.join(reasons)[:600]}. "
+        "Try another quantization, replace the layer that is named by simpler operations, or cut it off: before, body, after = "
+        "tfopt.split(model, at=(..., ...)) cuts a Functional model before and after such layers, and the body converts."
     )
 
 
@@ -219,3 +234,13 @@ def _not_builtin(ops: Sequence[str], traced: Traced) -> str:
         f"Replace it by simpler operations, or cut it off: before, body, after = tfopt.split(model, at=({layer}, None)) cuts a "
         f"Functional model after a layer, at=(None, {layer}) before it, and the body converts."
     )
+
+
+def _named_in(line: str, traced: Traced) -> Iterator[str]:
+    """The layers in whose operations the converter says to have failed."""
+    operations = [operation.name for operation in traced.function.graph.get_operations()]
+    names = LayerNames(set(traced.scopes.layers.values()), operations, traced.scopes)
+    for location in re.findall(r'"([^"]+)"', line):
+        layer = names.writer(location.partition("@")[0].removeprefix("StatefulPartitionedCall/"))
+        if layer:
+            yield layer

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     _Classes = tuple[type[Any], ...]
 
 # Attributes in which Keras itself lists the layers of a layer or model again, in an order of its own or as a copy (Keras 3.15,
-# tf-keras 2.21; those of TensorFlow's checkpoints begin with `_self_`). They are left out; nothing else is read from them.
+# tf-keras 2.21; those that begin with `_self_` are of TensorFlow's checkpoints). They are left out; nothing else is read from them.
+# Each is named in full: a layer of the user's may well be called `_self_attention`.
 _BOOKKEEPING = {
     "_functional", "_inbound_nodes", "_inbound_nodes_value", "_input_coordinates", "_input_layers", "_layers", "_metrics", "_nodes",
     "_nodes_by_depth", "_operations", "_operations_by_depth", "_outbound_nodes", "_outbound_nodes_value", "_output_coordinates",
-    "_output_layers", "_tracked",
+    "_output_layers", "_self_extra_variables", "_self_name_based_restores", "_self_saveable_object_factories",
+    "_self_tracked_trackables", "_self_unconditional_checkpoint_dependencies", "_self_unconditional_deferred_dependencies",
+    "_self_unconditional_dependency_names", "_tracked",
 }  # fmt: skip
 
 
@@ -162,7 +165,7 @@ def _held(layer: AnyLayer) -> dict[str, AnyLayer]:
 
     for key, value in vars(layer).items():  # Keras has no public list of the layers in a layer
         # The Bidirectional layer of Keras 2 runs two copies of its `layer`, which it keeps and does not run.
-        if key not in _BOOKKEEPING and not key.startswith("_self_") and not (key == "layer" and isinstance(layer, two_way)):
+        if key not in _BOOKKEEPING and not (key == "layer" and isinstance(layer, two_way)):
             look(key.lstrip("_"), value)
     own: dict[int, tuple[str, AnyLayer]] = {}
     if isinstance(layer, model_kinds):

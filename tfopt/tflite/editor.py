@@ -22,6 +22,8 @@ _OPTIONS = {
     "DEQUANTIZE": "DequantizeOptions",
     "GATHER": "GatherOptions",
     "LESS": "LessOptions",
+    "MAXIMUM": "MaximumMinimumOptions",
+    "MINIMUM": "MaximumMinimumOptions",
     "MUL": "MulOptions",
     "QUANTIZE": "QuantizeOptions",
     "RESHAPE": "ReshapeOptions",

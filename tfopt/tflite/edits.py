@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tfopt.tflite import delegate_edits, flatbuffer
 from tfopt.tflite.editor import Editor, is_constant, text
 from tfopt.tflite.islands.lookup import fine_tanh, lookup_table, pair_table
-from tfopt.tflite.islands.moves import integer_product, integer_sum, integer_top_k
+from tfopt.tflite.islands.moves import integer_join, integer_product, integer_sum, integer_top_k
 from tfopt.tflite.operations import ANY_SCALE, SAME_SCALE
 
 if TYPE_CHECKING:
@@ -197,6 +197,7 @@ def four_bit_weights(editor: Editor) -> int:
 EDITS: dict[str, Callable[[Editor], int]] = {
     "integer_sum": integer_sum,
     "no_detour": no_detour,
+    "integer_join": integer_join,
     "integer_product": integer_product,
     "integer_top_k": integer_top_k,
     "four_bit_weights": four_bit_weights,

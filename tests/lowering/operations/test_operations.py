@@ -7,7 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from seeded_models import measure, run_traced, specs_of, to_int8
+from seeded_models import measure, run_traced, seeded, specs_of, to_int8
 
 import tfopt
 from tfopt.lowering.trace import trace_model
@@ -69,3 +69,27 @@ def test_int8_is_as_right_as_8_bits_allow(case, place):
         reached = 10 * np.log10((wanted.astype(float) ** 2).sum() / max(((wanted.astype(float) - found) ** 2).sum(), 1e-30))
         if reached < LEAST - KERNELS:
             assert reached >= ceiling(build(case, place), draw(case, 256, seed=2), draw(case, 48, seed=3)) - SLACK - KERNELS
+
+
+class Merged(keras.layers.Layer):
+    """Attention to two sequences at once, whose masks are joined after they became numbers, as in T5Gemma 2."""
+
+    def call(self, x, mask):
+        ops = keras.ops
+        far = [(1.0 - ops.cast(each[:, None, :], "float32")) * -1e9 for each in (mask, ops.flip(mask, -1))]
+        far = ops.concatenate(far, -1)
+        keys = ops.concatenate([x, 0.5 * x], 1)
+        return ops.matmul(ops.softmax(ops.matmul(x, ops.transpose(keys, (0, 2, 1))) + far), keys)
+
+
+def test_masks_that_are_joined_do_not_set_the_range_of_scores():
+    def build(k):
+        x, mask = k.Input((6, 8), name="x"), k.Input((6,), dtype="int32", name="mask")
+        return k.Model([x, mask], k.layers.Dense(4)(Merged()(k.layers.Dense(8)(x), mask)))
+
+    model = seeded(build, "keras3")
+    random = np.random.default_rng(0)
+    mask = (np.arange(6) < random.integers(1, 7, (64, 1))).astype("int32")
+    data = {"x": random.normal(size=(64, 6, 8)).astype("float32"), "mask": mask}
+    float_ops, (decibel,) = measure(model, to_int8(model, data=data), data=data)
+    assert not float_ops and decibel >= 25.0

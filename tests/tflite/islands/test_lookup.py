@@ -102,3 +102,30 @@ def test_a_small_tanh_keeps_its_steps():
     _, (decibel,) = measure(model, to_int8(model))
     _, (without,) = measure(model, to_int8(model, skip=("fine_tanh", "pair_table")))
     assert decibel >= 30.0 and decibel > without + 6.0
+
+
+class Positions(keras.layers.Layer):
+    """Adds the number of seen steps, and keeps half as many steps as were seen, less one: arithmetic of floats between integers."""
+
+    def call(self, x, mask):
+        places = keras.ops.cumsum(mask, axis=-1)
+        count = keras.ops.cast(keras.ops.sum(mask, axis=-1, keepdims=True), "float32")
+        kept = keras.ops.cast(keras.ops.floor((count - 1.0) / 2.0) + 1.0, "int32")
+        x = x + 0.3 * keras.ops.cast(places, "float32")[..., None]
+        return keras.ops.where((keras.ops.arange(6) < kept)[..., None], x, 0.0)
+
+
+def test_counts_that_are_read_as_floats_are_tables():
+    def build(k):
+        x, mask = k.Input((6, 8), name="x"), k.Input((6,), dtype="int32", name="mask")
+        return k.Model([x, mask], k.layers.Dense(4)(Positions()(k.layers.Dense(8)(x), mask)))
+
+    model = seeded(build, "keras3")
+    random = np.random.default_rng(0)
+    data = {
+        "x": random.normal(size=(64, 6, 8)).astype("float32"),
+        "mask": (np.arange(6) < random.integers(1, 7, (64, 1))).astype("int32"),
+    }
+    content = to_int8(model, data=data)
+    float_ops, (decibel,) = measure(model, content, data=data)
+    assert not float_ops and decibel >= 28.0

@@ -1,4 +1,4 @@
-"""`integer_product`, `integer_sum` and `integer_top_k`: operations that read integers."""
+"""`integer_join`, `integer_product`, `integer_sum` and `integer_top_k`: operations that read integers."""
 
 import keras
 import numpy as np
@@ -66,3 +66,17 @@ def test_a_sum_that_is_normalized_and_added_again():
     numbers = parity(qat, interpreter, data)[0]
     print(numbers)
     assert numbers.sqnr >= 25.0
+
+
+class Waves(keras.layers.Layer):
+    """Sines and cosines of positions beside each other, as rotary embeddings make them from data."""
+
+    def call(self, x):
+        ops = keras.ops
+        return ops.concatenate([ops.concatenate([ops.sin(x), ops.cos(x)], -1), ops.sum(ops.stack([ops.sin(x), x], -1), -1)], -1)
+
+
+def test_joined_sines_are_tables():
+    model = seeded(lambda k: k.Sequential([k.Input((6, 8)), k.layers.Dense(8), Waves(), k.layers.Dense(4)]), "keras3")
+    float_ops, (decibel,) = measure(model, to_int8(model))
+    assert not float_ops and decibel >= 28.0

@@ -27,6 +27,17 @@ class _Mask(NamedTuple):
     condition: tf.Tensor  # of truth, of whole numbers of which 0 is false, or of floats that are true from `level` on
     keeps: bool  # whether the scores count where the condition is true, or where it is false
     level: float = 0.5
+    joined: tuple[_Mask, ...] = ()  # masks of parts, as of the keys of a decoder and of an encoder; `condition` joins the parts
+
+    def kept(self, find: Find) -> tf.Tensor:
+        """Where the scores count, in the new function."""
+        import tensorflow as tf
+
+        if self.joined:
+            axis = tf.get_static_value(self.condition.op.inputs[-1])
+            return tf.concat([each.kept(find) for each in self.joined], int(axis))
+        truth = _truth(find(self.condition), self.level)
+        return truth if self.keeps else tf.logical_not(truth)
 
 
 def masked_softmax(addends: Collection[int]) -> dict[str, Rule]:
@@ -51,9 +62,7 @@ def _masked_softmax(operation: tf.Operation, find: Find, addends: Collection[int
     terms, masks = _taken_apart(operation.inputs[0], addends)
     if not masks or not terms or keys is None:
         return None
-    truths = [_truth(find(mask.condition), mask.level) for mask in masks]
-    conditions = [truth if mask.keeps else tf.logical_not(truth) for truth, mask in zip(truths, masks, strict=True)]
-    keep = functools.reduce(tf.logical_and, conditions)
+    keep = functools.reduce(tf.logical_and, [mask.kept(find) for mask in masks])
     scores = functools.reduce(tf.add, [find(term) for term in terms])
     # With the least in place of the masked ones, the range stays what it is.
     seen = tf.where(keep, scores, tf.reduce_min(scores, -1, keepdims=True))
@@ -116,6 +125,11 @@ def _truth_behind(addend: tf.Tensor) -> _Mask | None:
     import tensorflow as tf
 
     operation = _without_shape(addend).op
+    if operation.type == "ConcatV2":
+        parts = [(_truth_behind(part), part) for part in operation.inputs[:-1]]
+        masks = tuple(mask for mask, part in parts if mask and mask.condition.shape == part.shape)
+        is_whole = len(masks) == len(parts) and tf.get_static_value(operation.inputs[-1]) is not None
+        return _Mask(operation.outputs[0], keeps=True, joined=masks) if is_whole else None
     if operation.type == "Mul":
         for factor, other in (operation.inputs, list(operation.inputs)[::-1]):
             if _is_far(other):

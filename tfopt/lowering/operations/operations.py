@@ -15,6 +15,7 @@ from tfopt.lowering.operations.masked_softmax import MASKED_SOFTMAX, masked_soft
 from tfopt.lowering.operations.places import PLACES
 from tfopt.lowering.operations.replay import replay
 from tfopt.lowering.operations.selection import SELECTION
+from tfopt.lowering.operations.tensor_lists import TENSOR_LISTS
 from tfopt.tflite.layer_names import LayerNames
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tfopt.tflite.layer_names import Scopes
 
 OPERATION_RULES: dict[str, dict[str, Rule]] = {
-    **ARITHMETIC, **ELEMENTWISE, **SELECTION, **MASKED_SOFTMAX, **PLACES, **FOURIER, **CATEGORIES,
+    **ARITHMETIC, **ELEMENTWISE, **SELECTION, **MASKED_SOFTMAX, **PLACES, **FOURIER, **CATEGORIES, **TENSOR_LISTS,
 }  # fmt: skip
 """Name -> type of a TensorFlow operation -> function from such an operation to what takes its place, or to None: see `replay`."""
 

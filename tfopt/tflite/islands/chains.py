@@ -1,4 +1,4 @@
-"""The tensors of a file that are functions of the single numbers of one or two int8 tensors."""
+"""The tensors of a file that are functions of the single numbers of one or two int8 tensors, or of one tensor of integers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 FLOAT32, INT32, INT64, BOOL, INT8 = 0, 2, 4, 6, 9  # TensorType of the schema
 RESHAPE = "RESHAPE"
-_DTYPES: dict[int, npt.DTypeLike] = {FLOAT32: np.float32, INT32: np.int32, INT64: np.int64, BOOL: np.bool_, INT8: np.int8}
+DTYPES: dict[int, npt.DTypeLike] = {FLOAT32: np.float32, INT32: np.int32, INT64: np.int64, BOOL: np.bool_, INT8: np.int8}
+_WHOLE = (INT32, INT64)
+_ENDS = (INT8, INT32, BOOL)  # types that a table can hold
+_LONGEST = 1 << 16
+"""Most values of a table of a function of integers."""
 
 
 class Chains:
@@ -25,23 +29,25 @@ class Chains:
 
     Args:
         editor: of the file.
-        limit: how many int8 tensors may decide the numbers of a tensor, at most: 1 or 2.
+        limit: how many tensors may decide the numbers of a tensor, at most: one, of int8 or of integers that are read as floats, or
+            two of int8.
     """
 
     def __init__(self, editor: Editor, limit: int) -> None:
         self._editor, self._limit = editor, limit
         self._makers = {int(index): operator for operator in editor.graph.operators for index in operator.outputs}
         self._sources: dict[int, tuple[int, ...]] = {}
+        self._integers = dict(_counted(editor)) if limit == 1 else {}
         for operator in editor.graph.operators:
             for index in operator.outputs:
                 self._sources[int(index)] = self._sources_of(operator, int(index))
 
     def sources(self, index: int) -> tuple[int, ...]:
-        """The int8 tensors whose numbers decide those of a tensor; () if there are none, or too many."""
+        """The tensors whose numbers decide those of a tensor; () if there are none, or too many."""
         return self._sources[index] if index in self._sources else self._itself(index)
 
     def ends(self) -> Iterator[int]:
-        """The int8 tensors at the ends of chains of `limit` tensors: made by them, and read outside of the chain."""
+        """The integer tensors at the ends of chains of `limit` tensors: made by them, and read outside of the chain."""
         within: set[int] = set()
         beyond: set[int] = {int(index) for index in self._editor.graph.outputs}
         for operator in self._editor.graph.operators:
@@ -52,7 +58,8 @@ class Chains:
                 (within if is_within else beyond).add(index)
         for index, sources in self._sources.items():
             is_end = sources != (index,) and len(sources) == self._limit and index in beyond
-            if is_end and self._editor.tensor(index).type == INT8 and self._editor.affine(index):
+            kind = self._editor.tensor(index).type
+            if is_end and (self._editor.affine(index) if kind == INT8 else self._limit == 1 and kind in _ENDS):
                 yield index
 
     def operators(self, end: int) -> list[schema.OperatorT]:
@@ -67,7 +74,7 @@ class Chains:
         return list(found.values())
 
     def exact(self, end: int) -> npt.NDArray[Any]:
-        """The real values at the end of a chain for the 256 numbers of each source: (256,) or (256, 256)."""
+        """The real values at the end of a chain for the numbers of each source: (numbers,) or (256, 256)."""
         return self._values(end, end, {}, None)
 
     def stepwise(self, end: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -79,8 +86,12 @@ class Chains:
         values = self._values(end, end, {}, seen)
         return values, np.logical_and.reduce([np.broadcast_to(each, values.shape) for each in seen])
 
+    def integers(self, source: int) -> tuple[int, int]:
+        """The least and the largest integer of a source."""
+        return self._integers.get(source, (-128, 127))
+
     def affine(self, index: int) -> tuple[float, int]:
-        """(scale, zero point) of a tensor at an end, or of a source."""
+        """(scale, zero point) of an int8 tensor at an end, or of an int8 source."""
         affine = self._editor.affine(index)
         assert affine is not None
         return affine
@@ -103,8 +114,8 @@ class Chains:
 
     def _itself(self, index: int) -> tuple[int, ...]:
         tensor = self._editor.tensor(index)
-        is_source = tensor.type == INT8 and self._editor.affine(index) and not is_constant(self._editor, tensor)
-        return (index,) if is_source else ()
+        is_source = index in self._integers or (tensor.type == INT8 and self._editor.affine(index))
+        return (index,) if is_source and not is_constant(self._editor, tensor) else ()
 
     def _values(
         self, index: int, end: int, known: dict[int, npt.NDArray[Any]], seen: list[npt.NDArray[Any]] | None
@@ -116,34 +127,66 @@ class Chains:
         if index not in known:
             sources = self._sources[end]
             if index in sources:
-                scale, zero = self.affine(index)
+                least, largest = self.integers(index)
+                scale, zero = self._editor.affine(index) or (1.0, 0)
                 shape = [-1 if source == index else 1 for source in sources]
-                return ((np.arange(-128, 128) - float(zero)) * scale).reshape(shape)
+                return ((np.arange(least, largest + 1) - float(zero)) * scale).reshape(shape)
             operator = self._makers[index]
             name = self._editor.name(operator)
             inputs = [self._values(each, end, known, seen) for each in self._read(operator)]
+            if self._integers.keys() & set(sources):
+                inputs = [_whole_if_almost(each) for each in inputs]
             values = inputs[0] if name == RESHAPE else elementwise.compute(name, operator, inputs)
+            if self._editor.tensor(index).type in _WHOLE:
+                values = np.trunc(values)
             if seen is not None and self._editor.tensor(index).type == INT8:
                 scale, zero = self.affine(index)
                 seen.append(np.abs(values / scale + zero + 0.5) <= 128.5)
                 values = (rounded(values, (scale, zero)) - float(zero)) * scale
             known[index] = values
-        return np.broadcast_to(known[index], (256,) * self._limit) if index == end else known[index]
+        if index != end:
+            return known[index]
+        ranges = [self.integers(source) for source in self._sources[end]]
+        return np.broadcast_to(known[index], [largest - least + 1 for least, largest in ranges])
 
     def _constant(self, index: int) -> npt.NDArray[Any] | None:
         """The real number that the file holds in a tensor; None for other tensors, and where there are several numbers."""
         if index < 0:
             return None
         tensor = self._editor.tensor(index)
-        if not is_constant(self._editor, tensor) or tensor.type not in _DTYPES:
+        if not is_constant(self._editor, tensor) or tensor.type not in DTYPES:
             return None
-        values = np.frombuffer(bytes(self._editor.model.buffers[tensor.buffer].data), _DTYPES[tensor.type])
+        values = np.frombuffer(bytes(self._editor.model.buffers[tensor.buffer].data), DTYPES[tensor.type])
         if not len(values) or (values != values[0]).any():
             return None
         affine = self._editor.affine(index)
         if tensor.type == INT8:
             return (values[:1].astype(np.float64) - affine[1]) * affine[0] if affine else None
         return values[:1].astype(bool if tensor.type == BOOL else np.float64)
+
+
+def _counted(editor: Editor) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yields tensors of integers that are read as floats, with the least and the largest integer of their calibrated range."""
+    casts = {
+        int(operator.outputs[0]): int(operator.inputs[0])
+        for operator in editor.graph.operators
+        if editor.name(operator) == "CAST" and editor.tensor(operator.inputs[0]).type in (*_WHOLE, BOOL)
+    }
+    for operator in editor.graph.operators:
+        affine = editor.affine(operator.outputs[0]) if editor.name(operator) == "QUANTIZE" else None
+        if affine and int(operator.inputs[0]) in casts and editor.tensor(operator.outputs[0]).type == INT8:
+            scale, zero = affine
+            least, largest = math.ceil((-128 - zero) * scale - 1e-3), math.floor((127 - zero) * scale + 1e-3)
+            if largest - least < _LONGEST:
+                yield casts[int(operator.inputs[0])], (least, largest)
+
+
+def _whole_if_almost(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers, or the whole ones beside them: the file's constants, such as 0.99999994 for 1, must not move a FLOOR by a step."""
+    if values.dtype.kind != "f":
+        return values
+    whole = np.rint(values)
+    return np.where(np.abs(values - whole) <= 1e-5 * np.maximum(1.0, np.abs(values)), whole, values)
 
 
 def rounded(values: npt.NDArray[Any], affine: tuple[float, int]) -> npt.NDArray[np.int8]:

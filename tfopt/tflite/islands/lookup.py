@@ -1,14 +1,15 @@
-"""The edits that turn functions of the numbers of one or two int8 tensors into tables."""
+"""The edits that turn functions of the numbers of one or two int8 tensors, or of one tensor of integers, into tables."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tfopt.tflite.editor import Editor, text
-from tfopt.tflite.islands.chains import FLOAT32, INT8, INT32, Chains, rounded
+from tfopt.tflite.islands.chains import DTYPES, FLOAT32, INT8, INT32, Chains, rounded
 from tfopt.tflite.operations import ANY_SCALE
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def lookup_table(editor: Editor) -> int:
     """Computes chains of elementwise operations by a table, if they hold a float operation or lose much in their roundings.
 
     An int8 tensor has 256 values, so that any function of each of its numbers is a table. CAST, ADD and GATHER read it, all three
-    on integers, and the table is right to half a step of the output.
+    on integers, and the table is right to half a step of the output. Counts and positions, which a model computes as int32 and
+    reads as floats, have the integers of their calibrated range; others are taken for the nearest of these, as int8 takes floats.
     """
     chains = Chains(editor, 1)
     return _replace(editor, chains, {end for end in chains.ends() if _is_worth_a_table(editor, chains, end)})
@@ -66,7 +68,7 @@ def fine_tanh(editor: Editor) -> int:
             operators.append(operator)
             continue
         source, end = int(operator.inputs[0]), int(operator.outputs[0])
-        place, made = _places(editor, (source,))
+        place, made = _places(editor, {source: (-128, 127)})
         editor.tensor(end).quantization = editor.quantization([largest / 127], [0])
         operators += [*made, _read(editor, end, place, rounded(values, (largest / 127, 0)))]
         count += 1
@@ -87,18 +89,20 @@ def _replace(editor: Editor, chains: Chains, ends: set[int]) -> int:
             continue
         sources = chains.sources(end)
         if sources not in places:
-            places[sources], made = _places(editor, sources)
+            places[sources], made = _places(editor, {source: chains.integers(source) for source in sources})
             operators += made
         place, made = _shaped(editor, places[sources], editor.tensor(end).shape)
-        operators += [*made, _read(editor, end, place, rounded(chains.exact(end), chains.affine(end)).reshape(-1))]
+        exact, kind = chains.exact(end), editor.tensor(end).type
+        table = rounded(exact, chains.affine(end)) if kind == INT8 else exact.astype(DTYPES[kind])
+        operators += [*made, _read(editor, end, place, table.reshape(-1))]
     editor.graph.operators = operators
     editor.remove_unread()
     return len(ends)
 
 
-def _read(editor: Editor, end: int, place: int, values: npt.NDArray[np.int8]) -> schema.OperatorT:
+def _read(editor: Editor, end: int, place: int, values: npt.NDArray[Any]) -> schema.OperatorT:
     tensor = editor.tensor(end)
-    table = editor.add_tensor(f"{text(tensor.name)}/table", values.shape, INT8, like=tensor, data=values)
+    table = editor.add_tensor(f"{text(tensor.name)}/table", values.shape, tensor.type, like=tensor, data=values)
     return editor.operator("GATHER", [table, place], [end], version=2, axis=0, batchDims=0)
 
 
@@ -112,11 +116,16 @@ def _shaped(editor: Editor, place: int, shape: npt.NDArray[np.int32]) -> tuple[i
     return made, [editor.operator("RESHAPE", [place, sizes], [made], newShape=list(shape))]
 
 
-def _places(editor: Editor, sources: tuple[int, ...]) -> tuple[int, list[schema.OperatorT]]:
-    """The tensor of places in a table, and the operations that make it: `a + 128`, or `256 (a + 128) + b + 128`."""
+def _places(editor: Editor, ranges: Mapping[int, tuple[int, int]]) -> tuple[int, list[schema.OperatorT]]:
+    """The tensor of places in a table, and the operations that make it: `a - least`, or `256 (a + 128) + b + 128`.
+
+    Args:
+        editor: of the file.
+        ranges: (least, largest) integer by source: an int8 tensor or one of integers, or two int8 tensors.
+    """
     operators: list[schema.OperatorT] = []
-    shape = editor.tensor(sources[0]).shape
-    name = "/".join(text(editor.tensor(source).name) for source in sources)
+    shape = editor.tensor(next(iter(ranges))).shape
+    name = "/".join(text(editor.tensor(source).name) for source in ranges)
 
     def step(kind: str, inputs: list[int], label: str, **options: int) -> int:
         made = editor.add_tensor(f"{name}/{label}", shape, INT32)
@@ -126,12 +135,20 @@ def _places(editor: Editor, sources: tuple[int, ...]) -> tuple[int, list[schema.
     def number(value: int) -> int:
         return editor.add_tensor(f"{name}/{value}", (), INT32, data=np.array(value, np.int32))
 
-    whole = [step("CAST", [source], f"whole_{place}", inDataType=INT8, outDataType=INT32) for place, source in enumerate(sources)]
+    whole: list[int] = []
+    for place, (source, (least, largest)) in enumerate(ranges.items()):
+        kind, index = editor.tensor(source).type, source
+        if kind != INT32:
+            index = step("CAST", [index], f"whole_{place}", inDataType=kind, outDataType=INT32)
+        if kind != INT8:
+            index = step("MAXIMUM", [index, number(least)], "least")
+            index = step("MINIMUM", [index, number(largest)], "largest")
+        whole.append(index)
     place = whole[0]
     if len(whole) > 1:
         place = step("ADD", [step("MUL", [place, number(256)], "row"), whole[1]], "both")
-    lowest = sum(128 * 256**power for power in range(len(sources)))
-    return step("ADD", [place, number(lowest)], "place"), operators
+    lowest = sum(-least * 256**power for power, (least, _) in enumerate(ranges.values()))
+    return (step("ADD", [place, number(lowest)], "place") if lowest else place), operators
 
 
 def _is_worth_a_table(editor: Editor, chains: Chains, end: int) -> bool:
@@ -139,7 +156,8 @@ def _is_worth_a_table(editor: Editor, chains: Chains, end: int) -> bool:
     operators = chains.operators(end)
     if any(editor.tensor(int(index)).type == FLOAT32 for operator in operators for index in operator.outputs):
         return True
-    if len(operators) < 2:
+    source_is_int8 = all(editor.tensor(source).type == INT8 for source in chains.sources(end))
+    if len(operators) < 2 or not source_is_int8 or editor.tensor(end).type != INT8:
         return False
     exact, (stepwise, _) = chains.exact(end), chains.stepwise(end)
     if not np.isfinite(exact).all():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfopt.tflite.editor import Editor
+from tfopt.tflite.editor import Editor, is_constant, text
 from tfopt.tflite.operations import ANY_SCALE
 
 if TYPE_CHECKING:
@@ -15,6 +15,50 @@ if TYPE_CHECKING:
 _FLOAT32, _INT8 = 0, 9  # TensorType of the schema
 _MOVES = {"EXPAND_DIMS": 1, "RESHAPE": 1, "SQUEEZE": 1, "TILE": 3, "TRANSPOSE": 2}
 """Operations that copy the numbers of their first input -> the version of their kernel for int8."""
+
+
+def integer_join(editor: Editor) -> int:
+    """Lets CONCATENATION and PACK join integers, if their result is read as integers.
+
+    The converter rounds only what was joined, where the parts come from operations that have no kernel for integers, as the sine
+    and the cosine of a position do. Rounded before, each of them is a table.
+    """
+    made = {operator.outputs[0]: operator.inputs[0] for operator in editor.graph.operators if editor.name(operator) == "DEQUANTIZE"}
+    readers: dict[int, list[schema.OperatorT]] = {}
+    for operator in editor.graph.operators:
+        for index in operator.inputs:
+            readers.setdefault(int(index), []).append(operator)
+    outputs = {int(index) for index in editor.graph.outputs}
+    operators: list[schema.OperatorT] = []
+    done: set[int] = set()  # ids of QUANTIZE operations whose results others make now
+    for operator in editor.graph.operators:
+        if id(operator) in done:
+            continue
+        result = int(operator.outputs[0]) if len(operator.outputs) else -1
+        ends = readers.get(result, [])
+        is_join = editor.name(operator) in ("CONCATENATION", "PACK") and editor.tensor(result).type == _FLOAT32
+        is_join = is_join and len(ends) == 1 and editor.name(ends[0]) == "QUANTIZE" and result not in outputs
+        if not is_join or editor.tensor(ends[0].outputs[0]).type != _INT8 or not _are_made(editor, operator):
+            operators.append(operator)
+            continue
+        end = editor.tensor(ends[0].outputs[0])
+        parts = []
+        for index in operator.inputs:
+            tensor = editor.tensor(index)
+            parts.append(editor.add_tensor(f"{text(tensor.name)}/rounded", tensor.shape, _INT8, like=end))
+            operators.append(editor.operator("QUANTIZE", [int(made.get(index, index))], [parts[-1]], version=2))
+        operator.inputs, operator.outputs = np.array(parts, np.int32), ends[0].outputs
+        editor.require_version(operator, 2)
+        operators.append(operator)
+        done.add(id(ends[0]))
+    if done:
+        editor.graph.operators = operators
+        editor.remove_unread()
+    return len(done)
+
+
+def _are_made(editor: Editor, operator: schema.OperatorT) -> bool:
+    return not any(is_constant(editor, editor.tensor(index)) for index in operator.inputs)
 
 
 def integer_top_k(editor: Editor) -> int:
