@@ -15,7 +15,7 @@ nets = pytest.importorskip("keras_hub_nets", reason="keras-hub is missing: pip i
 
 
 # As https://keras.io/examples/nlp/text_classification_with_transformer has both layers.
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable("tests.transformers")
 class TransformerBlock(layers.Layer):
     """Attention and a perceptron, each with dropout, a residual connection and normalization."""
 
@@ -37,7 +37,7 @@ class TransformerBlock(layers.Layer):
         return {**super().get_config(), **self.arguments}
 
 
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable("tests.transformers")
 class TokenAndPositionEmbedding(layers.Layer):
     """The sum of two lookups."""
 
