@@ -1,1 +1,1 @@
-"""The parts of an output: which values belong together, and how far each part is off."""
+"""Inputs and outputs of a file, each of which has one scale: which values belong together, and which the scale does not fit."""
