@@ -34,6 +34,8 @@ def test_parts_that_need_other_scales_fail_together_and_pass_apart(detector):
     assert [output.name for output in apart.check.outputs] == ["found_boxes", "found_scores"]
     assert tfopt.Interpreter(apart.tflite).output_names == ["found_boxes", "found_scores"]
     assert any("output 'found' is split: 'found_boxes', 'found_scores'" in note for note in apart.notes)
+    again = tfopt.check(apart.tflite, reference=model, data=data, layers=True, verbose=False)
+    assert again.passed and [output.name for output in again.outputs] == ["found_boxes", "found_scores"]
     assert apart.report(name="x.tflite")["settings"]["split_outputs"] is True
 
 
@@ -53,6 +55,8 @@ def test_logits_keep_the_classes_apart():
     fine = tfopt.convert(model, representative_data=data, validation_data=(data, labels), logits=True, runs=1, verbose=False)
     assert fine.check.passed and fine.check.accuracy == 1
     assert fine.check.outputs[0].name == "word_logits" and tfopt.Interpreter(fine.tflite).output_names == ["word_logits"]
+    again = tfopt.check(fine.tflite, reference=model, data=data, labels=labels, layers=True, verbose=False)
+    assert again.passed and again.accuracy == 1 and again.outputs[0].name == "word_logits" and again.causes == ()
     assert any("'word_logits' holds logits, to which softmax is still to apply" in note for note in fine.notes)
 
 

@@ -10,10 +10,12 @@ from tfopt.checking.comparison import FileUnderTest, batches, compare, does_not_
 from tfopt.checking.layer_errors import examine
 from tfopt.checking.result import CheckResult
 from tfopt.checking.settings import CheckRequest, CheckSettings
+from tfopt.data import signature
 from tfopt.data.open_samples import open_samples
 from tfopt.data.scaling import Scale
 from tfopt.errors import ArgumentError, RunError
 from tfopt.files import PathLike
+from tfopt.keras_model.outputs import heads
 from tfopt.keras_model.walk import short_names
 from tfopt.loading.options import Architecture, CustomObjects, LoadOptions
 from tfopt.lowering import quantization_aware
@@ -140,6 +142,8 @@ def _run(request: CheckRequest, progress: Progress) -> CheckResult:
     names: tuple[str, ...] = ()
     scopes = NO_SCOPES
     if is_keras:
+        names_of_model = signature.output_names(reference) or ()
+        reference = heads.as_in_file(reference, names_of_model, interpreter.output_names)
         bound = reference_side.bind_keras(reference, interpreter)
         run, names = reference_side.run_keras(bound, interpreter), tuple(short_names(bound.model).values())
         scopes = bound.traced.scopes

@@ -72,6 +72,32 @@ def split_concatenations(model: AnyModel, names: Sequence[str]) -> tuple[AnyMode
     return _with_outputs(model, names, _parts, "`split_outputs` needs an output that a Concatenate layer computes")
 
 
+def as_in_file(model: AnyModel, names: Sequence[str], wanted: Sequence[str]) -> AnyModel:
+    """The form of a model that a file was made of: changed by the functions above if that gives its outputs the file's names.
+
+    Args:
+        model: a model of either Keras generation.
+        names: of its outputs, as above.
+        wanted: names of the outputs of the file.
+
+    Returns:
+        `model` itself, unless another form has the outputs that are wanted.
+    """
+    if list(names) == list(wanted) or not any(each.startswith(f"{name}_") for name in names for each in wanted):
+        return model
+    for changes in ((without_last_activation,), (split_concatenations,), (split_concatenations, without_last_activation)):
+        made, own = model, list(names)
+        try:
+            for change in changes:
+                made, _ = change(made, own)
+                own = list(made.output_names)
+        except ArgumentError:  # the model has no such end, so that the file was not made in this way
+            continue
+        if own == list(wanted):
+            return made
+    return model
+
+
 def _with_outputs(
     model: AnyModel, names: Sequence[str], change: Callable[[str, Any], tuple[list[_Output], str] | None], required: str
 ) -> tuple[AnyModel, tuple[str, ...]]:
