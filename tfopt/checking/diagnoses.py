@@ -64,7 +64,7 @@ def find(facts: Facts) -> tuple[Cause, ...]:
         known = {cause.kind for cause in found}
         if kind in ("calibration-narrow", "calibration-wide") and "calibration-scaling" in known:
             continue
-        if kind == "lossy-layer" and any(each.startswith(("calibration", "fixed-range")) for each in known):
+        if kind == "lossy-layer" and any(each.startswith("calibration") for each in known):
             continue
         hits = sorted(detect(facts), key=lambda hit: -hit[0])
         if hits:
