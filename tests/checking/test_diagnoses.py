@@ -184,8 +184,8 @@ def test_a_softmax_whose_values_are_a_few_steps():
     model = model_of(L.Dense(2000, activation="softmax", name="classes"), shape=(16,))
     cause = found(model, noise(60, 16), noise(40, 16, seed=1))["fixed-range"]
     assert cause.layer == "classes" and "levels of the fixed range of SOFTMAX" in cause.what
-    model.layers[-1].set_weights([noise(16, 2000, scale=6.0), np.zeros(2000)])
-    assert found(model, noise(60, 16), noise(40, 16, seed=1)) == {}
+    few = model_of(L.Dense(20, activation="softmax", name="classes"), shape=(16,))
+    assert found(few, noise(60, 16), noise(40, 16, seed=1)) == {}
 
 
 def test_a_sigmoid_that_is_saturated():
