@@ -52,8 +52,8 @@ def check(
     A file fails in each of these cases: it is int8 or int16x8 and holds a float op; an output is NaN or infinite; the SQNR of an
     output is below `min_sqnr`; the error of an output, or of a part of it such as a channel, exceeds its variation about its mean,
     or the part is left with about two values; too few values of an integer output are equal; the steps of an int8 softmax are too
-    coarse for its classes; the accuracy drops by more than `max_accuracy_drop`; the reference is quantization-aware, and an output is further from it than `max_qat_error_lsb`;
-    the file does not run on the data, or ends the process that runs it.
+    coarse for its classes; the accuracy drops by more than `max_accuracy_drop`; the reference is quantization-aware, and an output
+    is further from it than `max_qat_error_lsb`; the file does not run on the data, or ends the process that runs it.
 
     Example:
 
