@@ -179,6 +179,45 @@ def test_softmax_classes_that_never_occur_are_no_outliers():
     assert found(model, noise(100, 4), noise(60, 4, seed=1)) == {}
 
 
+def test_a_softmax_whose_values_are_a_few_steps():
+    """Of 2,000 classes none reaches a sixteenth of the range that int8 fixes."""
+    model = model_of(L.Dense(2000, activation="softmax", name="classes"), shape=(16,))
+    cause = found(model, noise(60, 16), noise(40, 16, seed=1))["fixed-range"]
+    assert cause.layer == "classes" and "levels of the fixed range of SOFTMAX" in cause.what
+    few = model_of(L.Dense(20, activation="softmax", name="classes"), shape=(16,))
+    assert found(few, noise(60, 16), noise(40, 16, seed=1)) == {}
+
+
+def test_a_sigmoid_that_is_saturated():
+    model = model_of(L.Dense(4, activation="sigmoid", name="scores"), shape=(6,))
+    model.layers[-1].set_weights([noise(6, 4, scale=0.2), np.full(4, 9.0)])
+    cause = found(model, noise(60, 6), noise(40, 6, seed=1))["fixed-range"]
+    assert cause.layer == "scores" and "levels of the fixed range of LOGISTIC" in cause.what and "--logits" in cause.remedy
+    model.layers[-1].set_weights([noise(6, 4), np.zeros(4)])
+    assert found(model, noise(60, 6), noise(40, 6, seed=1)) == {}
+
+
+def test_a_normalization_of_mixed_units():
+    def causes(units):
+        data, given = (units * noise(80, 3, seed=seed) for seed in (0, 1))
+        scaling = L.Normalization(mean=[0.0] * 3, variance=units**2, name="scaling")
+        model = model_of(scaling, L.Dense(8, activation="relu"), L.Dense(2, name="head"), shape=(3,))
+        return found(model, data.astype("float32"), given.astype("float32"))
+
+    cause = causes(np.array([1.0, 1000.0, 300.0]))["mixed-units"]
+    assert cause.layer == "source" and "feature 0" in cause.what and "1 of 3 features" in cause.what
+    assert "mixed-units" not in causes(np.array([1.0, 3.0, 2.0]))
+
+
+def test_a_quantization_aware_model_that_begins_with_rescaling():
+    data = pixels(40, 255.0), pixels(40, 255.0, seed=1)
+    model = tfopt.quantize_aware(cnn(L.RandomFlip(), L.Rescaling(1 / 255, name="scaling")))
+    tfopt.calibrate(model, data[0], verbose=False)
+    content = tfopt.convert(model, runs=1, verbose=False, validation_data=data[1]).tflite
+    result = tfopt.check(content, reference=model, data=data[1], layers=True)
+    assert "calibration-scaling" not in {cause.kind for cause in result.causes}
+
+
 def test_every_cause_has_a_remedy_of_one_sentence():
     for kind, (_, remedy) in diagnoses.CAUSES.items():
         assert kind in Cause.__doc__ and remedy.endswith(".") and ". " not in remedy

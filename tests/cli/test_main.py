@@ -74,10 +74,11 @@ def test_every_option_reaches_the_conversion(convert, model_files, tmp_path):
         "--runs": 4, "--timeout": 500,
     }  # fmt: skip
     flags = [part for pair in options.items() for part in pair]
-    flags += ["--allow-float", "--skip-lowering", "recurrent", "--skip-lowering", "masking"]
+    flags += ["--allow-float", "--logits", "--skip-lowering", "recurrent", "--skip-lowering", "masking"]
     finished = convert("--labels", tmp_path / "labels.npy", "--json", *flags, validate=tmp_path / "images.npy")
     settings = json.loads(finished.stdout)["settings"]
     assert settings.pop("skip_lowering") == ["recurrent", "masking"] and settings.pop("allow_float") is True
+    assert settings.pop("logits") is True and settings.pop("split_outputs") is False
     assert settings.pop("input_shapes") == {"image": [2, 8, 8, 1]} and settings.pop("scale") is None
     assert settings == {
         name.strip("-").replace("-", "_"): value for name, value in options.items() if name not in ("--input-shape",)

@@ -20,6 +20,8 @@ BAD = {
     "max_accuracy_drop": [-0.01, math.nan, math.inf, "0.01", True, None],
     "min_sqnr": [math.nan, "20", None],
     "timeout": [0, -1, math.nan, math.inf, "1800", None],
+    "logits": [1, "softmax", None],
+    "split_outputs": [1, "y", None],
     "scale": ["0-1", "", 255, ["0..1"]],
     "input_shapes": [
         (1, 28, 28, 1),

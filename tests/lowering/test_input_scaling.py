@@ -1,9 +1,11 @@
 """The layer that scales the inputs is found where it comes first, and nowhere else."""
 
 import keras
+import numpy as np
 import pytest
 import tf_keras
 
+import tfopt
 from tfopt.lowering.input_scaling import find_input_scaling
 
 
@@ -53,6 +55,24 @@ def test_input_scaling_is_none_where_it_comes_later_or_never(build, make, framew
 def test_the_first_of_two_scaling_layers_counts(framework):
     first, second = rescaling(framework), framework.layers.Rescaling(2.0, name="second")
     assert find_input_scaling(sequential(framework, first, second)) is first
+
+
+@pytest.mark.parametrize("make", [rescaling, normalization])
+def test_rounding_of_a_quantization_aware_model_may_come_before(make):
+    def model():
+        return functional(keras, make(keras), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(2))
+
+    found = find_input_scaling(tfopt.quantize_aware(model()))
+    assert found is not None and type(found).__name__ in ("Rescaling", "Normalization")
+
+
+@pytest.mark.parametrize("name", ["AugMix", "CutMix", "Equalization", "MixUp", "RandAugment", "Solarization"])
+def test_augmentation_of_keras_3_that_does_nothing_at_inference(name):
+    layer = getattr(keras.layers, name)()
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype("float32")
+    np.testing.assert_array_equal(layer(pixels, training=False), pixels)
+    scaling = rescaling(keras)
+    assert find_input_scaling(sequential(keras, layer, scaling)) is scaling
 
 
 def test_augmentation_and_noise_may_come_before(framework):

@@ -52,7 +52,7 @@ def test_markdown_shows_the_comparison_and_the_numbers():
         ["latency, p90", "0.60 ms", "0.30 ms"],
         ["speed", "1.00x", "10.00x"],
     ]
-    assert outputs[2:] == [["digit", "35.3 dB", "33.3 dB", "0.999877", "5.10 LSB", "0.26 LSB", "99.25 %"]]
+    assert outputs[2:] == [["digit", "35.3 dB", "33.3 dB", "0.999877", "5.10 LSB", "0.26 LSB", "99.25 %", ""]]
     assert ops[2:] == [["CONV_2D", "2"], ["SOFTMAX", "1"]]
 
 
@@ -62,7 +62,7 @@ def test_markdown_leaves_out_what_was_not_measured():
     )
     assert [row[0] for row in first[2:]] == ["size", "size, gzip", "latency, median", "latency, p90"]
     assert {row[1] for row in first[2:]} == {""}
-    assert outputs[2] == ["digit", "35.3 dB", "33.3 dB", "0.999877", "0.02", "0.26 LSB", ""]
+    assert outputs[2] == ["digit", "35.3 dB", "33.3 dB", "0.999877", "0.02", "0.26 LSB", "", ""]
 
 
 def test_markdown_tells_the_verdict_and_where_it_comes_from():
@@ -91,5 +91,5 @@ def test_markdown_tells_the_verdict_and_where_it_comes_from():
 def test_markdown_of_numbers_that_are_not_finite(changes, exact):
     """It can be written, and only outputs that are equal are called exact."""
     _, outputs, *_ = tables(markdown(conversion(outputs=(numbers(**changes),))))
-    assert len(outputs[2]) == 7
+    assert len(outputs[2]) == 8
     assert ("exact" in outputs[2]) == exact

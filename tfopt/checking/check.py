@@ -10,10 +10,12 @@ from tfopt.checking.comparison import FileUnderTest, batches, compare, does_not_
 from tfopt.checking.layer_errors import examine
 from tfopt.checking.result import CheckResult
 from tfopt.checking.settings import CheckRequest, CheckSettings
+from tfopt.data import signature
 from tfopt.data.open_samples import open_samples
 from tfopt.data.scaling import Scale
 from tfopt.errors import ArgumentError, RunError
 from tfopt.files import PathLike
+from tfopt.keras_model.outputs import heads
 from tfopt.keras_model.walk import short_names
 from tfopt.loading.options import Architecture, CustomObjects, LoadOptions
 from tfopt.lowering import quantization_aware
@@ -48,9 +50,10 @@ def check(
     """Checks a TFLite file: always its structure; its outputs if a reference and data are given; its accuracy if there are labels.
 
     A file fails in each of these cases: it is int8 or int16x8 and holds a float op; an output is NaN or infinite; the SQNR of an
-    output is below `min_sqnr`; the error of an output exceeds the variation of the output about its mean; the accuracy drops by
-    more than `max_accuracy_drop`; the reference is quantization-aware, and an output is further from it than `max_qat_error_lsb`;
-    the file does not run on the data, or ends the process that runs it.
+    output is below `min_sqnr`; the error of an output, or of a part of it such as a channel, exceeds its variation about its mean,
+    or the part is left with about two values; too few values of an integer output are equal; the steps of an int8 softmax are too
+    coarse for its classes; the accuracy drops by more than `max_accuracy_drop`; the reference is quantization-aware, and an output
+    is further from it than `max_qat_error_lsb`; the file does not run on the data, or ends the process that runs it.
 
     Example:
 
@@ -68,7 +71,8 @@ def check(
         data: anything that `open_samples.open_samples` takes; it may hold labels itself. Required with a reference or labels.
         labels: class ids (n,), one-hot rows (n, classes), or path of a `.npy` file with them.
         max_accuracy_drop: fraction of accuracy that may be lost, >= 0 (0.01 is one point).
-        min_sqnr: SQNR that every output must reach, in dB: see `output_errors.OutputNumbers`.
+        min_sqnr: SQNR that every output must reach, in dB: see `output_errors.OutputNumbers`. Of an output of integers, such as an
+            argmax or a mask, the share `1 - 10^(-min_sqnr / 20)` must be equal instead, 0.9 for 20 dB.
         max_qat_error_lsb: steps of an int8 output, >= 0, by which 99.9 % of its values may differ from a quantization-aware
             reference. Default: by kind of network, see `quantization_aware.ERROR_LIMITS`.
         layers: whether the outputs of the layers are compared, too, on up to 64 samples spread over the data, and known causes of
@@ -140,6 +144,8 @@ def _run(request: CheckRequest, progress: Progress) -> CheckResult:
     names: tuple[str, ...] = ()
     scopes = NO_SCOPES
     if is_keras:
+        names_of_model = signature.output_names(reference) or ()
+        reference = heads.as_in_file(reference, names_of_model, interpreter.output_names)
         bound = reference_side.bind_keras(reference, interpreter)
         run, names = reference_side.run_keras(bound, interpreter), tuple(short_names(bound.model).values())
         scopes = bound.traced.scopes

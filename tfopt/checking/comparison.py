@@ -94,6 +94,7 @@ def compare(
             return does_not_run(file, error, tally.count)
     outputs = tally.numbers()
     reasons += tally.reasons(outputs, settings, error_limit if found.quantization == "int8" else None)
+    notes.extend(tally.notes())
     (reasons if reasons else notes).extend(range_notes(file.calibrated, ranges))
     if samples is not None and samples.labeled and tally.accuracy() is None:
         notes.append("the labels are not class ids or one-hot rows for the first output: no accuracy was measured")

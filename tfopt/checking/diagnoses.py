@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfopt.checking.layer_facts import Cause, Facts, Kind
+from tfopt.checking.outputs.given_scales import fixed_range, mixed_units
 from tfopt.data.scaling_notes import SCALING_FACTOR, scaling_notes
 from tfopt.keras_model.describe import describe
 from tfopt.tflite.operations import FIXED_SCALE, SAME_SCALE
@@ -245,6 +246,14 @@ CAUSES: dict[Kind, tuple[Callable[[Facts], Iterator[Hit]], str]] = {
     "unfolded-batchnorm": (
         _unfolded_batchnorm,
         "Put BatchNormalization right after a convolution or Dense layer without activation, where it is folded into the weights.",
+    ),
+    "fixed-range": (
+        fixed_range,
+        "Leave the last softmax or sigmoid out with logits=True (--logits), or use int16x8 if it lies within the model.",
+    ),
+    "mixed-units": (
+        mixed_units,
+        "Cut the Normalization off with tfopt.split(model, at=(its name, None)), and compute it before the file.",
     ),
     "float-island": (
         _float_island,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Kind = Literal[
     "calibration-scaling", "calibration-narrow", "calibration-wide", "outlier-channel", "concat-ranges", "activation-tail",
-    "unfolded-batchnorm", "float-island", "lossy-layer",
+    "unfolded-batchnorm", "fixed-range", "mixed-units", "float-island", "lossy-layer",
 ]  # fmt: skip
 
 
@@ -28,7 +28,8 @@ class Cause:
 
     Attributes:
         kind: a name that never changes: "calibration-scaling", "calibration-narrow", "calibration-wide", "outlier-channel",
-            "concat-ranges", "activation-tail", "unfolded-batchnorm", "float-island" or "lossy-layer".
+            "concat-ranges", "activation-tail", "unfolded-batchnorm", "fixed-range", "mixed-units", "float-island" or
+            "lossy-layer".
         layer: the Keras layer (or input) that has it, the worst if several do; "" if no name tells.
         what: one sentence with figures.
         remedy: one sentence that says what to do.

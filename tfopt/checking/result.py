@@ -55,6 +55,7 @@ class CheckResult(Summarized):
     def __repr__(self) -> str:
         verdict = "passed" if self.passed else f"FAILED for {plural(len(self.reasons), 'reason')}"
         facts = [verdict, self.structure.quantization]
-        facts += [decibel(min(output.sqnr for output in self.outputs))] if self.outputs else []
+        sqnr = min((output.sqnr for output in self.outputs if output.sqnr is not None), default=None)
+        facts += [decibel(sqnr)] if sqnr is not None else []
         facts += [f"accuracy {percent(self.accuracy)}"] if self.accuracy is not None else []
         return f"CheckResult({', '.join(facts)})"

@@ -46,6 +46,8 @@ from tfopt.cli import options
 @click.option(
     "--allow-float", is_flag=True, help="Let ops without an int8 kernel, and layers that int8 ruins, stay float; they are listed."
 )
+@click.option("--logits", is_flag=True, help="Leave the last softmax or sigmoid out: the outputs are logits.")
+@click.option("--split-outputs", is_flag=True, help="Make the parts of a last Concatenate outputs of their own.")
 @click.option("--batch-size", type=int, default=1, show_default=True, help="Samples in a run, fixed in the file.")
 @click.option(
     "--input-shape", "input_shapes", type=options.InputShape(), multiple=True, help="Dimensions that the model leaves as None."

@@ -30,6 +30,8 @@ def convert(
     ptq: Ptq = "default",
     skip_lowering: Sequence[str] = (),
     allow_float: bool = False,
+    logits: bool = False,
+    split_outputs: bool = False,
     batch_size: int = 1,
     input_shapes: Mapping[str, tuple[int | None, ...]] | None = None,
     samples: int = 200,
@@ -80,6 +82,10 @@ def convert(
             ranges of small models end at the values that were seen: see `ptq.headroom`.
         allow_float: bool, whether ops without an int8 kernel may stay float in an int8 file, and layers whose int8 form is so far
             off that the check fails; they are listed in the check's notes.
+        logits: bool, whether the file ends before the last softmax or sigmoid of each output, whose 256 levels are too few for
+            thousands of classes. An output `y` that changes is `y_logits` in the file.
+        split_outputs: bool, whether the inputs of a Concatenate that makes an output become outputs of their own, so that boxes and
+            scores each have their own scale. The part of output `y` that layer `z` computes is `y_z` in the file.
         batch_size: int >= 1, samples in a run, fixed in the file.
         input_shapes: None or dict of input name -> shape with batch, for dimensions that the model leaves as None. Default: the
             dimensions of the data.
@@ -108,9 +114,9 @@ def convert(
     settings = Settings(
         quantization=quantization, io=io, ptq=ptq,
         skip_lowering=cast(tuple[str, ...], names),
-        allow_float=allow_float, batch_size=batch_size, input_shapes=input_shapes, samples=samples, seed=seed, scale=scale,
-        max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr, max_qat_error_lsb=max_qat_error_lsb, threads=threads, runs=runs,
-        timeout=timeout,
+        allow_float=allow_float, logits=logits, split_outputs=split_outputs, batch_size=batch_size, input_shapes=input_shapes,
+        samples=samples, seed=seed, scale=scale, max_accuracy_drop=max_accuracy_drop, min_sqnr=min_sqnr,
+        max_qat_error_lsb=max_qat_error_lsb, threads=threads, runs=runs, timeout=timeout,
     )  # fmt: skip
     request = ConversionRequest(
         model=model_or_path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ ConvertAgain = Callable[[tuple[str, ...]], "tuple[Exported, CheckResult]"]
 
 def is_lossy(verdict: CheckResult, settings: Settings) -> bool:
     """Whether an int8 file failed its check because its outputs are too far off."""
-    is_off = any(not output.sqnr >= settings.min_sqnr for output in verdict.outputs)
+    is_off = any(output.sqnr is not None and not output.sqnr >= settings.min_sqnr for output in verdict.outputs)
     drop = verdict.accuracy_drop
     return settings.quantization == "int8" and (is_off or (drop is not None and drop > settings.max_accuracy_drop + 1e-12))
 
@@ -87,4 +88,5 @@ def _find(content: bytes, model: keras.Model, samples: Samples | None, settings:
 
 
 def _lowest(file: Checked) -> float:
-    return min(output.sqnr for output in file.verdict.outputs)
+    """The smallest SQNR of an output; infinite for a file whose outputs are integers."""
+    return min((output.sqnr for output in file.verdict.outputs if output.sqnr is not None), default=math.inf)

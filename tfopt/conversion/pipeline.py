@@ -20,8 +20,10 @@ from tfopt.conversion.export_job import Exporter, ExportJob
 from tfopt.conversion.result import ConversionResult
 from tfopt.conversion.settings import CALIBRATED, ConversionRequest, Settings
 from tfopt.conversion.traced_model import TracedModel, trace_with_data
+from tfopt.data import signature
 from tfopt.data.scaling_notes import Range
 from tfopt.errors import ArgumentError
+from tfopt.keras_model.outputs import heads
 from tfopt.loading import float32
 from tfopt.loading.dequantize import dequantized
 from tfopt.loading.load import load_with_steps
@@ -40,11 +42,12 @@ _CONVERTED, _FLOAT = "converted", "float32"
 def run(request: ConversionRequest, exporter: Exporter, progress: Progress) -> ConversionResult:
     """Converts, checks and times, with the files made by `exporter`."""
     model, source, steps = _open_model(request, progress)
+    model, ends = _with_ends(model, request.settings)
     traced = trace_with_data(model, request, progress)
     # The file is checked against the model as it was given.
     is_rewritten = bool(traced.lowering.touched) or traced.is_trained
     reference = trace_model(model, traced.given_specs) if is_rewritten else traced.traced
-    notes = [*steps, *traced.notes]
+    notes = [*steps, *ends, *traced.notes]
     with concurrent.futures.ThreadPoolExecutor() as pool:
         made, packed = {}, {}
         jobs = _jobs(model, traced, request.settings)
@@ -106,6 +109,24 @@ def _open_model(request: ConversionRequest, progress: Progress) -> tuple[keras.M
         notes.append("the model was rebuilt under float32: layers computed in float16 or bfloat16")
         model = float32.as_float32(model)
     return model, in_memory, tuple(notes)
+
+
+def _with_ends(model: keras.Model, settings: Settings) -> tuple[keras.Model, list[str]]:
+    """(model with the outputs that were asked for, notes of what changed)."""
+    notes: list[str] = []
+    for is_wanted, name, change in (
+        (settings.split_outputs, "split_outputs", heads.split_concatenations),
+        (settings.logits, "logits", heads.without_last_activation),
+    ):
+        if is_wanted and quantization_aware.is_quantization_aware(model):
+            raise ArgumentError(
+                f"`{name}` needs a plain model. Received: a quantization-aware one. Build the model with these outputs before "
+                "tfopt.quantize_aware."
+            )
+        if is_wanted:
+            model, changed = change(model, signature.output_names(model) or ())
+            notes += changed
+    return model, notes
 
 
 def _jobs(model: keras.Model, traced: TracedModel, settings: Settings) -> list[ExportJob]:

@@ -99,7 +99,7 @@ class ConversionResult(Summarized):
         return [*summary.of_conversion(found), *summary.verdict(found["check"]), *summary.next_step(found["check"], command)]
 
     def __repr__(self) -> str:
-        sqnr = min((output.sqnr for output in self.check.outputs), default=None)
+        sqnr = min((output.sqnr for output in self.check.outputs if output.sqnr is not None), default=None)
         facts = [self.settings.quantization, "passed" if self.check.passed else "FAILED", byte_count(len(self.tflite))]
         facts += [decibel(sqnr)] if sqnr is not None else []
         facts += [f"{self.benchmark.speedup:.2f}x float32"] if self.benchmark.speedup else []

@@ -39,6 +39,8 @@ class Settings(CheckSettings):
     ptq: Ptq = "default"
     skip_lowering: tuple[str, ...] = ()
     allow_float: bool = False
+    logits: bool = False
+    split_outputs: bool = False
     batch_size: int = 1  # samples in a run, >= 1
     input_shapes: Mapping[str, tuple[int | None, ...]] | None = None
     samples: int = 200  # of the representative data, >= 1
@@ -59,6 +61,9 @@ class Settings(CheckSettings):
             )
         if isinstance(self.skip_lowering, str) or not all(isinstance(name, str) for name in self.skip_lowering):
             raise ArgumentError(f"`skip_lowering` must be a list of names. Received: {self.skip_lowering!r}.")
+        for name in ("logits", "split_outputs"):
+            if not isinstance(getattr(self, name), bool):
+                raise ArgumentError(f"`{name}` must be a bool. Received: {name}={getattr(self, name)!r}.")
         for name in ("batch_size", "samples", "runs"):
             require_integer(name, getattr(self, name))
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfopt.reporting.summary import comparison, reference_name, sqnr
+from tfopt.reporting.summary import comparison, reference_name, sqnr, worst_part
 from tfopt.reporting.tables import markdown_table
 from tfopt.reporting.units import affine, decibel, percent, plural, shape, steps
 
@@ -35,7 +35,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
 
 def _outputs(check: Mapping[str, Any]) -> list[str]:
     return markdown_table(
-        ["output", "SQNR", "SQNR of the variation", "cosine", "max error", "mean error", "argmax agreement"],
+        ["output", "SQNR", "SQNR of the variation", "cosine", "max error", "mean error", "agreement", "worst part"],
         [
             [
                 output["name"],
@@ -45,6 +45,7 @@ def _outputs(check: Mapping[str, Any]) -> list[str]:
                 steps(output["max_error_lsb"], output["max_error"]),
                 steps(output["mean_error_lsb"], output["mean_error"]),
                 percent(output["agreement"]),
+                worst_part(output),
             ]
             for output in check["outputs"]
         ],

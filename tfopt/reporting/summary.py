@@ -132,6 +132,14 @@ def sqnr(output: _Json) -> str:
     return "" if output["sqnr"] is None and output["max_error"] != 0 else decibel(output["sqnr"])
 
 
+def worst_part(output: _Json) -> str:
+    """The part of an output that is furthest off, with its SQNR or agreement; empty if the output has one part only."""
+    part = output["worst_part"]
+    if part is None:
+        return ""
+    return f"{part['name']}: {decibel(part['variation_sqnr']) if part['agreement'] is None else percent(part['agreement'])}"
+
+
 def lowered(report: _Json) -> str:
     """The rewritings of a conversion in one line: their names with the number of layers or ops."""
     layers = [f"{rule} ({plural(len(names), 'layer')})" for rule, names in report["lowered"].items()]
@@ -142,7 +150,7 @@ def _outputs(check: _Json) -> Iterator[Block]:
     if not check["outputs"]:
         return
     yield Table(
-        ["output", "SQNR", "max error", "mean error", "argmax agreement"],
+        ["output", "SQNR", "max error", "mean error", "agreement", "worst part"],
         [
             [
                 output["name"],
@@ -150,6 +158,7 @@ def _outputs(check: _Json) -> Iterator[Block]:
                 steps(output["max_error_lsb"], output["max_error"]),
                 steps(output["mean_error_lsb"], output["mean_error"]),
                 percent(output["agreement"]),
+                worst_part(output),
             ]
             for output in check["outputs"]
         ],
