@@ -184,3 +184,29 @@ def test_models_are_given_by_name_only(positional):
 
 def test_two_replicas_learn_what_one_does(tmp_path_factory):
     require_held("distillation", tmp_path_factory)
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+def test_weights_of_samples_may_be_a_column(cache):
+    weights = np.random.default_rng(5).uniform(0, 4, len(X))
+
+    def history(sample_weight):
+        made = distiller(distillation_losses=every_loss(), optimizer="sgd", cache=cache)
+        return made.fit(X, Y, batch_size=32, sample_weight=sample_weight, shuffle=False, verbose=0).history
+
+    expected = history(weights)
+    assert len([name for name in expected if ("student" not in name and "dist" in name) or "attention" in name]) == 5
+    for name, values in history(weights[:, None]).items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-5, err_msg=name)
+
+
+def test_several_weights_of_a_sample_are_refused():
+    weights = np.random.default_rng(5).uniform(0, 4, (len(X), 2))
+    inputs = keras.Input((8, 8, 3))
+    student, teacher = (keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Reshape((2, 96))(inputs))) for _ in range(2))
+    labels = np.zeros((len(X), 2), int)
+    with pytest.raises(
+        tfopt.ArgumentError, match=r"one `sample_weight` for each sample.*\(None, 2\).*mean\(axis=1, keepdims=True\)"
+    ):
+        distiller(student, teacher).fit(X, labels, sample_weight=weights, verbose=0)
+    distiller(student, teacher).fit(X, labels, sample_weight=weights.mean(axis=1, keepdims=True), verbose=0)

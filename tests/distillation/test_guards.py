@@ -58,3 +58,53 @@ def test_arrays_are_told_from_data_without_numbers():
     assert {name: (type(each), str(each.dtype)) for name, each in found.items()} == {
         "x": (np.ndarray, "float32"), "ids": (np.ndarray, "int64"),
     }  # fmt: skip
+
+
+def numbers_of(count):
+    return [keras.Input((size,), name=name) for size, name in [(6, "a"), (5, "b"), (6, "c")][:count]]
+
+
+def dense_of(inputs, structure="list"):
+    """A model of flat inputs, in a list, a dict or alone."""
+    joined = layers.Concatenate()(inputs) if len(inputs) > 1 else inputs[0]
+    taken = {"one": lambda: inputs[0], "list": lambda: inputs, "dict": lambda: {each.name: each for each in inputs}}
+    return keras.Model(taken[structure](), layers.Dense(4)(joined))
+
+
+def image_net(size, channels=1):
+    return keras.Sequential([keras.Input((size, size, channels)), layers.Flatten(), layers.Dense(4)])
+
+
+OTHER_INPUTS = {
+    "one of two in a dict": lambda: (dense_of(numbers_of(1), "one"), dense_of(numbers_of(2), "dict")),
+    "one of two in a list": lambda: (dense_of(numbers_of(1), "one"), dense_of(numbers_of(2), "list")),
+    "the third by its name": lambda: (dense_of(numbers_of(3)[2:], "one"), dense_of(numbers_of(3), "dict")),
+    "two of three": lambda: (dense_of(numbers_of(3)[1:], "list"), dense_of(numbers_of(3), "list")),
+    "a teacher of one": lambda: (dense_of(numbers_of(2), "dict"), dense_of(numbers_of(1), "one")),
+    "larger images": lambda: (image_net(8), image_net(16)),
+    "smaller images": lambda: (image_net(16), image_net(8)),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_INPUTS)
+def test_the_way_out_of_other_inputs_trains_the_models(case):
+    student, teacher = OTHER_INPUTS[case]()
+    with pytest.raises(tfopt.ArgumentError, match="same inputs.*Wrap one model") as caught:
+        tfopt.Distiller(student=student, teacher=teacher)
+    names = {"keras": keras, "tfopt": tfopt, "student": student, "teacher": teacher}
+    exec(str(caught.value).partition("takes:\n")[2], names)
+    made, more = names["distiller"], student if len(student.inputs) > len(teacher.inputs) else teacher
+    more = student if "images" in case else more
+    rng = np.random.default_rng(0)
+    x = keras.tree.map_structure(lambda each: rng.normal(size=(16, *each.shape[1:])), guards.inputs_of(more))
+    before = [weight.numpy() for weight in student.weights]
+    made.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    made.fit(x, np.zeros(16), verbose=0)
+    assert all((weight.numpy() != value).any() for weight, value in zip(student.weights, before, strict=True))
+    if "third" in case:
+        np.testing.assert_allclose(made.predict(x, verbose=0), student.predict(x["c"], verbose=0), rtol=1e-5)
+
+
+def test_inputs_without_a_known_way_out():
+    with pytest.raises(tfopt.ArgumentError, match=r"same inputs.*and passes on what its own layers need\.$"):
+        tfopt.Distiller(student=image_net(8), teacher=image_net(8, channels=3))

@@ -105,6 +105,65 @@ def test_four_bits_are_levels_of_the_file():
 
 
 @pytest.mark.parametrize(
+    "shared",
+    [
+        lambda: layers.Conv2D(8, 3, activation="relu", bias_initializer="normal", name="shared"),
+        lambda: layers.DepthwiseConv2D(3, bias_initializer="normal", name="shared"),
+        lambda: layers.Dense(8, bias_initializer="normal", name="shared"),
+    ],
+    ids=["conv", "depthwise", "dense"],
+)
+def test_four_bits_in_a_layer_that_is_called_three_times(shared):
+    keras.utils.set_random_seed(0)
+    inputs, layer = [keras.Input((6, 6, 3), name=name) for name in "abc"], shared()
+    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(layer(each)) for each in inputs])
+    model = keras.Model(inputs, layers.Dense(4, name="class")(x))
+    rng = np.random.default_rng(3)
+    x = [rng.normal(0, spread, (64, 6, 6, 3)).astype("float32") for spread in (0.3, 1.0, 4.0)]
+    qat = trained(model, x, rng.random((64, 4)), epochs=1, run_eagerly=True, weight_bits=4)
+    data = dict(zip("abc", x, strict=True))
+    result = tfopt.convert(qat, validation_data=data, runs=1)
+    assert result.check.passed and result.check.outputs[0].most_error_lsb <= 2, result.check.reasons
+    assert result.rewritten["four_bit_weights"] == 2  # the shared weights count once
+
+
+INTEGERS = {
+    "Dense": ("int32", (8,), lambda: layers.Dense(4)),
+    "Conv1D": ("int32", (8, 3), lambda: layers.Conv1D(4, 3)),
+    "Conv2D": ("uint8", (8, 8, 3), lambda: layers.Conv2D(4, 3)),
+    "EinsumDense": ("int16", (8, 3), lambda: layers.EinsumDense("abc,cd->abd", (8, 4))),
+    "LSTM": ("int32", (8, 3), lambda: layers.LSTM(4)),
+    "TimeDistributed": ("int32", (8, 3), lambda: layers.TimeDistributed(layers.Dense(4))),
+    "AveragePooling2D": ("uint8", (8, 8, 1), lambda: layers.AveragePooling2D(2)),
+    "bool": ("bool", (8,), lambda: layers.Dense(4)),
+}
+
+
+@pytest.mark.parametrize("case", INTEGERS)
+def test_arithmetic_on_integers_is_refused_and_floats_are_the_way_out(case):
+    dtype, shape, make = INTEGERS[case]
+
+    def model(**options):
+        source = keras.Input(shape, name="numbers", **options)
+        return keras.Model(source, layers.Dense(2)(layers.Flatten()(make()(source))))
+
+    with pytest.raises(tfopt.ArgumentError, match=rf"float inputs. Received: .* on {dtype}.*keras.Input\(shape\)"):
+        tfopt.quantize_aware(model(dtype=dtype))
+    qat = compiled(tfopt.quantize_aware(model()))
+    numbers = np.random.default_rng(0).integers(0, 2, (8, *shape)).astype(dtype)
+    qat.fit(numbers, np.zeros(8), verbose=0)
+    assert qat.output_shape == (None, 2)
+
+
+def test_ids_with_arithmetic_before_and_after_the_lookup():
+    ids = keras.Input((8,), dtype="int32", name="ids")
+    rows = layers.Embedding(20, 4)(ids // 2 + 1)
+    steps = layers.TimeDistributed(keras.Sequential([layers.Embedding(20, 4), layers.Flatten(), layers.Dense(4)]))
+    x = layers.Concatenate()([layers.Flatten()(rows * 2.0), layers.Flatten()(steps(keras.ops.expand_dims(ids, -1)))])
+    tfopt.quantize_aware(keras.Model(ids, layers.Dense(2)(x)))
+
+
+@pytest.mark.parametrize(
     "options", [{"weight_bits": 7}, {"activation_bits": 4}, {"ranges": "fixed"}], ids=lambda options: next(iter(options))
 )
 def test_refuses_what_it_cannot(options):

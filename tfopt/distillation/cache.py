@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from keras import ops, tree
 
 from tfopt.distillation import guards
+from tfopt.distillation.fingerprint import fingerprint
 from tfopt.errors import ArgumentError, DataError, OutputError
 from tfopt.progress import progress_bar
 
@@ -82,13 +82,14 @@ class Cache:
         return {**arguments, "x": {_INPUTS: x, _ANSWERS: answers}, "y": y, "sample_weight": weight}
 
     def _answers(self, taught: Features, x: Any, verbose: bool) -> Answers:
-        mark = _fingerprint(taught, x)
+        compute, traced = _trace(taught, x)
+        mark = fingerprint(traced, taught.model, x)
         if self._kept is None or self._kept[0] != mark:
             folder = self.folder / mark if self.folder else None
             if folder and folder.is_dir():
                 answers = {file.stem: np.load(file) for file in sorted(folder.glob("*.npy"))}
             else:
-                answers = _ask(taught, x, verbose)
+                answers = _ask(compute, x, verbose)
                 if folder:
                     _save(answers, folder)
             self._kept = mark, answers
@@ -120,11 +121,18 @@ def unpack(answers: Mapping[str, tf.Tensor], names: Iterable[str]) -> tuple[list
     return outputs, {name: answers[f"feature_{index}"] for index, name in enumerate(sorted(names))}
 
 
-def _ask(taught: Features, x: Any, verbose: bool) -> Answers:
-    """The answers of a teacher for all samples."""
+def _trace(taught: Features, x: Any) -> tuple[Callable[[Any], dict[str, tf.Tensor]], Any]:
+    """(a function of a batch that returns the answers of a teacher, the same traced for batches of any size)."""
     import tensorflow as tf
 
     compute = tf.function(lambda batch: pack(*taught(batch, training=False)), reduce_retracing=True)
+    one = tree.map_structure(ops.convert_to_tensor, _cut(x, slice(1)))
+    specs = tree.map_structure(lambda tensor: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype), one)
+    return compute, compute.get_concrete_function(specs)
+
+
+def _ask(compute: Callable[[Any], dict[str, tf.Tensor]], x: Any, verbose: bool) -> Answers:
+    """The answers of a teacher for all samples."""
     count = len(tree.flatten(x)[0])
     parts = []
     with progress_bar(verbose) as progress:
@@ -162,21 +170,10 @@ def _save(answers: Answers, folder: pathlib.Path) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fingerprint(taught: Features, x: Any) -> str:
-    """A hexadecimal number that is another one for other samples, another teacher or other layers."""
-    made = hashlib.blake2b(digest_size=16)
-    values = [*tree.flatten(x), *(variable.numpy() for variable in taught.model.weights)]
-    for value in (np.ascontiguousarray(value) for value in values):
-        made.update(f"{value.shape}{value.dtype}".encode())
-        made.update(value.view("uint8").data if value.size and value.dtype.kind in "biuf" else value.tobytes())
-    made.update(repr([sorted(taught.layers), [layer.name for layer in taught.model.layers]]).encode())
-    return made.hexdigest()
-
-
 def _class_weights(y: Any, class_weight: Mapping[int, float], sample_weight: npt.ArrayLike | None) -> Array:
-    """Weights of samples (n,) that stand for the weights of their classes, times `sample_weight`."""
+    """Weights of samples (n,) that stand for the weights of their classes, times `sample_weight`, (n,) or (n, 1)."""
     labels = np.asarray(y)
     if labels.ndim > 1 and labels.shape[-1] > 1:
         labels = labels.argmax(axis=-1)
     weights = np.array([class_weight.get(int(label), 1.0) for label in labels.reshape(len(labels))], "float32")
-    return weights if sample_weight is None else weights * np.asarray(sample_weight)
+    return weights if sample_weight is None else weights * np.reshape(sample_weight, weights.shape)

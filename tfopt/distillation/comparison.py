@@ -84,10 +84,11 @@ def value_of(loss: DistillationLoss, compared: Sequence[tuple[tf.Tensor, tf.Tens
     Args:
         loss: the loss.
         compared: (student, teacher) tensors, as `pairs` returns them.
-        y, sample_weight: None, or labels and weights, structures of tensors (batch, ...).
+        y: None, or labels, a structure of tensors (batch, ...).
+        sample_weight: None, or weights, a structure of tensors (batch,) or (batch, 1).
 
     Raises:
-        ArgumentError: the loss needs labels, and there are none.
+        ArgumentError: the loss needs labels, and there are none; a sample has several weights.
     """
     labels = tree.flatten(y) if y is not None else []
     if loss.needs_labels and len(labels) != len(compared):
@@ -98,6 +99,20 @@ def value_of(loss: DistillationLoss, compared: Sequence[tuple[tf.Tensor, tf.Tens
     weights = tree.flatten(sample_weight) if sample_weight is not None else [None]
     weights = weights if len(weights) == len(compared) else weights[:1] * len(compared)
     return sum(
-        loss(ops.cast(student, "float32"), teacher, label, weight)
+        loss(ops.cast(student, "float32"), teacher, label, _by_sample(loss, weight, student))
         for (student, teacher), label, weight in zip(compared, labels, weights, strict=True)
     )
+
+
+def _by_sample(loss: DistillationLoss, weight: tf.Tensor | None, student: tf.Tensor) -> tf.Tensor | None:
+    """Weights (batch,) of weights that Keras takes as well, such as (batch, 1)."""
+    if weight is None:
+        return None
+    sizes = weight.shape[1:] if weight.shape.rank else ()
+    if any(size not in (1, None) for size in sizes):
+        raise ArgumentError(
+            f"{loss.name} needs one `sample_weight` for each sample, of shape (samples,) or (samples, 1), as the loss of a sample "
+            f"is one number. Received: weights of shape {(None, *sizes)}. sample_weight.mean(axis=1, keepdims=True) makes one of "
+            "several."
+        )
+    return ops.reshape(weight, (ops.shape(student)[0],))

@@ -68,7 +68,46 @@ def check_inputs(student: keras.Model, teacher: keras.Model) -> None:
         for own, other in zip(*shapes, strict=True)
     )
     if not is_same:
-        raise ArgumentError(f"Student and teacher must take the same inputs. Received: {shapes[0]} and {shapes[1]}.")
+        raise ArgumentError(
+            f"Student and teacher must take the same inputs. Received: {shapes[0]} and {shapes[1]}. {_way_out(student, teacher)}"
+        )
+
+
+def _way_out(student: keras.Model, teacher: keras.Model) -> str:
+    """How a model around one of two models gives it the inputs of the other, as lines of Python where these are known."""
+    fewer, more = ("student", "teacher") if len(student.inputs) < len(teacher.inputs) else ("teacher", "student")
+    models = {"student": student, "teacher": teacher}
+    given = inputs_of(models[more])
+    keys = dict(given.items() if isinstance(given, dict) else enumerate(tree.flatten(given)))
+    passed: list[str | int] = []
+    for wanted in models[fewer].inputs:
+        fitting = [key for key, tensor in keys.items() if getattr(tensor, "shape", None) == wanted.shape and key not in passed]
+        named = [key for key in fitting if wanted.name in (key, keys[key].name)]
+        passed.extend((named or fitting)[:1])
+    listed = ", ".join(f"inputs[{key!r}]" for key in passed)
+    lines = []
+    if len(passed) == len(models[fewer].inputs) < len(keys):
+        lines = [
+            f"old = keras.tree.flatten({more}.input)",
+            "new = [keras.Input(each.shape[1:], dtype=each.dtype, name=each.name) for each in old]",
+            f"inputs = keras.tree.pack_sequence_as({more}.input, new)",
+            f"wrapped = keras.Model(inputs, {fewer}({listed if len(passed) == 1 else f'[{listed}]'}))",
+            f"distiller = tfopt.Distiller({fewer}=wrapped, {more}={more})",
+        ]
+    own, other = student.inputs[0].shape[1:], teacher.inputs[0].shape[1:]
+    if (
+        len(student.inputs) == len(teacher.inputs) == 1
+        and len(own) == len(other) == 3
+        and own[-1] == other[-1]
+        and None not in other
+    ):
+        lines = [
+            f"images = keras.Input({own})",
+            f"wrapped = keras.Model(images, teacher(keras.layers.Resizing({other[0]}, {other[1]})(images)))",
+            "distiller = tfopt.Distiller(student=student, teacher=wrapped)",
+        ]
+    told = "\n".join(["Wrap one model in a keras.Model that takes what the other takes", *lines])
+    return told.replace("takes\n", "takes:\n") if lines else f"{told} and passes on what its own layers need."
 
 
 def inputs_of(model: keras.Model) -> Any:

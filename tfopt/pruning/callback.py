@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 
 from tfopt import errors
@@ -26,7 +27,9 @@ class PruningCallback(MaskingCallback):
     At each update, `size - max(1, round(size (1 - sparsity)))` weights of every tensor (or of all tensors together) are zero, and
     the optimizer keeps them zero in its compiled step. The model gets no wrapper and needs no strip: it remains the same Keras
     model, and its files are plain.
-    Weights that are zero at the beginning stay zero as well, so a second `fit` never has a lower sparsity than the first.
+    Weights that are zero at the beginning stay zero as well, so a second `fit` never has a lower sparsity than the first; a warning
+    names weights with more zeros than the schedule asks for. Zeros of a weight that its initializer made, such as an identity, and
+    that was never trained, count for nothing.
 
     Example:
 
@@ -107,6 +110,7 @@ class PruningCallback(MaskingCallback):
         self._counts_done: list[int] | int = 0  # the counts of the masks
         self._update_done: int | None = None  # the step of the last update
         self._made_at = 0  # the step of the optimizer when the masks were made
+        self._began_at = self._step()
         self._calls_to_skip = 0
         self._tried = False  # whether zeros were seen to hold after a step
         super().on_train_begin(logs)
@@ -139,6 +143,7 @@ class PruningCallback(MaskingCallback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Adds the sparsity to the logs."""
+        self._require_beginning()
         step = self._update()
         if step == self._stuck_at and step < self._timetable.end:
             self.refuse()
@@ -164,8 +169,20 @@ class PruningCallback(MaskingCallback):
             if self._placed:
                 self._held_back.release()
             super().close()
+        if not self.fit_callbacks.others(keras.callbacks.BackupAndRestore):  # which restores a run that was at its end
+            self._require_beginning()
         if self._placed and self._counts is not None:
             self._check_target(self._counts, step)
+
+    def _require_beginning(self) -> None:
+        """Raises `PruningError` if the model trains, and a loop of the caller's own calls no hook before the steps."""
+        if not self._placed and self._step() != self._began_at:
+            self.refuse()
+            raise errors.PruningError(
+                "the callback must be called before the steps that it prunes in. Received: a loop without on_epoch_begin and "
+                "on_train_batch_begin, in which nothing was pruned. Call callbacks.on_epoch_begin(epoch) and "
+                "callbacks.on_train_batch_begin(step), or one of the two."
+            )
 
     def _find_targets(self) -> list[Target]:
         plan, model = options.as_plan(self.schedule.final), shipped_model(self.model)
@@ -214,11 +231,21 @@ class PruningCallback(MaskingCallback):
                 self._counts = ZeroCounts(self.targets, self.pattern, self.scope)
                 self._counts_done = self._counts.none
                 self._make_masks(self._counts.initial)
+                self._tell_of_zeros(self._counts)
             due = self._timetable.due(step)
             if due is not None and due != self._update_done:
                 self._make_masks(self._counts.at(self._timetable.schedule, due))
                 self._update_done = due
         return step
+
+    def _tell_of_zeros(self, counts: ZeroCounts) -> None:
+        more = counts.exceeding(self._timetable.schedule)
+        if more:
+            warnings.warn(
+                "zeros that the weights have at the beginning stay, and there are more than the schedule asks for: "
+                f"{', '.join(more)}. Exclude these weights if the zeros do not come from an earlier pruning.",
+                stacklevel=2,
+            )
 
     def _make_masks(self, counts: list[int] | int) -> None:
         if counts == self._counts_done:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class ZeroCounts:
     """Counts of the units that are zero: of each target with the scope "layer", of all targets together with "global".
 
-    Units that are zero when the counts are made stay zero, so that no count is ever below them.
+    Units that are zero when the counts are made stay zero, so that no count is ever below them; those of a weight that was never
+    trained may change.
 
     Args:
         targets: the pruned weights, as they are at the beginning of the run.
@@ -37,8 +38,11 @@ class ZeroCounts:
         self._targets, self._unit, self._scope = targets, pattern.unit, scope
         self._units = [target.size // pattern.unit for target in targets]
         zeros = [int(np.count_nonzero(pattern.scores(target.matrix()) == 0)) for target in targets]
-        # A tensor that is zero as a whole has not been trained yet: it may change.
-        self._zeros = [0 if count == units else count for count, units in zip(zeros, self._units, strict=True)]
+        # A tensor that is zero as a whole, or as its initializer made it, has not been trained yet: it may change.
+        self._zeros = [
+            0 if count in (0, units) or target.is_untrained else count
+            for target, count, units in zip(targets, zeros, self._units, strict=True)
+        ]
         self.none = 0 if scope == "global" else [0] * len(targets)
         self.initial = sum(self._zeros) if scope == "global" else self._zeros
 
@@ -50,6 +54,21 @@ class ZeroCounts:
         return [
             max(masks.count_zeros(units, share), zeros)
             for units, share, zeros in zip(self._units, shares, self._zeros, strict=True)
+        ]
+
+    def exceeding(self, schedule: Schedule) -> list[str]:
+        """The weights that had more zeros at the beginning than a schedule asks for at its end: `dense/kernel 93.8% of 50.0%`."""
+        end = int(schedule.end)
+        if self._scope == "global":
+            rows = [("all pruned weights together", sum(self._zeros), sum(self._units), schedule(end))]
+        else:
+            shares = [schedule.of(target.layer_name)(end) for target in self._targets]
+            names = [target.name for target in self._targets]
+            rows = list(zip(names, self._zeros, self._units, shares, strict=True))
+        return [
+            f"{name} {zeros / units:.1%} of {share:.1%}"
+            for name, zeros, units, share in rows
+            if zeros > masks.count_zeros(units, share) + 1
         ]
 
     def missed(self, schedule: Schedule, zeros: Sequence[int]) -> list[str]:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class PreserveSparsity(MaskingCallback):
     """Keeps the zeros that the weights have when training begins: for fine-tuning, and for quantization after pruning.
 
-    It applies to every weight of rank 2 and more that trains, except weights that are zero as a whole.
+    It applies to every weight of rank 2 and more that trains, except weights that are zero as a whole, or that are still as their
+    initializer made them.
 
     Example:
 
@@ -47,7 +48,8 @@ class PreserveSparsity(MaskingCallback):
         """Makes the masks. It could not be done before: other callbacks restore the weights of an interrupted run."""
         if not self._begun:
             values = [target.variable.numpy() != 0 for target in self.targets]
-            self.set_masks([value | (not value.any()) for value in values])
+            free = [not value.any() or target.is_untrained for target, value in zip(self.targets, values, strict=True)]
+            self.set_masks([value | is_free for value, is_free in zip(values, free, strict=True)])
             self._begun = True
             if not any(self._masked):
                 self.refuse()

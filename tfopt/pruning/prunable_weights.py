@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -72,6 +73,19 @@ class Target:
     def unmatrix(self, matrix: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """A mask of the matrix in the shape of the variable."""
         return masks.from_matrix(matrix, tuple(self.variable.shape), self.inputs)
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the value is still the one that the initializer of the weight made, such as an identity, with its zeros."""
+        layer, kind = self.weight.layers[-1], self.weight.kind
+        names = (f"{kind}_initializer", f"{kind.removesuffix('_kernel')}_initializer")
+        made = next((getattr(layer, name) for name in names if hasattr(layer, name)), None)
+        if not isinstance(made, keras.initializers.Initializer):
+            return False
+        if isinstance(getattr(made, "seed", None), keras.random.SeedGenerator):  # a call would move it
+            return False
+        start = keras.ops.convert_to_numpy(made(tuple(self.variable.shape), dtype=self.variable.dtype))
+        return bool(np.array_equal(start, self.variable.numpy()))
 
     @property
     def inputs(self) -> tuple[int, ...]:

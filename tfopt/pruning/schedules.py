@@ -189,7 +189,8 @@ def _to_step(name: str, value: float | int, start: int, steps: int | None) -> in
     if steps is None:
         raise errors.ArgumentError(
             f"{name} is a fraction of the run, and the length of the run is unknown. Received: {name}={value!r}. Give "
-            f"steps_per_epoch to fit(), or {name} as an optimizer step (an int)."
+            "steps_per_epoch to fit(), or epochs and steps to a list of your own, keras.callbacks.CallbackList(..., epochs=, "
+            f"steps=), or {name} as an optimizer step (an int)."
         )
     return start + round(value * steps)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tfopt.errors import ArgumentError
+from tfopt.keras_model.describe import describe
 from tfopt.keras_model.walk import inner_layers, walk_layers
+from tfopt.quantization import weights
 
 if TYPE_CHECKING:
     import keras
@@ -116,6 +120,32 @@ def has_steps(layer: keras.Operation) -> bool:
 def is_composite(layer: keras.Operation) -> bool:
     """Whether `layer` is made of other layers, each of which it calls once in a forward pass and not in a loop."""
     return not is_loop(layer) and bool(inner_layers(layer))
+
+
+def require_floats(layer: keras.Operation, inputs: Iterable[object]) -> None:
+    """Raises `ArgumentError` if a layer multiplies integers by its weights or averages them.
+
+    Args:
+        layer: a layer or operation that none of the `inputs` gives floats.
+        inputs: tensors and other arguments of its call.
+    """
+    kinds = sorted({str(value.dtype) for value in inputs if hasattr(value, "dtype")})
+    if not kinds or is_composite(layer) or not (rounds_as_before(layer) or _multiplies(layer)):
+        return
+    raise ArgumentError(
+        f"Layers that compute in int8 must have float inputs. Received: {describe(layer)} on {', '.join(kinds)}, which a file "
+        "would have to cast in float32. Give the model inputs of float32 in their place, keras.Input(shape): for these the file "
+        "takes int8 as well, and fit() takes integers."
+    )
+
+
+def _multiplies(layer: keras.Operation) -> bool:
+    """Whether a Keras layer multiplies its inputs by weights. One that looks up rows by their numbers does not."""
+    if not hasattr(layer, "weights"):
+        return False
+    every = [layer, *walk_layers(layer)]
+    known = all(is_keras(each) and type(each).__name__ != "Embedding" for each in every)
+    return known and any(isinstance(grid, weights.Grid) for _, grid in weights.grids(layer))
 
 
 def activation_name(function: object) -> str | None:

@@ -28,6 +28,7 @@ from tfopt.quantization.layer_kinds import (
     is_fused_activation,
     keeps_scale,
     leaky_slope,
+    require_floats,
     rounds_as_before,
 )
 from tfopt.quantization.quantized_model import QuantizedModel, Recipe
@@ -144,6 +145,8 @@ class Placement:
             done = isinstance(layer, keras.Model)
             flat = keras.tree.flatten((args, kwargs))
             sources = [rounded.get(id(value)) for value in flat if _is_float_tensor(value)]
+            if not sources and not self._is_left_out(each.layer):
+                require_floats(each.layer, flat)
             if isinstance(layer, QuantizeWrapper):
                 args, kwargs = _without_constants(layer, args, kwargs)
                 flat = keras.tree.flatten((args, kwargs))
@@ -153,7 +156,7 @@ class Placement:
                     layer.find_quantizers(args, kwargs, self._limit)
                 done = layer.rounds_outputs
             outputs = layer(*args, **kwargs)
-            if isinstance(layer, QuantizeWrapper) and type(each.layer).__name__ in weights.WITH_BIAS and sources[0]:
+            if isinstance(layer, QuantizeWrapper) and type(each.layer).__name__ in weights.WITH_BIAS and sources and sources[0]:
                 layer.neighbors = (sources[0], _normalization_after(graph, each))
             if done or (keeps_scale(each.layer) and sources and None not in sources):
                 source = "" if done else sources[0] or ""

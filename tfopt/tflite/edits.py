@@ -6,7 +6,7 @@ Each edit is one small function in `EDITS`; it takes an `Editor` and returns how
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -169,29 +169,44 @@ def four_bit_weights(editor: Editor) -> int:
     int8 has 127 / 7 steps for each level. The bias, which counts in steps of the weights' scale, changes with it. Nothing is lost,
     and the file packs better.
     """
-    count, done = 0, set[int]()
+    stored, biases = set[int](), set[int]()  # tensors; a layer that is called twice has one of weights and a bias for each input
     for operator in editor.graph.operators:
         if editor.name(operator) not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
             continue
-        weights = editor.tensor(operator.inputs[1])
-        if weights.type != _INT8 or operator.inputs[1] in done or not is_constant(editor, weights):
+        place = int(operator.inputs[1])
+        if place not in stored and not _store_levels(editor, editor.tensor(place)):
             continue
-        buffer = editor.model.buffers[weights.buffer]
-        integers = np.frombuffer(bytes(buffer.data), np.int8)
-        levels = np.round(integers * (7 / 127)).astype(np.int8)
-        if len(np.unique(levels)) < 4 or not np.array_equal(np.round(levels * (127 / 7)), integers):
-            continue
-        done.add(operator.inputs[1])
-        buffer.data = np.frombuffer(levels.tobytes(), np.uint8)
-        weights.quantization.scale = np.asarray(weights.quantization.scale) * np.float32(127 / 7)
-        if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
+        stored.add(place)
+        if len(operator.inputs) > 2 and operator.inputs[2] >= 0 and operator.inputs[2] not in biases:
+            biases.add(int(operator.inputs[2]))
             bias = editor.tensor(operator.inputs[2])
-            buffer = editor.model.buffers[bias.buffer]
-            coarse = np.round(np.frombuffer(bytes(buffer.data), np.int32) * (7 / 127)).astype(np.int32)
-            buffer.data = np.frombuffer(coarse.tobytes(), np.uint8)
-            bias.quantization.scale = np.asarray(bias.quantization.scale) * np.float32(127 / 7)
-        count += 1
-    return count
+            _write(editor, bias, np.round(_read(editor, bias, np.int32) * (7 / 127)).astype(np.int32))
+    return len(stored)
+
+
+def _store_levels(editor: Editor, weights: schema.TensorT) -> bool:
+    """Stores weights as the numbers of their levels; returns False for weights that do not lie on 15 levels."""
+    if weights.type != _INT8 or not is_constant(editor, weights):
+        return False
+    integers = _read(editor, weights, np.int8)
+    levels = np.round(integers * (7 / 127)).astype(np.int8)
+    if len(np.unique(levels)) < 4 or not np.array_equal(np.round(levels * (127 / 7)), integers):
+        return False
+    _write(editor, weights, levels)
+    return True
+
+
+def _read(editor: Editor, tensor: schema.TensorT, kind: type[np.int8 | np.int32]) -> npt.NDArray[Any]:
+    return np.frombuffer(bytes(editor.model.buffers[tensor.buffer].data), kind)
+
+
+def _write(editor: Editor, tensor: schema.TensorT, integers: npt.NDArray[Any]) -> None:
+    """Gives a tensor integers that count in steps 127 / 7 times as large; another tensor of the same buffer keeps its own."""
+    if sum(each.buffer == tensor.buffer for each in editor.graph.tensors) > 1:
+        tensor.buffer = len(editor.model.buffers)
+        editor.model.buffers.append(editor.schema.BufferT())
+    editor.model.buffers[tensor.buffer].data = np.frombuffer(integers.tobytes(), np.uint8)
+    tensor.quantization.scale = np.asarray(tensor.quantization.scale) * np.float32(127 / 7)
 
 
 EDITS: dict[str, Callable[[Editor], int]] = {
