@@ -253,6 +253,9 @@ def table(results: list[dict[str, Any]]) -> str:
     for step in STEPS:
         run = [result for result in results if step in result["steps"]]
         lines.append(f"- {step}: {sum(bool(result['steps'][step]['good']) for result in run)} of {len(run)} pass")
+    missing = sorted(set(keras_hub_nets.NETS) - {result["name"] for result in results})
+    if missing:
+        lines += ["", f"Not run yet, {len(missing)} of {len(keras_hub_nets.NETS)}: {', '.join(f'`{name}`' for name in missing)}."]
     lines += ["", "Not in the table:", "", *(f"- `{name}`: {reason}" for name, reason in keras_hub_nets.LEFT_OUT.items())]
     return "\n".join(lines) + "\n"
 

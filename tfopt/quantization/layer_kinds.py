@@ -141,10 +141,12 @@ def require_floats(layer: keras.Operation, inputs: Iterable[object]) -> None:
 
 def _multiplies(layer: keras.Operation) -> bool:
     """Whether a Keras layer multiplies its inputs by weights. One that looks up rows by their numbers does not."""
+    import keras
+
     if not hasattr(layer, "weights"):
         return False
     every = [layer, *walk_layers(layer)]
-    known = all(is_keras(each) and type(each).__name__ != "Embedding" for each in every)
+    known = all(is_keras(each) and not isinstance(each, keras.layers.Embedding) for each in every)
     return known and any(isinstance(grid, weights.Grid) for _, grid in weights.grids(layer))
 
 
