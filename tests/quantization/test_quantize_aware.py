@@ -155,9 +155,10 @@ def test_arithmetic_on_integers_is_refused_and_floats_are_the_way_out(case):
     assert qat.output_shape == (None, 2)
 
 
-def test_ids_with_arithmetic_before_and_after_the_lookup():
+@pytest.mark.parametrize("lookup", [layers.Embedding, getattr(layers, "ReversibleEmbedding", layers.Embedding)])
+def test_ids_with_arithmetic_before_and_after_the_lookup(lookup):
     ids = keras.Input((8,), dtype="int32", name="ids")
-    rows = layers.Embedding(20, 4)(ids // 2 + 1)
+    rows = lookup(20, 4)(ids // 2 + 1)
     steps = layers.TimeDistributed(keras.Sequential([layers.Embedding(20, 4), layers.Flatten(), layers.Dense(4)]))
     x = layers.Concatenate()([layers.Flatten()(rows * 2.0), layers.Flatten()(steps(keras.ops.expand_dims(ids, -1)))])
     tfopt.quantize_aware(keras.Model(ids, layers.Dense(2)(x)))
