@@ -9,7 +9,7 @@ from tfopt.errors import ArgumentError
 from tfopt.keras_model.copy import copy_model
 
 
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable("tests.copy")
 class Net(keras.Model):
     """A subclassed model that Keras can make again."""
 
@@ -39,7 +39,7 @@ class Closed(keras.Model):
         raise NotImplementedError
 
 
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable("tests.copy")
 class Late(Net):
     """A subclassed model that does not build its last layer before the first call."""
 
