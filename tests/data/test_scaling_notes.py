@@ -13,6 +13,10 @@ def normalization(mean, deviation):
     return layer
 
 
+class Pixels(keras.layers.Rescaling):
+    """A class of the caller's own that computes as Keras' does."""
+
+
 def images(low, high):
     return {"x": np.linspace(low, high, 5 * 8 * 8 * 3, dtype="float32").reshape(5, 8, 8, 3)}
 
@@ -33,6 +37,7 @@ SCALING = {
     "Rescaling to 0..1, scaled": (keras.layers.Rescaling(1 / 255), SCALED, "look scaled already"),
     "Rescaling to -1..1, raw": (keras.layers.Rescaling(1 / 127.5, offset=-1), RAW, ""),
     "Rescaling to -1..1, signed": (keras.layers.Rescaling(1 / 127.5, offset=-1), SIGNED, "look scaled already"),
+    "a class derived from Rescaling, scaled": (Pixels(1 / 255), SCALED, "look scaled already"),
     "Rescaling by channel, raw": (keras.layers.Rescaling([1 / 255] * 3), RAW, ""),
     "Rescaling by channel, scaled": (keras.layers.Rescaling([1 / 255] * 3), SCALED, "look scaled already"),
     "Rescaling of 0..1, scaled": (keras.layers.Rescaling(2.0, offset=-1), SCALED, ""),

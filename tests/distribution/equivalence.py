@@ -2,18 +2,14 @@
 
 import keras
 import numpy as np
+from in_scope import save_found
 
 STEPS, BATCH = 50, 64
 
 
 def run(strategy, worker, folder):
     """Writes the findings of one worker into `folder`."""
-
-    def in_scope(function):
-        with strategy.scope():
-            return function()
-
-    np.savez(folder / f"found.{worker}.npz", **train(in_scope))
+    save_found(strategy, worker, folder, train)
 
 
 def train(make):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import tensorflow as tf
+from in_scope import save_found
 
 SIZES = (17, 18, 19, 23, 31, 33, 47, 49, 63, 65, 97, 107, 111)
 # A loss that is a sum counts each sample alike by itself; Keras shows such a loss by replica.
@@ -13,12 +14,7 @@ BATCH = 16
 
 def run(strategy, worker, folder):
     """Writes the findings of one worker into `folder`."""
-
-    def in_scope(function):
-        with strategy.scope():
-            return function()
-
-    np.savez(folder / f"found.{worker}.npz", **train(in_scope))
+    save_found(strategy, worker, folder, train)
 
 
 def train(make):

@@ -14,6 +14,17 @@ from tfopt.tflite.interpreter import Interpreter
 KERAS = {"keras3": keras, "keras2": tf_keras}
 
 
+class Compute(keras.layers.Layer):
+    """A function as a layer of its own."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
 def seeded(build, kind, seed=0):
     """The model that `build(keras)` makes, with weights that leave no bias or scale at its neutral value."""
     module = KERAS[kind]
@@ -32,6 +43,15 @@ def chain(module, shape, *layers, dtype=None):
     for layer in layers:
         tensor = layer(tensor)
     return module.Model(source, tensor)
+
+
+def padded(layer):
+    """(model, data) of a layer between two Dense that takes sequences and the mask of their steps."""
+    x, mask = keras.Input((6, 8), name="x"), keras.Input((6,), dtype="int32", name="mask")
+    model = seeded(lambda k: k.Model([x, mask], k.layers.Dense(4)(layer(k.layers.Dense(8)(x), mask))), "keras3")
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(64, 6, 8)).astype("float32")
+    return model, {"x": rows, "mask": (np.arange(6) < random.integers(1, 7, (64, 1))).astype("int32")}
 
 
 def specs_of(model, batch_size=1):

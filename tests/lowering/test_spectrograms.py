@@ -4,20 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from seeded_models import measure, seeded, to_int8
+from seeded_models import Compute, measure, seeded, to_int8
 
 LENGTH = 800
-
-
-class Compute(keras.layers.Layer):
-    """A function as a layer of its own."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def call(self, x):
-        return self.function(x)
 
 
 def magnitude(audio):

@@ -67,7 +67,7 @@ def scaling_notes(layer: keras.layers.Layer | None, arrays: Mapping[str, npt.NDA
         if is_image and looks_raw:
             return [f"{seen}, as raw pixels do, but the model does not begin with Rescaling: scale them as in training"]
         return []
-    if type(layer).__name__ == "Rescaling":
+    if not hasattr(layer, "variance"):  # which a Normalization has, whoever derives from it
         factor = float(np.max(np.abs(np.asarray(layer.scale))))
         if factor < 0.05 and max(abs(low), abs(high)) * factor < 0.05:
             return [f"{seen}, but the model begins with {layer.name} (Rescaling by {factor:.4g}): they look scaled already"]

@@ -7,7 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from seeded_models import measure, run_traced, seeded, specs_of, to_int8
+from seeded_models import measure, padded, run_traced, specs_of, to_int8
 
 import tfopt
 from tfopt.lowering.trace import trace_model
@@ -83,13 +83,6 @@ class Merged(keras.layers.Layer):
 
 
 def test_masks_that_are_joined_do_not_set_the_range_of_scores():
-    def build(k):
-        x, mask = k.Input((6, 8), name="x"), k.Input((6,), dtype="int32", name="mask")
-        return k.Model([x, mask], k.layers.Dense(4)(Merged()(k.layers.Dense(8)(x), mask)))
-
-    model = seeded(build, "keras3")
-    random = np.random.default_rng(0)
-    mask = (np.arange(6) < random.integers(1, 7, (64, 1))).astype("int32")
-    data = {"x": random.normal(size=(64, 6, 8)).astype("float32"), "mask": mask}
+    model, data = padded(Merged())
     float_ops, (decibel,) = measure(model, to_int8(model, data=data), data=data)
     assert not float_ops and decibel >= 25.0

@@ -4,20 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from seeded_models import measure, seeded, to_int8
+from seeded_models import Compute, measure, padded, seeded, to_int8
 
 from tfopt.tflite import flatbuffer
-
-
-class Compute(keras.layers.Layer):
-    """A function as a layer of its own."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def call(self, x):
-        return self.function(x)
 
 
 def model_of(function):
@@ -116,16 +105,7 @@ class Positions(keras.layers.Layer):
 
 
 def test_counts_that_are_read_as_floats_are_tables():
-    def build(k):
-        x, mask = k.Input((6, 8), name="x"), k.Input((6,), dtype="int32", name="mask")
-        return k.Model([x, mask], k.layers.Dense(4)(Positions()(k.layers.Dense(8)(x), mask)))
-
-    model = seeded(build, "keras3")
-    random = np.random.default_rng(0)
-    data = {
-        "x": random.normal(size=(64, 6, 8)).astype("float32"),
-        "mask": (np.arange(6) < random.integers(1, 7, (64, 1))).astype("int32"),
-    }
+    model, data = padded(Positions())
     content = to_int8(model, data=data)
     float_ops, (decibel,) = measure(model, content, data=data)
     assert not float_ops and decibel >= 28.0
