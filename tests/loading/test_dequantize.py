@@ -95,6 +95,24 @@ class TestQuantizedByKeras:
         assert distance(wanted, found) >= (30.0 if mode == "int8" else 100.0)
         assert not dequantized(made)[1]
 
+    @pytest.mark.parametrize("mode", ["gptq", "awq"])
+    def test_weights_that_data_have_quantized(self, mode):
+        keras.utils.set_random_seed(0)
+        ids, embedding = keras.Input((6,), dtype="int32"), L.Embedding(20, 8)
+        block = keras.Sequential([keras.Input((6, 8)), L.Dense(8, activation="relu")], name="block")
+        model = keras.Model(ids, L.Dense(4)(block(embedding(ids))))
+        config = {"gptq": keras.quantizers.GPTQConfig, "awq": keras.quantizers.AWQConfig}[mode](
+            dataset=[row[None] for row in IDS[:16]], tokenizer=lambda rows: rows, num_samples=16, sequence_length=6, group_size=8,
+            quantization_layer_structure={"pre_block_layers": [embedding], "sequential_blocks": [block]},
+        )  # fmt: skip
+        before = model.predict(IDS, verbose=0)
+        model.quantize(mode, config=config)
+        wanted = model.predict(IDS, verbose=0)
+        made, note = dequantized(model)
+        assert mode in note and np.abs(wanted - before).max() > 1e-4
+        np.testing.assert_allclose(made.predict(IDS, verbose=0), wanted, atol=1e-5)
+        assert tfopt.convert(model, representative_data=IDS, runs=1, verbose=False).check.passed
+
     def test_float8_keeps_its_weights(self):
         model, _ = quantized("Dense", "float8")
         made, note = dequantized(model)
