@@ -126,7 +126,7 @@ def saved(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("imports", ["import tfopt, keras", "import keras, tfopt"])
+@pytest.mark.parametrize("imports", [pytest.param("import tfopt, keras", marks=pytest.mark.slow), "import keras, tfopt"])
 def test_loads_in_a_fresh_process_whichever_is_imported_first(saved, imports):
     run(f"""
 import sys

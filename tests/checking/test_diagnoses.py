@@ -118,8 +118,15 @@ def test_concatenated_ranges_that_differ():
     assert found(joined(2), *data) == {}
 
 
-@pytest.mark.parametrize("activation", ["swish", "gelu"])
-@pytest.mark.parametrize("as_layer", [True, False], ids=["layer", "argument"])
+@pytest.mark.parametrize(
+    ("activation", "as_layer"),
+    [
+        pytest.param("swish", True, id="layer-swish"),
+        pytest.param("gelu", False, id="argument-gelu"),
+        pytest.param("gelu", True, id="layer-gelu", marks=pytest.mark.slow),
+        pytest.param("swish", False, id="argument-swish", marks=pytest.mark.slow),
+    ],
+)
 def test_negative_tail_on_few_levels(activation, as_layer):
     def model(factor):
         layers = [L.Conv2D(6, 3, name="conv"), L.Activation(activation, name="act")]

@@ -59,7 +59,9 @@ def convert(model, data, **options):
     return tfopt.convert(model, representative_data=data, validation_data=data[:40], runs=1, verbose=False, **options)
 
 
-@pytest.mark.parametrize("kind", ["MelSpectrogram", pytest.param("own", marks=pytest.mark.slow), "inside another layer"])
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("MelSpectrogram", "own")), "inside another layer"]
+)
 def test_the_layer_is_named_and_both_ways_out_lead_out(kind):
     model, data = model_of(kind), sounds(120)
     failed = convert(model, data)

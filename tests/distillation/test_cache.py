@@ -22,7 +22,7 @@ def without_cache():
     return train_with(None)
 
 
-@pytest.mark.parametrize("place", ["memory", "folder"])
+@pytest.mark.parametrize("place", [pytest.param("memory", marks=pytest.mark.slow), "folder"])
 def test_a_cache_changes_nothing_but_the_work(place, tmp_path, monkeypatch, without_cache):
     history, weights = train_with("memory" if place == "memory" else tmp_path / "taught")
     for name, values in without_cache[0].items():

@@ -86,7 +86,14 @@ def test_the_gradient_is_that_of_the_formula():
         np.testing.assert_allclose(old - variable.numpy(), gradient, atol=2e-6)
 
 
-@pytest.mark.parametrize("options", [{"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 3}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
+        {"run_eagerly": True},
+        {"steps_per_execution": 3},
+    ],
+)
 def test_ways_to_compile(options):
     made = distiller(distillation_losses=every_loss())
     made.compile("adam", LOSS, **{"jit_compile": False, **options})
@@ -186,7 +193,7 @@ def test_two_replicas_learn_what_one_does(tmp_path_factory):
     require_held("distillation", tmp_path_factory)
 
 
-@pytest.mark.parametrize("cache", [None, "memory"])
+@pytest.mark.parametrize("cache", [pytest.param(None, marks=pytest.mark.slow), "memory"])
 def test_weights_of_samples_may_be_a_column(cache):
     weights = np.random.default_rng(5).uniform(0, 4, len(X))
 

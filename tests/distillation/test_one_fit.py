@@ -17,6 +17,9 @@ def net(channels, name):
     return keras.Model(image, layers.Dense(10, name="digit")(layers.Flatten(name="flatten")(x)), name=name)
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def trained(digits):
     """(history, quantization-aware student, projector, student before) of a fit on digits."""

@@ -14,9 +14,10 @@ SCRIPT = pathlib.Path(__file__).with_name("replicas.py")
 PARTS = {
     "multi_worker": ("equivalence", "plain_keras"),
     "multi_worker_long": ("compression", "one_program", "uneven"),
-    "mirrored": ("equivalence", "compression", "placed", "uneven"),
+    "mirrored": ("equivalence", "placed", "uneven_few"),
+    "mirrored_long": ("compression", "uneven"),
 }
-"""The modules that each run of the program goes through; the long one is for the slow tests."""
+"""The modules that each run of the program goes through; the long ones are for the slow tests."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,10 @@ import pytest
 
 import tfopt
 
+pytestmark = pytest.mark.slow
 
-@pytest.fixture(scope="module", params=[pytest.param("multi_worker_long", marks=pytest.mark.slow), "mirrored"])
+
+@pytest.fixture(scope="module", params=["multi_worker_long", "mirrored_long"])
 def run(request, run_replicas):
     """(folder, [what each worker found])."""
     folder = run_replicas(request.param).folder / "compression"

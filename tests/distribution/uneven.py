@@ -17,14 +17,15 @@ def run(strategy, worker, folder):
     save_found(strategy, worker, folder, train)
 
 
-def train(make):
+def train(make, reductions=REDUCTIONS):
     """dict of arrays: "REDUCTION SIZE SOURCE loss", the losses of two epochs, and "... weights", all weights in one row.
 
     Args:
         make: function of a function that builds a model, which it calls in its scope.
+        reductions: how a loss is reduced -> sizes of data.
     """
     found = {}
-    for reduction, sizes in REDUCTIONS.items():
+    for reduction, sizes in reductions.items():
         model = make(lambda reduction=reduction: build(reduction))
         start = [variable.numpy() for variable in model.weights]
         for size in sizes:

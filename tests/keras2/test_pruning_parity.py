@@ -108,7 +108,7 @@ ORACLES = {
     [
         pytest.param(build_mlp, "polynomial", id="mlp polynomial"),
         pytest.param(build_conv, "polynomial from 30 %, linear", id="conv linear", marks=pytest.mark.slow),
-        pytest.param(build_mlp, "constant", id="mlp constant"),
+        pytest.param(build_mlp, "constant", id="mlp constant", marks=pytest.mark.slow),
     ],
 )
 def test_keras_3_prunes_as_tfmot(digits, build, case):

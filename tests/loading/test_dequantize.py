@@ -65,6 +65,8 @@ MODELS = {
     "MultiHeadAttention": attention,
     "beside others": lambda: chain(keras.Input((6, 8)), L.Conv1D(4, 3), L.LayerNormalization(), L.Dense(4)),
 }
+# The others are slow tests.
+QUICK = {"int8": ("Dense", "EinsumDense", "ReversibleEmbedding", "inside another layer"), "int4": ("Embedding", "nested model")}
 UNREADABLE = ("inside another layer", "MultiHeadAttention")  # by Keras itself
 
 
@@ -84,8 +86,13 @@ def distance(wanted, found):
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method", "ignore:Invalid quantization mode")
 class TestQuantizedByKeras:
-    @pytest.mark.parametrize("mode", ["int8", "int4"])
-    @pytest.mark.parametrize("name", MODELS)
+    @pytest.mark.parametrize(
+        ("name", "mode"),
+        [
+            pytest.param(name, mode, marks=[] if name in QUICK[mode] else pytest.mark.slow)
+            for name in MODELS for mode in QUICK
+        ],
+    )  # fmt: skip
     def test_the_float_model_computes_the_same(self, name, mode):
         model, data = quantized(name, mode)
         made, note = dequantized(model)
@@ -95,7 +102,7 @@ class TestQuantizedByKeras:
         assert distance(wanted, found) >= (30.0 if mode == "int8" else 100.0)
         assert not dequantized(made)[1]
 
-    @pytest.mark.parametrize("mode", ["gptq", "awq"])
+    @pytest.mark.parametrize("mode", ["gptq", pytest.param("awq", marks=pytest.mark.slow)])
     def test_weights_that_data_have_quantized(self, mode):
         keras.utils.set_random_seed(0)
         ids, embedding = keras.Input((6,), dtype="int32"), L.Embedding(20, 8)
@@ -119,7 +126,7 @@ class TestQuantizedByKeras:
         assert "float8" in note
         np.testing.assert_array_equal(made.layers[1].kernel, model.layers[1].kernel)
 
-    @pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+    @pytest.mark.parametrize("mode", ["int8", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("int4", "float8"))])
     def test_a_file_loads_and_converts(self, mode, tmp_path):
         model, data = quantized("Dense", mode)
         model.save(tmp_path / "quantized.keras")
@@ -129,7 +136,7 @@ class TestQuantizedByKeras:
         result = tfopt.convert(tmp_path / "quantized.keras", representative_data=data, runs=1, verbose=False)
         assert result.check.passed and any("dequantized" in note for note in result.notes)
 
-    @pytest.mark.parametrize("name", UNREADABLE)
+    @pytest.mark.parametrize("name", [UNREADABLE[0], pytest.param(UNREADABLE[1], marks=pytest.mark.slow)])
     def test_what_keras_cannot_read_again_converts_in_memory(self, name, tmp_path):
         model, data = quantized(name, "int8")
         result = tfopt.convert(model, representative_data=data, runs=1, verbose=False)

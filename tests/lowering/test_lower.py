@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from joined_models import JoinedModels, composite
 from lowering_cases import CASES
-from seeded_models import KERAS, chain, draw, largest_differences, measure, run_traced, seeded, specs_of, to_int8
+from seeded_models import chain, draw, largest_differences, measure, run_traced, seeded, specs_of, to_int8
 
 import tfopt
 from tfopt.conversion.traced_model import require_rewritings
@@ -17,6 +17,8 @@ from tfopt.lowering.trace import trace_model
 
 # Unrolled steps, which the converter takes minutes for.
 LONG = ("recurrent", "masking")
+# Further cases of a kind that the quick tests see elsewhere.
+SLOW = (*LONG, "time_distributed")
 
 
 def _params(is_slow, cases=CASES):
@@ -27,12 +29,12 @@ def _params(is_slow, cases=CASES):
 # The converter sees the same operations for both Keras.
 IN_KERAS_3 = [case for case in CASES if case[1] == "keras3"]
 EQUAL = _params(lambda kind, rule: kind == "keras2" and rule in LONG)
-INT8 = _params(lambda kind, rule: rule in LONG, IN_KERAS_3)
-CALLERS = _params(lambda kind, rule: kind == "keras2" or rule in LONG)
-CALLERS_INT8 = _params(lambda kind, rule: rule in (*LONG, "time_distributed"), IN_KERAS_3)
+INT8 = _params(lambda kind, rule: rule in SLOW, IN_KERAS_3)
+CALLERS = _params(lambda kind, rule: kind == "keras2" or rule in SLOW)
+CALLERS_INT8 = _params(lambda kind, rule: rule in SLOW, IN_KERAS_3)
 # Recurrent layers have their bounds in tests/quantization/test_every_layer.py; those with a mask are here as well.
 TRAINED = _params(
-    lambda kind, rule: rule not in ("embedding", "masked_pooling", "upsampling"),
+    lambda kind, rule: rule != "embedding",
     [case for case in IN_KERAS_3 if case[3] != "recurrent"],
 )
 
@@ -198,7 +200,7 @@ def test_namesakes_of_keras_layers_are_left_alone():
         assert difference <= 1e-5
 
 
-@pytest.mark.parametrize("kind", list(KERAS))
+@pytest.mark.parametrize("kind", ["keras3", pytest.param("keras2", marks=pytest.mark.slow)])
 def test_ids_of_type_float_stay_apart(kind):
     """Two hundred ids in int8 would become one another; the file takes integers, and the mask compares integers."""
 

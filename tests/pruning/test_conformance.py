@@ -15,6 +15,9 @@ GROUPS = {
 }
 
 
+MORE = [("unstructured", "global"), ("block", "layer"), ("block", "global"), ("2:4", "global")]
+
+
 class Watch(keras.callbacks.Callback):
     """Notes the pruned weights after every step."""
 
@@ -38,10 +41,11 @@ def group(request):
 @pytest.mark.parametrize(
     ("pattern", "scope"),
     [
-        ("unstructured", "layer"), ("unstructured", "global"), ("block", "layer"), ("2:4", "layer"),
-        pytest.param("block", "global", marks=pytest.mark.slow), pytest.param("2:4", "global", marks=pytest.mark.slow),
+        ("unstructured", "layer"),
+        ("2:4", "layer"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE),
     ],
-)  # fmt: skip
+)
 def test_layers(group, pattern, scope, tmp_path):
     names, model, start, x, y = group
     model.set_weights(start)

@@ -91,6 +91,7 @@ def test_a_trained_model_is_saved_loaded_and_stripped(build, tmp_path):
     assert all(row.bits == 8 for row in report.weights if row.name.endswith("kernel")) and not report.unseen
 
 
+@pytest.mark.slow
 def test_layers_inside_a_layer_may_stay_float(tmp_path):
     qat = tfopt.quantize_aware(blocks(), exclude="block_0/multi_head_attention*", verbose=False)
     qat.save(tmp_path / "qat.keras")

@@ -26,6 +26,8 @@ VARIANTS = {
     "Transpose-BN", "RMSNormalization", "UnitNormalization", "Average", "Minimum", "MaxPooling1D", "MaxPooling3D",
     "AveragePooling1D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalAveragePooling1D", "Cropping2D", "ReLU, capped",
     "activation relu6", "activation hard_silu", "activation hard_sigmoid", "activation selu", "activation elu",
+    "Dense", "Conv1D", "Conv3D", "Permute", "RepeatVector", "Subtract", "GlobalAveragePooling2D", "ReLU", "activation softmax",
+    "activation sigmoid", "activation softplus", "ELU", "GRU", "Attention", "GroupNormalization", "Maximum",
     "activation softsign", "activation exponential", "activation mish", "activation leaky_relu", "activation tanh",
 }  # fmt: skip
 EVERY_LAYER = [pytest.param(name, marks=pytest.mark.slow if name in VARIANTS else []) for name in CASES]

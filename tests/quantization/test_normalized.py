@@ -65,6 +65,7 @@ def separation(x):
     return layers.Conv1D(8, 1, activation="sigmoid")(x)
 
 
+@pytest.mark.slow
 def test_leaky_blocks_with_normalization():
     keras.utils.set_random_seed(0)
     source = keras.Input(DATA.shape[1:])

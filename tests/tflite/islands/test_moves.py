@@ -42,6 +42,7 @@ def test_places_of_the_largest():
     assert not float_ops
 
 
+@pytest.mark.slow
 @keras.saving.register_keras_serializable("tests")
 class BeforeNormalization(keras.layers.Layer):
     """Adds what it computes of the normalized tensor to the tensor itself, twice."""
