@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from joined_models import JoinedModels, composite
 from lowering_cases import CASES
-from seeded_models import chain, draw, largest_differences, measure, run_traced, seeded, specs_of, to_int8
+from seeded_models import KERAS, chain, draw, largest_differences, measure, run_traced, seeded, specs_of, to_int8
 
 import tfopt
 from tfopt.conversion.traced_model import require_rewritings

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from quantized_layers import float_ops as float_ops_of
 from quantized_layers import parity
 from quantized_layers import to_int8 as to_int8_of
@@ -42,7 +43,6 @@ def test_places_of_the_largest():
     assert not float_ops
 
 
-@pytest.mark.slow
 @keras.saving.register_keras_serializable("tests")
 class BeforeNormalization(keras.layers.Layer):
     """Adds what it computes of the normalized tensor to the tensor itself, twice."""
@@ -58,6 +58,7 @@ class BeforeNormalization(keras.layers.Layer):
         return x
 
 
+@pytest.mark.slow
 def test_a_sum_that_is_normalized_and_added_again():
     model = seeded(lambda k: k.Sequential([k.Input((6, 8)), BeforeNormalization(), k.layers.Dense(4)]), "keras3")
     data = np.random.default_rng(0).normal(size=(100, 6, 8)).astype("float32")
