@@ -14,7 +14,7 @@ from tfopt.quantization.fake_quantize import observing
 from tfopt.quantization.quantize_aware import require_quantization_aware
 
 if TYPE_CHECKING:
-    from tfopt.quantization.simulation import Tensors
+    from tfopt.quantization.inside.simulation import Tensors
 
 
 def calibrate(model: keras.Model, data: Any, *, batch_size: int = 32, verbose: bool = True) -> keras.Model:

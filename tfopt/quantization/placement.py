@@ -17,9 +17,10 @@ from tfopt.keras_model.describe import describe
 from tfopt.keras_model.functional_graph import Call, Graph, is_functional
 from tfopt.keras_model.walk import walk_layers
 from tfopt.quantization import weights
-from tfopt.quantization.decompositions import exact_slope
 from tfopt.quantization.fake_quantize import FakeQuantize
 from tfopt.quantization.frozen import FrozenBatchNormalization, with_class
+from tfopt.quantization.inside.decompositions import exact_slope
+from tfopt.quantization.inside.simulation import leaves, rounds_inside
 from tfopt.quantization.layer_kinds import (
     DROPPED,
     fixed_range,
@@ -32,12 +33,11 @@ from tfopt.quantization.layer_kinds import (
     rounds_as_before,
 )
 from tfopt.quantization.quantized_model import QuantizedModel, Recipe
-from tfopt.quantization.simulation import leaves, rounds_inside
 from tfopt.quantization.wrapper import QuantizeWrapper
 
 if TYPE_CHECKING:
     from tfopt.quantization.fake_quantize import Range, RangeRule
-    from tfopt.quantization.simulation import Tensors
+    from tfopt.quantization.inside.simulation import Tensors
 
 # The converter multiplies a BatchNormalization into the weights of these layers.
 _FOLDING = {

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tfopt.keras_model.functional_graph import Call
     from tfopt.keras_model.select import Selectors
     from tfopt.quantization.fake_quantize import Range, RangeRule
-    from tfopt.quantization.simulation import Tensors
+    from tfopt.quantization.inside.simulation import Tensors
 
 
 def quantize_aware(

@@ -14,7 +14,7 @@ from tfopt.quantization.wrapper import QuantizeWrapper
 
 if TYPE_CHECKING:
     from tfopt.quantization.fake_quantize import Range
-    from tfopt.quantization.simulation import Tensors
+    from tfopt.quantization.inside.simulation import Tensors
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,16 +13,17 @@ from tfopt.errors import ArgumentError
 from tfopt.keras_model.describe import describe
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.quantization import weights
-from tfopt.quantization.decompositions import DIVISORS
 from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, weight_scale
-from tfopt.quantization.simulation import Simulation, leaves
+from tfopt.quantization.inside.decompositions import DIVISORS
+from tfopt.quantization.inside.operations import computes_itself, is_own
+from tfopt.quantization.inside.simulation import Simulation, leaves, places
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfopt.keras_model.weights import Weight
     from tfopt.quantization.fake_quantize import Range, RangeRule
-    from tfopt.quantization.simulation import Tensors
+    from tfopt.quantization.inside.simulation import Tensors
 
     Values = list[tuple[keras.Variable, tf.Tensor]]  # variables with the values that stand in for their own
     Limit = Callable[[str, Range | None], Range | None]
@@ -93,12 +95,48 @@ class QuantizeWrapper(keras.layers.Layer):
         self.rounds_outputs: bool = False
         self.constants: dict[str, Any] = {}
         self._found: dict[str, Range | None] | None = None
+        self._own: Mapping[str, Range | None] | None = {}
         self._is_baked = False
         self._neighbor_layers: Callable[[], tuple[FakeQuantize, keras.layers.BatchNormalization | None]] | None = None
         self.built = True  # the layer inside builds itself when it is called
 
     def call(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Tensors:
         """The outputs of the layer inside."""
+        import tensorflow as tf
+
+        is_in_graph = not tf.executing_eagerly() or not self._computes_itself()
+        outputs, losses = (self._compute if is_in_graph else self._compute_in_graph)(args, kwargs, training)
+        for loss in losses:
+            self.add_loss(loss)
+        return outputs
+
+    def _computes_itself(self) -> bool:
+        """Whether operations of the layer inside, or of one inside it, are seen."""
+        return any(computes_itself(each) for each in (self.layer, *(inner for _, inner in places(self.layer))))
+
+    def _compute_in_graph(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None
+    ) -> tuple[Tensors, list[tf.Tensor]]:
+        """The same as `_compute`, as a function: outside of one nobody can replace the outputs of an operation (TensorFlow 2.21).
+
+        It is traced again in every call, as it depends on much beside its arguments, such as what is trainable.
+        """
+        import tensorflow as tf
+
+        given = keras.tree.flatten((args, kwargs))
+        places = [index for index, value in enumerate(given) if tf.is_tensor(value)]
+
+        def compute(*tensors: tf.Tensor) -> tuple[Tensors, list[tf.Tensor]]:
+            flat = list(given)
+            for index, tensor in zip(places, tensors, strict=True):
+                flat[index] = tensor
+            return self._compute(*keras.tree.pack_sequence_as((args, kwargs), flat), training)
+
+        tensors = [given[index] for index in places]
+        return tf.function(compute, autograph=False).get_concrete_function(*tensors)(*tensors)
+
+    def _compute(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> tuple[Tensors, list[tf.Tensor]]:
+        """(the outputs of the layer inside, its losses)."""
         mapping: Values = []
         shift = None
         if not self._is_baked:
@@ -106,15 +144,19 @@ class QuantizeWrapper(keras.layers.Layer):
             if not training and self._neighbor_layers:
                 mapping, shift = self._with_bias(mapping, *self._neighbor_layers())
         given = {id(variable) for variable, _ in mapping}
-        simulation = Simulation(self._quantize, self._is_baked)
+        own = None if self._own is None else [key for key in (*self._own, *self.quantizers) if is_own(key)]
+        simulation = Simulation(self._quantize, self._is_baked, own)
         incoming = enumerate(keras.tree.flatten((args, kwargs)))
         simulation.mark_rounded([tensor for index, tensor in incoming if index not in self.unrounded])
         scope = keras.StatelessScope(state_mapping=mapping, collect_losses=True)
-        with scope, replaced_attributes(simulation.replacements(self.layer, self.left_out)):
+        seen = simulation.operations.watched() if self._computes_itself() else contextlib.nullcontext()
+        with scope, seen, replaced_attributes(simulation.replacements(self.layer, self.left_out)):
             outputs = simulation.apart(self.layer, self.layer)(*args, **kwargs, **self.constants)
         if shift is not None:
             outputs += keras.ops.cast(shift, outputs.dtype)
-        if self._found is not None:
+        if self._own is None:
+            self._own = simulation.operations.plan()
+        elif self._found is not None:
             self.rounds_outputs = simulation.is_rounded(outputs)
         # The call moved statistics, seeds and ranges in the scope. They are assigned outside of it, as an assignment may make
         # replicas wait for each other.
@@ -122,9 +164,7 @@ class QuantizeWrapper(keras.layers.Layer):
             value = scope.get_current_value(variable)
             if value is not None and id(variable) not in given:
                 variable.assign(value)
-        for loss in scope.losses:
-            self.add_loss(loss)
-        return outputs
+        return outputs, list(scope.losses)
 
     def find_quantizers(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: Limit = _no_limit) -> bool:
         """Finds the tensors inside the layer to be rounded, by a symbolic call before the first real one.
@@ -136,8 +176,11 @@ class QuantizeWrapper(keras.layers.Layer):
         Returns:
             Whether rounding is the last operation on each output.
         """
-        self._found = {}
         try:
+            if self._computes_itself():
+                self._own = None  # until the first call has found it out
+                self.compute_output_spec(*args, **kwargs)
+            self._found = {}
             self.compute_output_spec(*args, **kwargs)
         except Exception as error:  # the caller's own code, or Keras about it
             raise ArgumentError(
@@ -145,7 +188,7 @@ class QuantizeWrapper(keras.layers.Layer):
                 f"{describe(self.layer)}: {_reason(error)} Leave it out with exclude={self.layer.name!r}, so that it stays float."
             ) from error
         self._add_quantizers((key, limit(f"{self.name}/{_own_name(key)}", fixed)) for key, fixed in self._found.items())
-        self._found = None
+        self._found, self._own = None, {}
         return self.rounds_outputs
 
     def find_neighbors(self, layers: Mapping[str, keras.layers.Layer]) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from tfopt.keras_model.walk import inner_layers, walk_layers
-from tfopt.quantization.decompositions import (
+from tfopt.keras_model.walk import inner_layers
+from tfopt.quantization.inside.decompositions import (
     ACTIVATIONS,
     LAYERS,
     Quantize,
@@ -20,6 +20,7 @@ from tfopt.quantization.decompositions import (
     separable_convolution,
     unfused_attention,
 )
+from tfopt.quantization.inside.operations import OwnOperations, computes_itself
 from tfopt.quantization.layer_kinds import (
     LEAKY_SLOPE,
     activation_name,
@@ -46,8 +47,10 @@ Functions = dict[str, Callable[..., Any]]
 
 
 def rounds_inside(layer: keras.layers.Layer) -> bool:
-    """Whether a layer that is not made of others has tensors to be rounded between its borders."""
-    return bool(Simulation(lambda key, tensor, fixed=None, /, *, observe=True: tensor).functions_of(layer))
+    """Whether a layer that is not made of others may have tensors to be rounded between its borders."""
+    return computes_itself(layer) or bool(
+        Simulation(lambda key, tensor, fixed=None, /, *, observe=True: tensor).functions_of(layer)
+    )
 
 
 def detached(tensor: tf.Tensor) -> tf.Tensor:
@@ -65,10 +68,15 @@ class Simulation:
     Args:
         quantize: rounds a tensor inside the layer.
         is_baked: whether ranges are constants, so that to round a tensor twice is to round it once.
+        own: keys of the outputs of operations that are rounded, in layers of the caller's own; None to find out which ones are.
+
+    Attributes:
+        operations: those of layers of the caller's own.
     """
 
-    def __init__(self, quantize: Quantize, is_baked: bool = False) -> None:
+    def __init__(self, quantize: Quantize, is_baked: bool = False, own: Collection[str] | None = ()) -> None:
         self._quantize, self._is_baked = quantize, is_baked
+        self.operations = OwnOperations(self._round, self._known_key, self.mark_rounded, detached if is_baked else None, own)
         # id -> (tensor, key of what rounded it), which keeps the tensor alive, as ids are unique among living objects only
         self._rounded: dict[int, tuple[tf.Tensor, str]] = {}
 
@@ -79,6 +87,10 @@ class Simulation:
     def _key(self, tensors: Sequence[tf.Tensor]) -> str:
         """The key of what rounded the first of these tensors; empty if it was rounded outside of this layer."""
         return self._rounded[id(tensors[0])][1] if tensors and self.is_rounded(tensors[0]) else ""
+
+    def _known_key(self, tensor: tf.Tensor) -> str | None:
+        """The key of what rounded a tensor, empty if it was rounded outside of this layer; None if nothing did."""
+        return self._rounded[id(tensor)][1] if id(tensor) in self._rounded else None
 
     def is_rounded(self, tensors: Tensors) -> bool:
         """Whether rounding was the last operation on each float tensor among these."""
@@ -92,18 +104,25 @@ class Simulation:
             left_out: places of the layers inside it that stay float, as `leaves` names them.
         """
         if not is_composite(layer):
-            return {layer: self.functions_of(layer)}
+            functions = self.functions_of(layer)
+            return {layer: {**functions, "call": self.operations.inside("", layer.call)} if computes_itself(layer) else functions}
         found: dict[keras.layers.Layer, Functions] = {}
-        for each in (layer, *walk_layers(layer)):
-            if can_be_unfused(each):
-                found[each] = {"_compute_attention": unfused_attention(each)}
-        for path, leaf in leaves(layer):
-            if path in left_out:
-                continue
-            functions = self.functions_of(leaf, path)
-            call = functools.partial(self._call_with_borders, leaf, path, functions.get("call", leaf.call))
-            found[leaf] = {**functions, "call": call}
+        for path, each in (("", layer), *places(layer)):
+            seen = self.operations.inside if computes_itself(each) and path not in left_out else self._unseen
+            if is_composite(each):
+                found[each] = {"call": seen(path, each.call)}
+                if can_be_unfused(each):
+                    found[each]["_compute_attention"] = unfused_attention(each)
+            elif path in left_out:
+                found[each] = {"call": seen(path, each.call)}
+            else:
+                functions = self.functions_of(each, path)
+                call = functools.partial(self._call_with_borders, each, path, seen(path, functions.get("call", each.call)))
+                found[each] = {**functions, "call": call}
         return found
+
+    def _unseen(self, path: str, call: Callable[..., Tensors]) -> Callable[..., Tensors]:
+        return self.operations.outside(call)
 
     def functions_of(self, layer: keras.layers.Layer, path: str = "") -> Functions:
         """Functions with which a layer that is not made of others rounds the tensors between its borders; empty if it has none.
@@ -217,6 +236,11 @@ class Simulation:
 
 def leaves(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
     """Yields (path, layer) of the layers in `layer` that are not made of others, each once."""
+    return ((path, inner) for path, inner in places(layer) if not is_composite(inner))
+
+
+def places(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Yields (path, layer) of the layers in `layer`, each once; none of those inside a loop."""
     seen = {id(layer)}
 
     def inside(outer: keras.layers.Layer, path: str) -> Iterator[tuple[str, keras.layers.Layer]]:
@@ -226,10 +250,9 @@ def leaves(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]
             if id(inner) in seen:
                 continue
             seen.add(id(inner))
+            yield name, inner
             if is_composite(inner):
                 yield from inside(inner, name)
-            else:
-                yield name, inner
 
     yield from inside(layer, "")
 

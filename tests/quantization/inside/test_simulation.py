@@ -6,7 +6,7 @@ from quantized_layers import Gated, float_ops, parity, to_int8, trained
 from small_nets import IMAGES, chain
 
 import tfopt
-from tfopt.quantization.simulation import Simulation, rounds_inside
+from tfopt.quantization.inside.simulation import Simulation, rounds_inside
 
 layers = keras.layers
 

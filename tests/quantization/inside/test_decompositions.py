@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import activations, layers
 
-from tfopt.quantization import decompositions
+from tfopt.quantization.inside import decompositions
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 6, 8)).astype("float32") * 4
