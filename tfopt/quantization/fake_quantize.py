@@ -35,6 +35,11 @@ def observing() -> Iterator[None]:
         _OBSERVING.reset(token)
 
 
+def is_observing() -> bool:
+    """Whether `observing` is in force."""
+    return _OBSERVING.get()
+
+
 @keras.saving.register_keras_serializable("tfopt")
 class FakeQuantize(keras.layers.Layer):
     """Rounds its input to an asymmetric grid of `2^bits` values; the gradient passes where the input is inside the range.

@@ -12,8 +12,9 @@ import keras
 from tfopt.errors import ArgumentError
 from tfopt.keras_model.describe import describe
 from tfopt.keras_model.patch import replaced_attributes
+from tfopt.keras_model.walk import walk_layers
 from tfopt.quantization import weights
-from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, weight_scale
+from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, is_observing, weight_scale
 from tfopt.quantization.inside.decompositions import DIVISORS
 from tfopt.quantization.inside.operations import computes_itself, is_own
 from tfopt.quantization.inside.simulation import Simulation, leaves, places
@@ -96,6 +97,7 @@ class QuantizeWrapper(keras.layers.Layer):
         self.constants: dict[str, Any] = {}
         self._found: dict[str, Range | None] | None = None
         self._own: Mapping[str, Range | None] | None = {}
+        self._functions = _Functions()
         self._is_baked = False
         self._neighbor_layers: Callable[[], tuple[FakeQuantize, keras.layers.BatchNormalization | None]] | None = None
         self.built = True  # the layer inside builds itself when it is called
@@ -117,23 +119,23 @@ class QuantizeWrapper(keras.layers.Layer):
     def _compute_in_graph(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None
     ) -> tuple[Tensors, list[tf.Tensor]]:
-        """The same as `_compute`, as a function: outside of one nobody can replace the outputs of an operation (TensorFlow 2.21).
-
-        It is traced again in every call, as it depends on much beside its arguments, such as what is trainable.
-        """
+        """The same as `_compute`, in a graph: elsewhere nobody can replace the outputs of an operation (TensorFlow 2.21)."""
         import tensorflow as tf
 
-        given = keras.tree.flatten((args, kwargs))
-        places = [index for index, value in enumerate(given) if tf.is_tensor(value)]
+        given = [None if tf.is_tensor(value) else value for value in keras.tree.flatten((args, kwargs))]
+        tensors = [value for value in keras.tree.flatten((args, kwargs)) if tf.is_tensor(value)]
+        traits = tuple(each.trainable for each in walk_layers(self))
+        key = repr(
+            (training, self._is_baked, is_observing(), traits, given, keras.tree.map_structure(tf.is_tensor, (args, kwargs)))
+        )
 
         def compute(*tensors: tf.Tensor) -> tuple[Tensors, list[tf.Tensor]]:
-            flat = list(given)
-            for index, tensor in zip(places, tensors, strict=True):
-                flat[index] = tensor
-            return self._compute(*keras.tree.pack_sequence_as((args, kwargs), flat), training)
+            following = iter(tensors)
+            packed = keras.tree.map_structure(lambda value: next(following) if tf.is_tensor(value) else value, (args, kwargs))
+            return self._compute(*packed, training)
 
-        tensors = [given[index] for index in places]
-        return tf.function(compute, autograph=False).get_concrete_function(*tensors)(*tensors)
+        function = self._functions.by_key.setdefault(key, tf.function(compute, autograph=False))
+        return function.get_concrete_function(*tensors)(*tensors)
 
     def _compute(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> tuple[Tensors, list[tf.Tensor]]:
         """(the outputs of the layer inside, its losses)."""
@@ -273,6 +275,13 @@ class QuantizeWrapper(keras.layers.Layer):
         if self._found is not None:
             self._found.setdefault(key, fixed)
         return self.quantizers[key](tensor, observe=observe) if key in self.quantizers else tensor
+
+
+class _Functions:
+    """Traced functions by what they depend on, out of the sight of Keras and TensorFlow, which would save them."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[str, Callable[..., Any]] = {}
 
 
 def _reason(error: Exception) -> str:
