@@ -1,6 +1,7 @@
 """Functions that tests run in a child process."""
 
 import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -45,6 +46,12 @@ def sleep(request, progress):
     """Never returns in time."""
     progress({"stage": "sleep"})
     time.sleep(600)
+
+
+def hold(request, progress):
+    """Keeps Python's lock for ten minutes, as C++ code does that never lets it go."""
+    progress({"stage": str(os.getpid())})
+    ctypes.PyDLL(None).sleep(600)
 
 
 def chatter(request, progress):

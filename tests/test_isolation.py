@@ -4,6 +4,8 @@ import dataclasses
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -85,6 +87,28 @@ def test_no_child_outlives_its_context():
         os.kill(pid, 0)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_no_child_outlives_its_parent_even_where_no_python_can_run():
+    program = f"""
+from test_isolation import Asked
+from tfopt.isolation import Child
+Child().call("{HERE}:hold", Asked(), timeout=600, progress=lambda report: print(report["stage"], flush=True))
+"""
+    paths = os.pathsep.join([str(pathlib.Path(__file__).parent), *filter(None, sys.path)])
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths}) as parent:
+        child = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.2)
+    os.kill(child, signal.SIGKILL)
+    pytest.fail("the child outlived its parent")
 
 
 def test_a_child_that_is_killed_from_outside():

@@ -237,6 +237,27 @@ def is_child() -> bool:
     return os.environ.get("TFOPT_IN_CHILD") == "1"
 
 
+@contextlib.contextmanager
+def _ended_by_its_parent() -> Iterator[None]:
+    """Inside this context, the kernel ends this process when the other end of its standard input closes.
+
+    The thread that listens there cannot, while C++ code such as the converter's holds Python's lock. No request arrives meanwhile, so
+    that the signal of new input means the end of the parent.
+    """
+    try:
+        import fcntl
+    except ImportError:  # a system without it has no such signal either
+        yield
+        return
+    flags = fcntl.fcntl(0, fcntl.F_GETFL)
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETFL, flags | os.O_ASYNC)
+    try:
+        yield
+    finally:
+        fcntl.fcntl(0, fcntl.F_SETFL, flags)
+
+
 def _accuse(suspects: Sequence[str]) -> str:
     others = f" and {len(suspects) - _SHOWN} others" if len(suspects) > _SHOWN else ""
     return f" Layers to suspect: {', '.join(suspects[:_SHOWN])}{others}." if suspects else ""
@@ -264,7 +285,9 @@ def _main() -> None:
         module, _, function = call["target"].partition(":")
         try:
             found = getattr(importlib.import_module(module), function)
-            answer({"result": found(call["request"], lambda report: answer({"progress": report}))})
+            with _ended_by_its_parent():
+                result = found(call["request"], lambda report: answer({"progress": report}))
+            answer({"result": result})
         except errors.TfoptError as error:
             answer({"error": type(error).__name__, "message": str(error)})
         except Exception as error:  # its traceback is shown by the parent

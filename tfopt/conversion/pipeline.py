@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import itertools
 import os
 import pathlib
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from tfopt.conversion.settings import CALIBRATED, ConversionRequest, Settings
 from tfopt.conversion.traced_model import TracedModel, trace_with_data
 from tfopt.data import signature
 from tfopt.data.scaling_notes import Range
-from tfopt.errors import ArgumentError
+from tfopt.errors import ArgumentError, ConversionError
 from tfopt.keras_model.outputs import heads
 from tfopt.loading import float32
 from tfopt.loading.dequantize import dequantized
@@ -51,12 +52,12 @@ def run(request: ConversionRequest, exporter: Exporter, progress: Progress) -> C
     with concurrent.futures.ThreadPoolExecutor() as pool:
         made, packed = {}, {}
         jobs = _jobs(model, traced, request.settings)
-        for job in jobs:
-            for name, exported in exporter(job, progress):
-                made[name] = exported
-                notes += exported.notes
-                # Packing a large file takes seconds, in which zlib leaves the other core to the converter.
-                packed[exported.content] = pool.submit(timing.packed_size, exported.content)
+        alone = _by_training_alone(jobs[-1], traced, exporter, progress)
+        for name, exported in itertools.chain(alone, *(exporter(job, progress) for job in (jobs[:-1] if alone else jobs))):
+            made[name] = exported
+            notes += exported.notes
+            # Packing a large file takes seconds, in which zlib leaves the other core to the converter.
+            packed[exported.content] = pool.submit(timing.packed_size, exported.content)
         verdict, float_verdict = _check(made[_CONVERTED].content, traced, (model, reference), request, progress)
         if lossy_layers.is_lossy(verdict, request.settings) and not traced.is_trained:
 
@@ -82,7 +83,7 @@ def run(request: ConversionRequest, exporter: Exporter, progress: Progress) -> C
     drawn = traced.drawn
     origin = (
         f"{drawn.count} samples from {drawn.source}, seed {request.settings.seed}"
-        if drawn
+        if drawn and not alone
         else "none needed: the ranges come from training"
         if traced.is_trained
         else "none needed"
@@ -91,6 +92,25 @@ def run(request: ConversionRequest, exporter: Exporter, progress: Progress) -> C
         made[_CONVERTED].content, verdict, measured, request.settings, source, origin, traced.lowering.touched,
         made[_CONVERTED].edits, tuple(notes), float_verdict, traced.is_trained,
     )  # fmt: skip
+
+
+def _by_training_alone(
+    job: ExportJob, traced: TracedModel, exporter: Exporter, progress: Progress
+) -> list[tuple[str, Exported]]:
+    """The file of a quantization-aware model without representative data, if training has given it all ranges; else nothing.
+
+    Data would give ranges to tensors inside of what the model rounds once, such as the root of a variance: more roundings than the
+    model has.
+    """
+    if not (traced.is_trained and traced.drawn and job.variants[_CONVERTED].quantization in CALIBRATED):
+        return []
+    try:
+        made = list(exporter(dataclasses.replace(job, samples=None), progress))
+    except ConversionError:  # with data, the converter may do without a range that it misses
+        return []
+    ((_, exported),) = made
+    interpreter = Interpreter(exported.content, allow_large=True)
+    return made if quantization_aware.covers(interpreter, traced.layer_names, traced.traced.scopes) else []
 
 
 def _open_model(request: ConversionRequest, progress: Progress) -> tuple[keras.Model, dict[str, str | None], tuple[str, ...]]:

@@ -111,6 +111,11 @@ def float_twin(model: AnyModel) -> AnyModel:
     return strip(model) if has_quantizers(model) else quantize_aware.strip_quantization(model)
 
 
+def covers(interpreter: Interpreter, layer_names: Collection[str], scopes: Scopes = NO_SCOPES) -> bool:
+    """Whether all operations of a file that was made without representative data have ranges; arguments as `require_covered`."""
+    return not op_audit.examine(interpreter, layer_names, "int8", scopes).float_ops
+
+
 def require_covered(interpreter: Interpreter, layer_names: Collection[str], scopes: Scopes = NO_SCOPES) -> None:
     """Raises `DataError` if a file that was made without representative data has operations without a range.
 

@@ -106,8 +106,8 @@ class OwnOperations:
     ) -> Sequence[tf.Tensor] | None:
         """The tensors that take the place of an operation's outputs; None for these themselves."""
         frame = self._frames[-1] if self._frames else None
-        if frame is None or graph is None or graph is not frame.graph or not outputs:
-            return None
+        if frame is None or graph is None or graph is not frame.graph or not outputs or not outputs[0].dtype.is_floating:
+            return None  # integers, as of shapes, are computed or known in advance from call to call
         key = frame.key(kind)
         if self._keys is None:
             self._seen.append(Seen(key, outputs[0].op))
@@ -148,7 +148,8 @@ class _Frame:
         self._counts = collections.Counter[str]()
 
     def key(self, kind: str) -> str:
-        """The key of the next operation of a kind."""
+        """The key of the next operation of a kind; Keras computes an einsum in several ways, by the sizes that it knows."""
+        kind = "MatMul" if kind in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum") else kind
         number = self._counts[kind]
         self._counts[kind] += 1
         return f"{self._prefix}/{kind}_{number}" if number else f"{self._prefix}/{kind}"

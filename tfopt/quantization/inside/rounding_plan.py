@@ -161,7 +161,7 @@ class _Analysis:
         """Whether an output holds numbers that stand for "masked"."""
         if self.is_constant(operation) or operation not in self._keys:
             return False
-        if operation.type not in ("Add", "AddV2", "Maximum", "Minimum", "Mul", "SelectV2", "Sub", *MOVED_INPUT):
+        if operation.type not in ("Add", "AddV2", "Maximum", "Minimum", "Mul", "SelectV2", "Sub", *JOINED, *MOVED_INPUT):
             return False
         return any(_is_far_constant(tensor) or self.is_far(tensor.op) for tensor in operation.inputs)
 
