@@ -241,8 +241,8 @@ def is_child() -> bool:
 def _ended_by_its_parent() -> Iterator[None]:
     """Inside this context, the kernel ends this process when the other end of its standard input closes.
 
-    The thread that listens there cannot, while C++ code such as the converter's holds Python's lock. No request arrives meanwhile, so
-    that the signal of new input means the end of the parent.
+    The thread that listens there cannot, while C++ code such as the converter's holds Python's lock. No request arrives
+    meanwhile, so that the signal of new input means the end of the parent.
     """
     try:
         import fcntl

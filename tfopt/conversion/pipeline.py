@@ -94,9 +94,7 @@ def run(request: ConversionRequest, exporter: Exporter, progress: Progress) -> C
     )  # fmt: skip
 
 
-def _by_training_alone(
-    job: ExportJob, traced: TracedModel, exporter: Exporter, progress: Progress
-) -> list[tuple[str, Exported]]:
+def _by_training_alone(job: ExportJob, traced: TracedModel, exporter: Exporter, progress: Progress) -> list[tuple[str, Exported]]:
     """The file of a quantization-aware model without representative data, if training has given it all ranges; else nothing.
 
     Data would give ranges to tensors inside of what the model rounds once, such as the root of a variance: more roundings than the

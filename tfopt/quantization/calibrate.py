@@ -10,7 +10,7 @@ import numpy as np
 
 from tfopt.errors import DataError
 from tfopt.progress import progress_bar
-from tfopt.quantization.fake_quantize import observing
+from tfopt.quantization.observing import observing
 from tfopt.quantization.quantize_aware import require_quantization_aware
 
 if TYPE_CHECKING:

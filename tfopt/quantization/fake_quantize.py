@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import math
 import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import keras
 
 from tfopt.errors import ArgumentError
+from tfopt.quantization.observing import is_observing
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -20,24 +19,7 @@ Range = tuple[float, float]
 """The lowest and the highest value of a tensor that its integers stand for."""
 RangeRule = Literal["moving_average", "learned"]
 RANGES: tuple[RangeRule, ...] = ("moving_average", "learned")
-# Batches that pass while it is set widen the ranges and are not rounded: see `calibrate`.
-_OBSERVING = contextvars.ContextVar("observing", default=False)
 _TINY = 1e-7
-
-
-@contextlib.contextmanager
-def observing() -> Iterator[None]:
-    """Inside this context, `FakeQuantize` layers widen their ranges by each batch and let the batch pass unchanged."""
-    token = _OBSERVING.set(True)
-    try:
-        yield
-    finally:
-        _OBSERVING.reset(token)
-
-
-def is_observing() -> bool:
-    """Whether `observing` is in force."""
-    return _OBSERVING.get()
 
 
 @keras.saving.register_keras_serializable("tfopt")
@@ -141,7 +123,7 @@ class FakeQuantize(keras.layers.Layer):
         x = tf.cast(inputs, "float32")
         if self._constant is not None:
             outputs = tf.quantization.fake_quant_with_min_max_vars(x, *self._constant, num_bits=self.bits)
-        elif _OBSERVING.get():
+        elif is_observing():
             if observe:
                 self._widen(x)
             return tf.cast(self._positive(x, self.scale()), inputs.dtype)

@@ -14,10 +14,11 @@ from tfopt.keras_model.describe import describe
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.keras_model.walk import walk_layers
 from tfopt.quantization import weights
-from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, is_observing, weight_scale
+from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, weight_scale
 from tfopt.quantization.inside.decompositions import DIVISORS
 from tfopt.quantization.inside.operations import computes_itself, is_own
 from tfopt.quantization.inside.simulation import Simulation, leaves, places
+from tfopt.quantization.observing import is_observing
 
 if TYPE_CHECKING:
     import tensorflow as tf
