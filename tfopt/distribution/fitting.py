@@ -16,6 +16,7 @@ from tfopt.distribution import uneven_batches
 from tfopt.distribution.agreement import Agreement
 from tfopt.distribution.statistics import Aggregation, Statistics
 from tfopt.errors import ArgumentError
+from tfopt.keras_model.training.backup import Backups
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -56,12 +57,18 @@ def attach(model: keras.Model, strategy: tf.distribute.Strategy, workers: Worker
     def fit(*args: Any, **kwargs: Any) -> keras.callbacks.History:
         args, kwargs = _arguments("fit", args, kwargs, is_chief)
         given = kwargs.get("callbacks")
-        if isinstance(given, keras.callbacks.CallbackList):
-            return own("fit")(*args, **kwargs)
-        callbacks = keras.tree.flatten(given) if given else []
+        users_list = given if isinstance(given, keras.callbacks.CallbackList) else None
+        before = users_list.callbacks if users_list is not None else keras.tree.flatten(given) if given else []
         agreement = [] if workers is None else [Agreement(strategy, workers)]
-        with contextlib.nullcontext(callbacks) if is_chief else _writing_elsewhere(callbacks) as callbacks:
-            return own("fit")(*args, **{**kwargs, "callbacks": [Aggregation(statistics), *callbacks, *agreement]})
+        backups = Backups(model, is_writer=is_chief)
+        with contextlib.nullcontext(before) if is_chief else _writing_elsewhere(before) as callbacks:
+            callbacks = [backups, Aggregation(statistics), *callbacks, *agreement]
+            backups.begin(callbacks)
+            try:
+                with _in_list(users_list, model, callbacks) as whole:
+                    return own("fit")(*args, **{**kwargs, "callbacks": whole})
+            finally:
+                backups.end()
 
     def train_on_batch(*args: Any, **kwargs: Any) -> Any:
         statistics.stale = True
@@ -118,6 +125,26 @@ def _arguments(
     if not is_chief and kwargs.get("verbose", "auto") == "auto":
         kwargs["verbose"] = 0
     return args[:place], kwargs
+
+
+@contextlib.contextmanager
+def _in_list(
+    users_list: keras.callbacks.CallbackList | None, model: keras.Model, callbacks: list[keras.callbacks.Callback]
+) -> Iterator[keras.callbacks.CallbackList | list[keras.callbacks.Callback]]:
+    """The callbacks, in the caller's own list if there is one; those that are not its own get its parameters, and the model."""
+    if users_list is None:
+        yield callbacks
+        return
+    before = users_list.callbacks
+    for callback in callbacks:
+        if callback not in before:
+            callback.set_params(users_list.params)
+            callback.set_model(model)
+    users_list.callbacks = callbacks
+    try:
+        yield users_list
+    finally:
+        users_list.callbacks = before
 
 
 @contextlib.contextmanager
