@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from tfopt.distribution import uneven_batches
+from tfopt.distribution import keras_repair, optimizer_steps, uneven_batches
 from tfopt.distribution.agreement import Agreement
 from tfopt.distribution.statistics import Aggregation, Statistics
 from tfopt.errors import ArgumentError
@@ -53,6 +54,8 @@ def attach(model: keras.Model, strategy: tf.distribute.Strategy, workers: Worker
             own("compile")(*args, **kwargs)
         given = inspect.signature(keras.Model.compile).bind(model, *args, **kwargs).arguments
         _check_made_in_scope({name: given.get(name) for name in ("optimizer", "metrics", "weighted_metrics")})
+        if model.optimizer is not None:
+            optimizer_steps.attach(model.optimizer)
 
     def fit(*args: Any, **kwargs: Any) -> keras.callbacks.History:
         args, kwargs = _arguments("fit", args, kwargs, is_chief)
@@ -82,21 +85,31 @@ def attach(model: keras.Model, strategy: tf.distribute.Strategy, workers: Worker
 
         return read
 
-    def writer(name: str) -> Function:
-        def write(filepath: PathLike, *args: Any, **kwargs: Any) -> Any:
-            statistics.aggregate()
-            if is_chief:
-                return own(name)(filepath, *args, **kwargs)
-            # Some variables can be read by all workers together only: each worker saves, and the files of the others are deleted.
-            with tempfile.TemporaryDirectory() as folder:
-                return own(name)(str(pathlib.Path(folder, pathlib.Path(filepath).name)), *args, **kwargs)
+    elsewhere: list[str] = []  # the folder of a save that goes on
 
-        return write
+    def write(function: Function, filepath: Any) -> Any:
+        statistics.aggregate()
+        if is_chief or elsewhere or not isinstance(filepath, str | os.PathLike):
+            return function(filepath)
+        # Some variables can be read by all workers together only: each worker saves, and the files of the others are deleted.
+        with tempfile.TemporaryDirectory() as folder:
+            elsewhere.append(folder)
+            try:
+                return function(str(pathlib.Path(folder, pathlib.Path(filepath).name)))
+            finally:
+                elsewhere.clear()
+
+    def writer(name: str) -> Function:
+        def write_by_method(filepath: PathLike, *args: Any, **kwargs: Any) -> Any:
+            return write(lambda path: own(name)(path, *args, **kwargs), filepath)
+
+        return write_by_method
 
     made: dict[str, Function] = {"compile": compile, "fit": fit, "train_on_batch": train_on_batch}
     made |= {name: reader(name) for name in ("evaluate", "predict")}
     made |= {name: writer(name) for name in ("save", "save_weights", "export")}
     made |= uneven_batches.guard(model, own)
+    keras_repair.write_through(model, write)
     vars(model).update({name: functools.wraps(getattr(type(model), name))(function) for name, function in made.items()})
 
 
