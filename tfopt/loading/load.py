@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from tfopt.errors import LoadError
 from tfopt.files import PathLike
 from tfopt.keras2 import door
-from tfopt.loading import config_safety, float32, model_file
+from tfopt.loading import asked_weights, config_safety, float32, model_file
 from tfopt.loading.custom_objects import add_registered_names, by_name, registered_names
 from tfopt.loading.dequantize import dequantized
 from tfopt.loading.graph import safety as graph_safety
@@ -150,20 +151,23 @@ def _load_whole(
     found: model_file.ModelFile, named: str, custom_objects: dict[str, Any], options: LoadOptions
 ) -> tuple[Any, tuple[str, ...]]:
     """Loads a `.keras` file of either generation, or an `.h5` file of Keras 3: its own Keras reads all of it."""
+    import keras
+
     if not options.allow_unsafe:
         config_safety.require_safe(found, custom_objects={*custom_objects, *registered_names(found)})
     custom_objects = add_registered_names(found.config, custom_objects)
+    reader = f"Keras {keras.__version__}" if found.written_by_keras_3 else f"tf_keras {door.version()}"
     try:
-        if found.written_by_keras_3:
-            import keras
-
-            reader = f"Keras {keras.__version__}"
-            model = keras.saving.load_model(named, custom_objects=custom_objects, compile=False, safe_mode=not options.allow_unsafe)
-        else:
-            reachable.require_followable(found.config)
-            reader = f"tf_keras {door.version()}"
-            model = door.load_model(named, custom_objects=custom_objects, safe_mode=not options.allow_unsafe)
+        with asked_weights.bounded(found.path, found.held, allow_large=options.allow_large):
+            if found.written_by_keras_3:
+                safe_mode = not options.allow_unsafe
+                model = keras.saving.load_model(named, custom_objects=custom_objects, compile=False, safe_mode=safe_mode)
+            else:
+                reachable.require_followable(found.config)
+                model = door.load_model(named, custom_objects=custom_objects, safe_mode=not options.allow_unsafe)
         model_file.require_layers(model)
+    except LoadError:
+        raise
     except Exception as error:  # Keras raises any exception for a damaged file; the user gets one clear message
         raise model_file.unreadable(found, error) from error
     steps = [] if reader == f"Keras {found.keras_version}" else [f"read with {reader}: written by Keras {found.keras_version}"]

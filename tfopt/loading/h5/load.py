@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfopt.errors import LoadError
 from tfopt.keras2 import door
-from tfopt.loading import config_safety, model_file
+from tfopt.loading import asked_weights, config_safety, model_file
 from tfopt.loading.custom_objects import add_registered_names
 from tfopt.loading.h5 import reachable, repair, second_opinion, weights
 from tfopt.loading.h5.bytecode import require_runnable
@@ -55,8 +55,11 @@ def load_h5(
             require_runnable(layer, found.path)
     groups = read_groups(found.path, allow_large=options.allow_large)
     try:
-        model = door.from_config(repaired, add_registered_names(repaired, _by_layer(repaired, custom_objects)))
+        with asked_weights.bounded(found.path, found.held, allow_large=options.allow_large):
+            model = door.from_config(repaired, add_registered_names(repaired, _by_layer(repaired, custom_objects)))
         model_file.require_layers(model)
+    except LoadError:
+        raise
     except Exception as error:  # Keras raises any exception for a damaged file; the user gets one clear message
         raise model_file.unreadable(found, error) from error
     if is_keras_1:
