@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras.models import save_model  # imported before the strategy takes the model over
 
+import tfopt
+
 
 def run(strategy, worker, folder):
     """Raises if a file does not hold the averages of the statistics."""
@@ -59,6 +61,12 @@ def in_list(strategy, x, y):
     history = model.fit(x, y, batch_size=16, epochs=2, verbose=0, callbacks=callbacks)
     assert callbacks.callbacks == own and len(history.epoch) == 2
     assert follow.differences[0] > 0 and follow.differences[1:] == [0.0, 0.0], follow.differences
+    try:
+        model.fit(x, y, verbose=0, callbacks=[callbacks])
+    except tfopt.ArgumentError as error:
+        assert "a CallbackList within another list" in str(error)
+    else:
+        raise AssertionError("a list within a list was taken")
 
 
 class Follow(keras.callbacks.Callback):

@@ -62,6 +62,11 @@ def attach(model: keras.Model, strategy: tf.distribute.Strategy, workers: Worker
         given = kwargs.get("callbacks")
         users_list = given if isinstance(given, keras.callbacks.CallbackList) else None
         before = users_list.callbacks if users_list is not None else keras.tree.flatten(given) if given else []
+        if any(isinstance(callback, keras.callbacks.CallbackList) for callback in before):
+            raise ArgumentError(
+                "the callbacks of `fit` under a strategy must be in one list, since the chief alone writes files. Received: a "
+                "CallbackList within another list. Give the callbacks of both in one list."
+            )
         agreement = [] if workers is None else [Agreement(strategy, workers)]
         backups = Backups(model, is_writer=is_chief)
         with contextlib.nullcontext(before) if is_chief else _writing_elsewhere(before) as callbacks:

@@ -68,6 +68,10 @@ def test_a_run_that_was_killed_equals_one_that_was_not(kill, backed_up, whole, t
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         die_in(patch, function, backed_up, after=after)
         run(callback(), before=double)
+    left = {file.name for file in (tmp_path / "backup").iterdir()}
+    assert left <= {"latest.weights.h5", "training_metadata.json", "unfinished.latest.weights.h5"} | {
+        f"{name}.bkp" for name in ("latest.weights.h5", "training_metadata.json")
+    }
     epochs = []
     resumed = run(
         callback(), keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch)), before=double

@@ -6,6 +6,7 @@ and the epoch to two files, so a process that is killed between them would train
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -78,9 +79,9 @@ class Backups(keras.callbacks.Callback):
         if _folder(os.path.dirname(path)) not in self._folders:
             save(filepath, *args, **kwargs)
             return
-        is_remote = "://" in path
-        with tempfile.TemporaryDirectory(dir=None if is_remote else os.path.dirname(path)) as folder:
-            unfinished = os.path.join(folder, os.path.basename(path))
+        folder, name = os.path.split(path)
+        with tempfile.TemporaryDirectory() if "://" in path else contextlib.nullcontext(folder) as place:
+            unfinished = os.path.join(place, f"unfinished.{name}")  # a name that the next backup takes again after a kill
             save(unfinished, *args, **kwargs)
             if self._is_writer:
                 _add(self.model, unfinished, self._epoch)
