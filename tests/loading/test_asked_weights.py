@@ -1,5 +1,6 @@
 """A configuration that asks for more weights than its file holds is refused before Keras makes them."""
 
+import concurrent.futures
 import json
 import subprocess
 import sys
@@ -83,6 +84,13 @@ def test_many_layers_count_together(tmp_path, monkeypatch):
     with pytest.raises(tfopt.LoadError, match=REFUSED.format("dense_4")), asked_weights.bounded(tmp_path, 2000, allow_large=False):
         keras.models.clone_model(model)
     assert keras.models.clone_model(model).count_params() == 9 * 930  # nothing is bounded any longer
+
+
+def test_other_threads_are_not_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(sizes, "SMALL", 4)
+    with asked_weights.bounded(tmp_path, 0, allow_large=False), concurrent.futures.ThreadPoolExecutor() as pool:
+        built = pool.submit(lambda: keras.Sequential([keras.Input((30,)), keras.layers.Dense(30)]))
+        assert built.result().count_params() == 930
 
 
 def test_weights_that_do_not_fit_the_memory(tmp_path, monkeypatch):

@@ -79,11 +79,12 @@ def bounded(path: pathlib.Path, held: int, *, allow_large: bool) -> Iterator[Non
 @contextlib.contextmanager
 def _counting(layer_class: type[Any], place: int, count: Callable[[str, Any], None]) -> Iterator[None]:
     """Calls `count(name of the layer, shape)` before each `add_weight`, in which the shape has a place among the arguments."""
-    own = layer_class.add_weight
+    own, thread = layer_class.add_weight, threading.get_ident()
 
     @functools.wraps(own)
     def add_weight(self: Any, *args: Any, **kwargs: Any) -> Any:
-        count(self.name, kwargs.get("shape", args[place] if len(args) > place else None))
+        if threading.get_ident() == thread:  # other threads make models of their own
+            count(self.name, kwargs.get("shape", args[place] if len(args) > place else None))
         return own(self, *args, **kwargs)
 
     layer_class.add_weight = add_weight
