@@ -15,7 +15,8 @@ SMALL = 256 << 20
 GROWTH = 100
 """How many times its size the content of a file may take beyond `SMALL`. Weights grow 1 to 10 times, photographs 10 to 30 times."""
 
-_REMEDY = "If you trust the writer of the file, lift the bound with --allow-large (Python: allow_large=True)."
+REMEDY = "If you trust the writer of the file, lift the bound with --allow-large (Python: allow_large=True)."
+"""The remedy in messages about sizes."""
 _JSON = 32  # bytes of Python objects for a byte of JSON, at most: "[]," is a list
 
 
@@ -45,7 +46,7 @@ def require_growth(
     if not allow_large and needed > max(SMALL, GROWTH * stored):
         raise error(
             f"A file whose content grows to at most {GROWTH} times its size is required. Received: {path}, in which {what} takes "
-            f"{_amount(needed)}, stored in {_amount(stored)}; it was not read. {_REMEDY}"
+            f"{_amount(needed)}, stored in {_amount(stored)}; it was not read. {REMEDY}"
         )
 
 
@@ -54,7 +55,7 @@ def require_memory(needed: float, what: str, *, allow_large: bool, path: PathLik
     if not allow_large and needed > (free := free_memory()):
         raise error(
             f"A file whose content fits the free memory is required. Received: {path}, in which {what} takes {_amount(needed)}, "
-            f"where {_amount(free)} are free; it was not read. {_REMEDY}"
+            f"where {_amount(free)} are free; it was not read. {REMEDY}"
         )
 
 

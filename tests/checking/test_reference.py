@@ -88,10 +88,10 @@ def test_quantized_inputs_take_real_values(converted):
 def test_a_reference_is_opened_by_what_it_is(converted, classifier, model_files, tmp_path):
     (tmp_path / "model.tflite").write_bytes(converted.tflite)
     options = LoadOptions()
-    assert open_reference(None, options, 1) is None and open_reference(classifier, options, 1) is classifier
+    assert open_reference(None, options, 1) is None and open_reference(classifier, options, 1).model is classifier
     for file in (converted.tflite, bytearray(converted.tflite), tmp_path / "model.tflite", str(tmp_path / "model.tflite")):
         assert isinstance(open_reference(file, options, 1), tfopt.Interpreter)
-    assert open_reference(model_files / "keras3.keras", options, 1).count_params() == classifier.count_params()
+    assert open_reference(model_files / "keras3.keras", options, 1).model.count_params() == classifier.count_params()
     with pytest.raises(tfopt.ArgumentError, match="must be a Keras model or a path. Received: int"):
         open_reference(3, options, 1)
 

@@ -13,9 +13,9 @@ from workers import launch
 SCRIPT = pathlib.Path(__file__).with_name("replicas.py")
 PARTS = {
     "multi_worker": ("equivalence", "plain_keras"),
-    "multi_worker_long": ("compression", "one_program", "uneven"),
-    "mirrored": ("equivalence", "placed", "uneven_few"),
-    "mirrored_long": ("compression", "uneven"),
+    "multi_worker_long": ("compression", "one_program", "optimizers", "uneven"),
+    "mirrored": ("equivalence", "optimizers_few", "placed", "saved", "uneven_few"),
+    "mirrored_long": ("compression", "optimizers", "uneven"),
 }
 """The modules that each run of the program goes through; the long ones are for the slow tests."""
 

@@ -64,6 +64,9 @@ def files(strategy, model, worker, folder):
         model.save(own / "saved.keras")  # as many programs do
     for name in ("again.keras", "again.weights.h5"):
         (model.save if name.endswith("keras") else model.save_weights)(own / name)
+    for name in ("function.keras", "function.h5"):
+        keras.saving.save_model(model, own / name)
+    keras.saving.save_weights(model, own / "function.weights.h5")
     model.export(own / "exported", verbose=False)
     judged = build(strategy, Judged)
     judged.fit(x, y, batch_size=64, verbose=0)
@@ -75,6 +78,13 @@ def ends(strategy, model, worker, own):
     """If one worker stops, all stop; all go on from what the chief restored."""
     stop = Follow(stop_at=1 if worker else None)
     found = {"epochs": len(model.fit(x, y, batch_size=64, epochs=9, verbose=0, callbacks=[stop]).epoch)}
+    listed = [
+        Follow(stop_at=1 if worker else None),
+        keras.callbacks.ModelCheckpoint(str(own / "listed.keras")),
+        keras.callbacks.History(),
+    ]
+    given = keras.callbacks.CallbackList(listed, model=model, epochs=9, steps=6)
+    found["epochs with a list"] = len(model.fit(x, y, batch_size=64, epochs=9, verbose=0, callbacks=given).epoch)
     whole = build(strategy)
     whole.fit(x, y, batch_size=64, epochs=4, shuffle=False, verbose=0)
     backup = own / "backup"

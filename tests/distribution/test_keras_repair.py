@@ -25,3 +25,7 @@ def test_models_made_outside_a_scope_are_those_of_keras():
     assert inside in seen and outside not in seen
     assert not {"fit", "save", "_maybe_symbolic_build"} & set(vars(outside))
     assert outside.distribute_strategy is tf.distribute.get_strategy()
+
+
+def test_the_functions_of_keras_save_what_the_methods_save(run_replicas):
+    assert (run_replicas("mirrored").folder / "saved" / "saved").exists()

@@ -56,14 +56,21 @@ def test_the_chief_alone_writes(run):
     assert {file.name for file in folder.iterdir()} == {"worker0", "log0.csv", "found.0.json", "found.1.json"}
     assert len(list(csv.reader((folder / "log0.csv").open()))) == 3
     wanted = {"checkpoints", "board", "saved.keras", "again.keras", "again.weights.h5", "exported", "judged.keras"}
+    wanted |= {"function.keras", "function.h5", "function.weights.h5", "listed.keras"}
     assert wanted <= {file.name for file in (folder / "worker0").iterdir()}
-    saved, again = (keras.saving.load_model(folder / "worker0" / name, compile=False) for name in ("saved.keras", "again.keras"))
-    for one, other in zip(saved.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    saved, *others = (
+        keras.saving.load_model(folder / "worker0" / name, compile=False)
+        for name in ("saved.keras", "again.keras", "function.keras", "function.h5", "saved.keras")
+    )
+    others[-1].load_weights(folder / "worker0" / "function.weights.h5")
+    for again in others:
+        for one, other in zip(saved.get_weights(), again.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_one_stops_all_stop(run):
     assert [found["epochs"] for found in run[1]] == [2, 2]
+    assert [found["epochs with a list"] for found in run[1]] == [2, 2]
 
 
 def test_all_go_on_from_what_the_chief_restored(run):

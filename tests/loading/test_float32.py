@@ -7,7 +7,7 @@ import tf_keras
 
 import tfopt
 from tfopt.loading.float32 import as_float32
-from tfopt.loading.load import load_with_steps
+from tfopt.loading.load import load_file
 from tfopt.loading.options import LoadOptions
 
 
@@ -33,7 +33,7 @@ def test_models_in_memory_and_in_files(tmp_path, library, policy):
     np.testing.assert_allclose(rebuilt(x), model(x), atol=2e-2)
     for name in ("mixed.h5", "mixed.keras"):
         model.save(tmp_path / name)
-        loaded, steps = load_with_steps(tmp_path / name, LoadOptions())
+        loaded, steps = load_file(tmp_path / name, LoadOptions()).verified()
         np.testing.assert_allclose(loaded(x), rebuilt(x), atol=1e-5)
         assert any("rebuilt under float32" in step for step in steps), steps
 

@@ -6,7 +6,7 @@ import pytest
 import tf_keras
 
 import tfopt
-from tfopt.loading.load import load_with_steps
+from tfopt.loading.load import load_file
 from tfopt.loading.options import LoadOptions
 
 
@@ -26,7 +26,7 @@ def test_weights_arrive(architectures, library, name):
     module = "my_new_models" if library is keras else "my_old_models"
     x = np.ones((2, 4), "float32")
     for architecture in (f"{module}:build", str(architectures / f"{module}.py:build"), lambda: build(library)):
-        model, steps = load_with_steps(architectures / name, LoadOptions(architecture=architecture))
+        model, steps = load_file(architectures / name, LoadOptions(architecture=architecture)).verified()
         np.testing.assert_allclose(model(x), original(x), atol=1e-6)
         assert steps[-1] == "verified: 4 of 4 weights assigned once"
 

@@ -130,3 +130,51 @@ def test_a_list_of_the_callers_own_needs_the_length_of_the_run_for_fractions():
     callbacks = keras.callbacks.CallbackList([tfopt.PruningCallback(schedule)], add_history=True, model=model, epochs=3, steps=4)
     model.fit(ROWS, TARGETS, epochs=3, batch_size=16, verbose=0, callbacks=callbacks)
     assert (model.layers[0].kernel.numpy() == 0).mean() == 0.5
+
+
+def test_a_list_without_a_model_is_refused():
+    callbacks = keras.callbacks.CallbackList([tfopt.PruningCallback(SCHEDULE)], add_history=True, epochs=3, steps=4)
+    with pytest.raises(tfopt.ArgumentError, match=r"callbacks without a model.*CallbackList\(callbacks, model=model"):
+        made(layers.Dense(16)).fit(ROWS, TARGETS, epochs=3, batch_size=16, verbose=0, callbacks=callbacks)
+
+
+def test_a_list_within_a_list_is_refused():
+    """The inner list does not see an EarlyStopping beside it, which would restore weights of a lower sparsity."""
+    for make in (lambda: tfopt.PruningCallback(SCHEDULE), lambda: tfopt.PreserveSparsity()):
+        inner = keras.callbacks.CallbackList([make()])
+        with pytest.raises(tfopt.ArgumentError, match="a CallbackList within another one"):
+            made(layers.Dense(16)).fit(ROWS, TARGETS, epochs=3, verbose=0, callbacks=[keras.callbacks.EarlyStopping(), inner])
+
+
+@pytest.mark.parametrize(("said", "epoch"), [({"epochs": 3, "steps": 4}, 4), ({"epochs": 6, "steps": 2}, 2)], ids=str)
+def test_a_list_that_says_a_shorter_run_is_refused(said, epoch):
+    model = made(layers.Dense(16))
+    callbacks = keras.callbacks.CallbackList(
+        [tfopt.PruningCallback(tfopt.PolynomialDecay(0.5))], add_history=True, model=model, **said
+    )
+    with pytest.raises(
+        tfopt.PruningError, match=rf"epochs={said['epochs']}, steps={said['steps']}\), and epoch {epoch} that begins"
+    ):
+        model.fit(ROWS, TARGETS, epochs=6, batch_size=16, verbose=0, callbacks=callbacks)
+    assert model.layers[0].kernel.constraint is None
+
+
+def test_a_step_that_was_traced_before_is_noticed():
+    import tensorflow as tf
+
+    model = made(layers.Dense(16))
+
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(x, y, model(x, training=True))
+        model.optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+
+    batch = tf.constant(ROWS[:16], "float32"), tf.constant(TARGETS[:16], "float32")
+    step(*batch)
+    callbacks = hooks_of(model, True)
+    callbacks.on_train_begin()
+    with pytest.raises(tfopt.PruningError, match=r"tf.function.*traced before"):
+        for each in range(12):
+            callbacks.on_train_batch_begin(each)
+            step(*batch)

@@ -17,6 +17,7 @@ from tfopt.errors import ArgumentError, RunError
 from tfopt.files import PathLike
 from tfopt.keras_model.outputs import heads
 from tfopt.keras_model.walk import short_names
+from tfopt.loading.load import Loaded
 from tfopt.loading.options import Architecture, CustomObjects, LoadOptions
 from tfopt.lowering import quantization_aware
 from tfopt.progress import Progress, progress_bar
@@ -132,10 +133,10 @@ def _run(request: CheckRequest, progress: Progress) -> CheckResult:
     threads = request.settings.threads
     allow_large = request.loading.allow_large
     interpreter = Interpreter(request.tflite, threads=threads, probe=True, allow_large=allow_large)
-    reference = reference_side.open_reference(request.reference, request.loading, threads)
-    is_keras = reference is not None and not isinstance(reference, Interpreter)
-    if request.layers and not is_keras:
-        received = "no reference" if reference is None else "a TFLite file"
+    opened = reference_side.open_reference(request.reference, request.loading, threads)
+    loaded = opened if isinstance(opened, Loaded) else None
+    if request.layers and loaded is None:
+        received = "no reference" if opened is None else "a TFLite file"
         raise ArgumentError(
             f"Layers are compared with the Keras model that the file was made of. Received: {received}. "
             "Give it with --reference MODEL (Python: reference=model)."
@@ -143,20 +144,21 @@ def _run(request: CheckRequest, progress: Progress) -> CheckResult:
     run, bound, limit = None, None, None
     names: tuple[str, ...] = ()
     scopes = NO_SCOPES
-    if is_keras:
-        names_of_model = signature.output_names(reference) or ()
-        reference = heads.as_in_file(reference, names_of_model, interpreter.output_names)
+    if loaded is not None:
+        names_of_model = signature.output_names(loaded.model) or ()
+        reference = heads.as_in_file(loaded.model, names_of_model, interpreter.output_names)
         bound = reference_side.bind_keras(reference, interpreter)
         run, names = reference_side.run_keras(bound, interpreter), tuple(short_names(bound.model).values())
         scopes = bound.traced.scopes
         limit = quantization_aware.error_limit(bound.model, interpreter, request.settings.max_qat_error_lsb)
-    elif reference is not None:
-        run = reference_side.run_tflite(reference, interpreter)
+    elif isinstance(opened, Interpreter):
+        run = reference_side.run_tflite(opened, interpreter)
     samples = None
     if request.data is not None:
         specs = reference_side.interpreter_specs(interpreter)
         samples = open_samples(request.data, specs, labels=request.labels, scale=request.settings.scale, allow_large=allow_large)
     file = FileUnderTest(interpreter=interpreter, samples=samples, origin="the given data", layer_names=names, scopes=scopes)
+    first = None
     try:
         if samples is not None and not samples.endless:
             first, _ = next(batches(interpreter, enumerate(samples.read())))
@@ -164,6 +166,9 @@ def _run(request: CheckRequest, progress: Progress) -> CheckResult:
     except RunError as error:
         return does_not_run(file, error)
     result = compare(file, run, request.settings, progress, limit)
+    if loaded is not None and bound is not None:
+        _, steps = loaded.verified(bound.batch_of_model(first) if first else None)
+        result = dataclasses.replace(result, notes=(*(f"the reference: {step}" for step in steps), *result.notes))
     # A file that does not run has no outputs to compare.
     if not request.layers or samples is None or bound is None or not result.outputs:
         return result

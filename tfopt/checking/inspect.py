@@ -15,7 +15,7 @@ from tfopt.data import signature
 from tfopt.files import PathLike
 from tfopt.keras_model.walk import walk
 from tfopt.keras_model.weights import walk_weights
-from tfopt.loading.load import load_with_steps
+from tfopt.loading.load import load_file
 from tfopt.loading.options import Architecture, CustomObjects, LoadOptions
 from tfopt.progress import Progress, progress_bar
 from tfopt.reporting import report, summary
@@ -174,7 +174,7 @@ def _run(path: pathlib.Path, options: LoadOptions, progress: Progress) -> Inspec
     progress({"stage": "inspect"})
     if path.suffix == ".tflite" or is_tflite(path):
         return _inspect_tflite(path, allow_large=options.allow_large)
-    return _inspect_keras(path, load_with_steps(path, options)[0])
+    return _inspect_keras(path, load_file(path, options).model)
 
 
 def _inspect_tflite(path: pathlib.Path, *, allow_large: bool) -> Inspection:

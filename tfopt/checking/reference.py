@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tfopt.data import signature
 from tfopt.data.signature import TensorSpec
 from tfopt.errors import ArgumentError, ConversionError, DataError, RunError
-from tfopt.loading.load import load_with_steps
+from tfopt.loading.load import Loaded, load_file
 from tfopt.loading.options import LoadOptions
 from tfopt.lowering.trace import Traced, trace_model
 from tfopt.tflite.file import is_tflite
@@ -63,7 +63,7 @@ def interpreter_specs(interpreter: Interpreter) -> list[TensorSpec]:
     return specs
 
 
-def open_reference(reference: Any, loading: LoadOptions, threads: int) -> keras.Model | Interpreter | None:
+def open_reference(reference: Any, loading: LoadOptions, threads: int) -> Loaded | Interpreter | None:
     """Opens a reference that is given as in `tfopt.check`.
 
     Args:
@@ -74,10 +74,12 @@ def open_reference(reference: Any, loading: LoadOptions, threads: int) -> keras.
     if isinstance(reference, (bytes, bytearray)) or (isinstance(reference, (str, os.PathLike)) and is_tflite(reference)):
         return Interpreter(reference, threads=threads, probe=True, allow_large=loading.allow_large)
     if isinstance(reference, (str, os.PathLike)):
-        return load_with_steps(reference, loading)[0]
-    if reference is not None and not hasattr(reference, "layers"):
+        return load_file(reference, loading)
+    if reference is None:
+        return None
+    if not hasattr(reference, "layers"):
         raise ArgumentError(f"`reference` must be a Keras model or a path. Received: {type(reference).__name__}.")
-    return reference
+    return Loaded(reference, ())
 
 
 def bind_keras(model: keras.Model, interpreter: Interpreter) -> KerasReference:

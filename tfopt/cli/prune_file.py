@@ -43,12 +43,12 @@ def prune_file(request: str, progress: Progress) -> dict[str, Any]:
         The `SparsityReport` as JSON types, with "sparsity" and "skipped" (weight name -> reason).
     """
     import tfopt
-    from tfopt.loading.load import load_with_steps
+    from tfopt.loading.load import load_file
     from tfopt.pruning.prunable_weights import find_targets
 
     asked = PruneRequest.from_json(request)
     progress({"stage": "load"})
-    model, _ = load_with_steps(asked.model, asked.loading)
+    model = load_file(asked.model, asked.loading).model
     progress({"stage": "prune"})
     pattern: Any = tfopt.Unstructured()
     if asked.block:

@@ -27,7 +27,7 @@ from tfopt.errors import ArgumentError, ConversionError
 from tfopt.keras_model.outputs import heads
 from tfopt.loading import float32
 from tfopt.loading.dequantize import dequantized
-from tfopt.loading.load import load_with_steps
+from tfopt.loading.load import Loaded, load_file
 from tfopt.lowering import lower, quantization_aware
 from tfopt.lowering.trace import Traced, trace_model
 from tfopt.progress import Progress
@@ -42,9 +42,10 @@ _CONVERTED, _FLOAT = "converted", "float32"
 
 def run(request: ConversionRequest, exporter: Exporter, progress: Progress) -> ConversionResult:
     """Converts, checks and times, with the files made by `exporter`."""
-    model, source, steps = _open_model(request, progress)
-    model, ends = _with_ends(model, request.settings)
+    loaded, source = _open_model(request, progress)
+    model, ends = _with_ends(loaded.model, request.settings)
     traced = trace_with_data(model, request, progress)
+    _, steps = loaded.verified(traced.first_rows())
     # The file is checked against the model as it was given.
     is_rewritten = bool(traced.lowering.touched) or traced.is_trained
     reference = trace_model(model, traced.given_specs) if is_rewritten else traced.traced
@@ -111,14 +112,13 @@ def _by_training_alone(job: ExportJob, traced: TracedModel, exporter: Exporter, 
     return made if quantization_aware.covers(interpreter, traced.layer_names, traced.traced.scopes) else []
 
 
-def _open_model(request: ConversionRequest, progress: Progress) -> tuple[keras.Model, dict[str, str | None], tuple[str, ...]]:
-    """(model in float32, its source for the report, notes of how it was loaded)."""
+def _open_model(request: ConversionRequest, progress: Progress) -> tuple[Loaded, dict[str, str | None]]:
+    """(model in float32 with the notes of how it was loaded, its source for the report)."""
     model, in_memory = request.model, {"name": "a model in memory", "sha256": None}
     if isinstance(model, (str, os.PathLike)):
         progress({"stage": "load"})
         source = {"name": pathlib.Path(model).name, "sha256": files.sha256(model)}
-        model, steps = load_with_steps(model, request.loading)
-        return model, source, tuple(steps)
+        return load_file(model, request.loading), source
     if not hasattr(model, "layers") or not callable(model):
         raise ArgumentError(f"A Keras model or the path of one is required. Received: {type(model).__name__}.")
     model, note = dequantized(model)
@@ -126,7 +126,7 @@ def _open_model(request: ConversionRequest, progress: Progress) -> tuple[keras.M
     if float32.low_precision_layers(model):
         notes.append("the model was rebuilt under float32: layers computed in float16 or bfloat16")
         model = float32.as_float32(model)
-    return model, in_memory, tuple(notes)
+    return Loaded(model, tuple(notes)), in_memory
 
 
 def _with_ends(model: keras.Model, settings: Settings) -> tuple[keras.Model, list[str]]:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tfopt.conversion.settings import CALIBRATED, ConversionRequest
 from tfopt.data import representative, signature
+from tfopt.data.conform import conform
 from tfopt.data.open_samples import open_samples
 from tfopt.data.representative import Representative
 from tfopt.data.samples import Samples
@@ -68,6 +70,14 @@ class TracedModel:
     def suspects(self) -> tuple[str, ...]:
         """Layers to name if the converter dies."""
         return tuple(crash_suspects(self.layers))
+
+    def first_rows(self) -> dict[str, npt.NDArray[Any]] | None:
+        """Array (rows, ...) by input: two of the representative samples, else the first sample to validate on, else None."""
+        if self.drawn is not None and self.drawn.calibrated:
+            return {name: array[:2] for name, array in self.drawn.arrays.items()}
+        for sample, _ in self.validation.read() if self.validation is not None else ():
+            return {name: array[None] for name, array in conform(sample, self.specs, 0, {}).items()}
+        return None
 
     def samples_to_check(self) -> tuple[Samples | None, str]:
         """(samples, their origin): the validation data, else the representative data, else (None, "none")."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from tfopt.distribution import uneven_batches
+from tfopt.distribution import keras_repair, optimizer_steps, uneven_batches
 from tfopt.distribution.agreement import Agreement
 from tfopt.distribution.statistics import Aggregation, Statistics
 from tfopt.errors import ArgumentError
+from tfopt.keras_model.training.backup import Backups
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -52,16 +54,29 @@ def attach(model: keras.Model, strategy: tf.distribute.Strategy, workers: Worker
             own("compile")(*args, **kwargs)
         given = inspect.signature(keras.Model.compile).bind(model, *args, **kwargs).arguments
         _check_made_in_scope({name: given.get(name) for name in ("optimizer", "metrics", "weighted_metrics")})
+        if model.optimizer is not None:
+            optimizer_steps.attach(model.optimizer)
 
     def fit(*args: Any, **kwargs: Any) -> keras.callbacks.History:
         args, kwargs = _arguments("fit", args, kwargs, is_chief)
         given = kwargs.get("callbacks")
-        if isinstance(given, keras.callbacks.CallbackList):
-            return own("fit")(*args, **kwargs)
-        callbacks = keras.tree.flatten(given) if given else []
+        users_list = given if isinstance(given, keras.callbacks.CallbackList) else None
+        before = users_list.callbacks if users_list is not None else keras.tree.flatten(given) if given else []
+        if any(isinstance(callback, keras.callbacks.CallbackList) for callback in before):
+            raise ArgumentError(
+                "the callbacks of `fit` under a strategy must be in one list, since the chief alone writes files. Received: a "
+                "CallbackList within another list. Give the callbacks of both in one list."
+            )
         agreement = [] if workers is None else [Agreement(strategy, workers)]
-        with contextlib.nullcontext(callbacks) if is_chief else _writing_elsewhere(callbacks) as callbacks:
-            return own("fit")(*args, **{**kwargs, "callbacks": [Aggregation(statistics), *callbacks, *agreement]})
+        backups = Backups(model, is_writer=is_chief)
+        with contextlib.nullcontext(before) if is_chief else _writing_elsewhere(before) as callbacks:
+            callbacks = [backups, Aggregation(statistics), *callbacks, *agreement]
+            backups.begin(callbacks)
+            try:
+                with _in_list(users_list, model, callbacks) as whole:
+                    return own("fit")(*args, **{**kwargs, "callbacks": whole})
+            finally:
+                backups.end()
 
     def train_on_batch(*args: Any, **kwargs: Any) -> Any:
         statistics.stale = True
@@ -75,21 +90,31 @@ def attach(model: keras.Model, strategy: tf.distribute.Strategy, workers: Worker
 
         return read
 
-    def writer(name: str) -> Function:
-        def write(filepath: PathLike, *args: Any, **kwargs: Any) -> Any:
-            statistics.aggregate()
-            if is_chief:
-                return own(name)(filepath, *args, **kwargs)
-            # Some variables can be read by all workers together only: each worker saves, and the files of the others are deleted.
-            with tempfile.TemporaryDirectory() as folder:
-                return own(name)(str(pathlib.Path(folder, pathlib.Path(filepath).name)), *args, **kwargs)
+    elsewhere: list[str] = []  # the folder of a save that goes on
 
-        return write
+    def write(function: Function, filepath: Any) -> Any:
+        statistics.aggregate()
+        if is_chief or elsewhere or not isinstance(filepath, str | os.PathLike):
+            return function(filepath)
+        # Some variables can be read by all workers together only: each worker saves, and the files of the others are deleted.
+        with tempfile.TemporaryDirectory() as folder:
+            elsewhere.append(folder)
+            try:
+                return function(str(pathlib.Path(folder, pathlib.Path(filepath).name)))
+            finally:
+                elsewhere.clear()
+
+    def writer(name: str) -> Function:
+        def write_by_method(filepath: PathLike, *args: Any, **kwargs: Any) -> Any:
+            return write(lambda path: own(name)(path, *args, **kwargs), filepath)
+
+        return write_by_method
 
     made: dict[str, Function] = {"compile": compile, "fit": fit, "train_on_batch": train_on_batch}
     made |= {name: reader(name) for name in ("evaluate", "predict")}
     made |= {name: writer(name) for name in ("save", "save_weights", "export")}
     made |= uneven_batches.guard(model, own)
+    keras_repair.write_through(model, write)
     vars(model).update({name: functools.wraps(getattr(type(model), name))(function) for name, function in made.items()})
 
 
@@ -118,6 +143,26 @@ def _arguments(
     if not is_chief and kwargs.get("verbose", "auto") == "auto":
         kwargs["verbose"] = 0
     return args[:place], kwargs
+
+
+@contextlib.contextmanager
+def _in_list(
+    users_list: keras.callbacks.CallbackList | None, model: keras.Model, callbacks: list[keras.callbacks.Callback]
+) -> Iterator[keras.callbacks.CallbackList | list[keras.callbacks.Callback]]:
+    """The callbacks, in the caller's own list if there is one; those that are not its own get its parameters, and the model."""
+    if users_list is None:
+        yield callbacks
+        return
+    before = users_list.callbacks
+    for callback in callbacks:
+        if callback not in before:
+            callback.set_params(users_list.params)
+            callback.set_model(model)
+    users_list.callbacks = callbacks
+    try:
+        yield users_list
+    finally:
+        users_list.callbacks = before
 
 
 @contextlib.contextmanager

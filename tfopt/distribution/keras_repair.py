@@ -1,8 +1,8 @@
 """Repairs for Keras 3 under MirroredStrategy and MultiWorkerMirroredStrategy: everything that uses private Keras, in one place.
 
 Seen in Keras 3.10 to 3.15 (keras-team/keras#20585). While a scope lasts, the constructor of Keras models passes each new model to
-tfopt; after the scope the constructor is Keras' own again. All other repairs are methods of these models alone. No other class,
-module or model changes.
+tfopt; after the scope the constructor is Keras' own again. The functions with which `keras.saving` writes a model ask these models
+where to write. All other repairs are methods of these models alone. Other models are trained and saved as before.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _LOCK = threading.Lock()
+_WRITE = "_tfopt_write"  # the attribute of a model with the function that chooses where it is written
 _STATE: dict[str, Any] = {"depth": 0, "original": None}
 
 
@@ -81,6 +82,35 @@ def repair(model: keras.Model) -> None:
             model._symbolic_build(data_batch=data_batch)
 
     vars(model)["_maybe_symbolic_build"] = build  # around Keras' tracking of attributes
+
+
+def write_through(model: keras.Model, write: Callable[[Callable[[Any], Any], Any], Any]) -> None:
+    """Makes `keras.saving.save_model(model, path)` and `save_weights` write one model as its own method `save` does.
+
+    Args:
+        model: Keras model.
+        write: function of a function that writes to the path that it is given, and of the path that the caller named.
+    """
+    namespace = keras.saving.save_model.__globals__
+    written = {"saving_lib": ("save_model", "save_weights_only"), "legacy_h5_format": ("save_model_to_hdf5",)}
+    for module, names in written.items():
+        for name in names:
+            function = getattr(namespace[module], name)
+            if not hasattr(function, "asks_models"):
+                setattr(namespace[module], name, _asking(function))
+    vars(model)[_WRITE] = write
+
+
+def _asking(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def asking(model: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+        write = vars(model).get(_WRITE)
+        if write is None:
+            return function(model, filepath, *args, **kwargs)
+        return write(lambda path: function(model, path, *args, **kwargs), filepath)
+
+    asking.asks_models = True  # type: ignore[attr-defined]
+    return asking
 
 
 def repeat_steps(model: keras.Model) -> None:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from tfopt.distribution import backup, fitting, keras_repair
+from tfopt.distribution import fitting, keras_repair
 
 if TYPE_CHECKING:
     import keras
@@ -70,7 +70,6 @@ def _scope(
     def take_over(model: keras.Model) -> None:
         if model.distribute_strategy is strategy:
             fitting.attach(model, strategy, workers)
-            backup.attach(model, workers is None or workers.index == 0)
             keras_repair.repair(model)
             keras_repair.repeat_steps(model)
 

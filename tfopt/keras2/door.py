@@ -35,6 +35,13 @@ def registered_names() -> set[str]:
     return set(tf_keras.saving.get_custom_objects())
 
 
+def layer_class() -> type[tf_keras.layers.Layer]:
+    """The base class of all layers of Keras 2."""
+    import tf_keras
+
+    return tf_keras.layers.Layer
+
+
 def known_layers() -> set[str]:
     """Names of the layer classes that Keras 2 finds without custom objects."""
     import tf_keras

@@ -81,6 +81,26 @@ def can_be_read(path: pathlib.Path, member: str | None = None, *, allow_unsafe: 
     return bool(found != "unknown")
 
 
+def count_numbers(path: pathlib.Path, member: str | None = None) -> int:
+    """How many numbers the arrays of a file hold that `can_be_read` has passed; parts that cannot be read hold none.
+
+    Args:
+        path: of an HDF5 file, or of an archive that holds one.
+        member: name of the HDF5 file in the archive; None if `path` is the file.
+    """
+    import h5py
+
+    found = [0]
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            found.append(sizes.array_room(item.shape or (), 1))
+
+    with contextlib.suppress(*_DAMAGES), _opened(path, member) as stored, h5py.File(stored, "r") as file:
+        file.visititems(visit)
+    return sum(found)
+
+
 def read_all(request: str, progress: Progress) -> Outcome:
     """Reads every attribute and every array of a file, in a child process. Parts that raise errors are left to the later reader.
 
@@ -116,7 +136,7 @@ def read_all(request: str, progress: Progress) -> Outcome:
 
     def read() -> None:
         nonlocal is_known
-        with _opened(asked) as stored, h5py.File(stored, "r") as file:
+        with _opened(pathlib.Path(asked.path), asked.member) as stored, h5py.File(stored, "r") as file:
             if not asked.allow_unsafe:
                 _require_own_arrays(file, asked.path)
             _require_room(file, asked)
@@ -133,16 +153,16 @@ def read_all(request: str, progress: Progress) -> Outcome:
 
 
 @contextlib.contextmanager
-def _opened(asked: ReadRequest) -> Iterator[str | IO[bytes]]:
-    if asked.member is None:
-        yield asked.path
+def _opened(path: pathlib.Path, member: str | None) -> Iterator[str | IO[bytes]]:
+    if member is None:
+        yield str(path)
         return
-    with zipfile.ZipFile(asked.path) as archive:
-        if archive.getinfo(asked.member).compress_type == zipfile.ZIP_STORED:
-            with archive.open(asked.member) as member:
-                yield member
+    with zipfile.ZipFile(path) as archive:
+        if archive.getinfo(member).compress_type == zipfile.ZIP_STORED:
+            with archive.open(member) as stored:
+                yield stored
         else:  # going back in a packed file means to unpack it again
-            yield io.BytesIO(archive.read(asked.member))
+            yield io.BytesIO(archive.read(member))
 
 
 def _require_own_arrays(file: h5py.File, path: str) -> None:

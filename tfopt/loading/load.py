@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
+
+from tfopt.errors import LoadError
 from tfopt.files import PathLike
 from tfopt.keras2 import door
-from tfopt.loading import config_safety, float32, model_file
+from tfopt.loading import asked_weights, config_safety, float32, model_file
 from tfopt.loading.custom_objects import add_registered_names, by_name, registered_names
 from tfopt.loading.dequantize import dequantized
 from tfopt.loading.graph import safety as graph_safety
@@ -25,6 +30,42 @@ from tfopt.progress import progress_bar
 
 if TYPE_CHECKING:
     import keras
+
+
+Rows = Mapping[str, npt.NDArray[Any]]
+"""Samples of the user: array (rows, ...) by the name of the input, as in `signature.input_specs`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model and the steps of its reading.
+
+    Attributes:
+        model: of either Keras generation.
+        steps: who wrote and who read the file, and each repair; the last one tells what was verified.
+        compare: a function of samples, or None, that compares the outputs of the model with those of another reader and returns a
+            clause about it; None if there is no other reader.
+    """
+
+    model: Any
+    steps: tuple[str, ...]
+    compare: Callable[[Rows | None], str] | None = None
+
+    def verified(self, rows: Rows | None = None) -> tuple[Any, tuple[str, ...]]:
+        """Compares the outputs with those of another reader, if there is one.
+
+        Example: `model, steps = load_file("model.h5", LoadOptions()).verified({"image": images[:2]})`
+
+        Args:
+            rows: a few samples of the user's data, on which to compare; None (default) for made-up ones.
+
+        Returns:
+            (model, steps).
+        """
+        if self.compare is None:
+            return self.model, self.steps
+        *before, last = self.steps
+        return self.model, (*before, f"{last}; {self.compare(rows)}")
 
 
 def load(
@@ -73,10 +114,10 @@ def load(
     )
     with progress_bar(verbose) as progress:
         progress({"stage": "load"})
-        return load_with_steps(path, options)[0]
+        return load_file(path, options).model
 
 
-def load_with_steps(path: PathLike, options: LoadOptions) -> tuple[Any, tuple[str, ...]]:
+def load_file(path: PathLike, options: LoadOptions) -> Loaded:
     """Loads a model as `load` does, and reports each step.
 
     Args:
@@ -84,40 +125,49 @@ def load_with_steps(path: PathLike, options: LoadOptions) -> tuple[Any, tuple[st
         options: for a file of any kind.
 
     Returns:
-        (model, steps): the steps tell who wrote and who read the file, each repair, and what was verified.
+        The model and the steps of its reading. Outputs are compared with those of another reader when `verified` asks for it.
     """
     found = model_file.read(path, allow_unsafe=options.allow_unsafe, allow_large=options.allow_large)
     custom_objects = by_name(options.custom_objects)
     if found.kind == "saved_model":
         if not options.allow_unsafe:
             graph_safety.require_safe(found.path, allow_large=options.allow_large)
-        return load_saved_model(found.path), ("read with TensorFlow: a SavedModel",)
+        return Loaded(load_saved_model(found.path), ("read with TensorFlow: a SavedModel",))
     if options.architecture is not None or found.kind == "weights":
-        return load_weights(found, options)
+        return Loaded(*load_weights(found, options))
     with _named_by_kind(found) as named:
         if found.kind == "h5" and not found.written_by_keras_3:
-            return load_h5(found, named, custom_objects, options)
-        return _load_whole(found, named, custom_objects, options)
+            model, steps, compare = load_h5(found, custom_objects, options)
+            return Loaded(model, steps, functools.partial(_compared, found, compare))
+        return Loaded(*_load_whole(found, named, custom_objects, options))
+
+
+def _compared(found: model_file.ModelFile, compare: Callable[[str, Rows | None], str], rows: Rows | None) -> str:
+    with _named_by_kind(found) as named:
+        return compare(named, rows)
 
 
 def _load_whole(
     found: model_file.ModelFile, named: str, custom_objects: dict[str, Any], options: LoadOptions
 ) -> tuple[Any, tuple[str, ...]]:
     """Loads a `.keras` file of either generation, or an `.h5` file of Keras 3: its own Keras reads all of it."""
+    import keras
+
     if not options.allow_unsafe:
         config_safety.require_safe(found, custom_objects={*custom_objects, *registered_names(found)})
     custom_objects = add_registered_names(found.config, custom_objects)
+    reader = f"Keras {keras.__version__}" if found.written_by_keras_3 else f"tf_keras {door.version()}"
     try:
-        if found.written_by_keras_3:
-            import keras
-
-            reader = f"Keras {keras.__version__}"
-            model = keras.saving.load_model(named, custom_objects=custom_objects, compile=False, safe_mode=not options.allow_unsafe)
-        else:
-            reachable.require_followable(found.config)
-            reader = f"tf_keras {door.version()}"
-            model = door.load_model(named, custom_objects=custom_objects, safe_mode=not options.allow_unsafe)
+        with asked_weights.bounded(found.path, found.held, allow_large=options.allow_large):
+            if found.written_by_keras_3:
+                safe_mode = not options.allow_unsafe
+                model = keras.saving.load_model(named, custom_objects=custom_objects, compile=False, safe_mode=safe_mode)
+            else:
+                reachable.require_followable(found.config)
+                model = door.load_model(named, custom_objects=custom_objects, safe_mode=not options.allow_unsafe)
         model_file.require_layers(model)
+    except LoadError:
+        raise
     except Exception as error:  # Keras raises any exception for a damaged file; the user gets one clear message
         raise model_file.unreadable(found, error) from error
     steps = [] if reader == f"Keras {found.keras_version}" else [f"read with {reader}: written by Keras {found.keras_version}"]

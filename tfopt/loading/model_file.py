@@ -33,6 +33,7 @@ class ModelFile:
         keras_version: the writer's Keras version; "" if the file does not say.
         config: the model's configuration; None for weights and a SavedModel.
         backend: the writer's Keras backend ("tensorflow", "theano", ...); "" if the file does not say.
+        held: how many numbers the arrays of the file hold.
     """
 
     path: pathlib.Path
@@ -40,6 +41,7 @@ class ModelFile:
     keras_version: str
     config: Config | None
     backend: str = ""
+    held: int = 0
 
     @property
     def written_by_keras_3(self) -> bool:
@@ -96,7 +98,7 @@ def _read_keras(path: pathlib.Path, *, allow_unsafe: bool, allow_large: bool) ->
     _require_model(path, version, config)
     if has_weights and not hdf5_probe.can_be_read(path, _WEIGHTS, allow_unsafe=allow_unsafe, allow_large=allow_large):
         raise refusal(path, "an archive with damaged weights, which cannot be read to their end", "Copy or save it again.")
-    return ModelFile(path, "keras", version, config)
+    return ModelFile(path, "keras", version, config, held=hdf5_probe.count_numbers(path, _WEIGHTS) if has_weights else 0)
 
 
 def _require_room(path: pathlib.Path, archive: zipfile.ZipFile, *, allow_large: bool) -> None:
@@ -133,7 +135,7 @@ def _read_h5(path: pathlib.Path, *, allow_unsafe: bool, allow_large: bool) -> Mo
     if config is None:
         return ModelFile(path, "weights", str(found["keras_version"]), None, str(found["backend"]))
     _require_model(path, found["keras_version"], config)
-    return ModelFile(path, "h5", found["keras_version"], config, str(found["backend"]))
+    return ModelFile(path, "h5", found["keras_version"], config, str(found["backend"]), hdf5_probe.count_numbers(path))
 
 
 def _require_model(path: pathlib.Path, version: object, config: object) -> None:

@@ -26,7 +26,7 @@ def load_weights(found: model_file.ModelFile, options: LoadOptions) -> tuple[Any
         options: as for `load`.
 
     Returns:
-        (model, steps), as `load_with_steps`.
+        (model, steps), as `Loaded` has them.
 
     Raises:
         LoadError: the architecture is missing or does not build a model, or the weights are not those of the model.

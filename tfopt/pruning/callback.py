@@ -10,6 +10,7 @@ import numpy as np
 
 from tfopt import errors
 from tfopt.keras_model.shipped import shipped_model
+from tfopt.keras_model.training import backup
 from tfopt.pruning import masks, options, timetable
 from tfopt.pruning.counts import ZeroCounts
 from tfopt.pruning.fit_callbacks import HeldBack
@@ -69,6 +70,7 @@ class PruningCallback(MaskingCallback):
     skipped: dict[str, str]
     _timetable: timetable.Timetable  # of the run, once it is placed
     _held_back: HeldBack  # the same
+    _begun: timetable.Begun  # the same
     _counts: ZeroCounts | None
 
     def __init__(
@@ -100,6 +102,7 @@ class PruningCallback(MaskingCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Selects the weights and puts masks on them."""
+        self.require_model()
         if getattr(self.model, "optimizer", None) is None:
             raise errors.PruningError(
                 "the model must be compiled with an optimizer, whose steps place the schedule. Received: a model without an "
@@ -119,6 +122,11 @@ class PruningCallback(MaskingCallback):
         """Places the schedule. It could not be done before: other callbacks restore weights and step of an interrupted run."""
         if not self._placed:
             self._place(epoch)
+        try:
+            timetable.require_length(self.params or {}, self._begun, epoch, self._step())
+        except errors.PruningError:
+            self.refuse()
+            raise
         self._update()
         self._calls_to_skip = 0
 
@@ -202,6 +210,9 @@ class PruningCallback(MaskingCallback):
         # After an epoch the step is another one, unless batches are accumulated, or left out by a loss scale.
         self._stuck_at = self._step() if accumulated == 1 and optimizer is self.model.optimizer else None
         params = self.params or {}  # None in a loop of the caller's own
+        self._begun = timetable.Begun(epoch, self._step(), accumulated)
+        if epoch > 0 and self._step() > 0:
+            backup.tell_of_new_generators(self.model, epoch)
         try:
             run = timetable.run_of(self._step(), epoch, params.get("epochs"), params.get("steps"), accumulated)
             self._timetable = timetable.place(self.schedule, self.frequency, *run)

@@ -22,24 +22,35 @@ class FitCallbacks:
     def __init__(self, own: keras.callbacks.Callback | None) -> None:
         self._own = own
         self._list = None if own is None else _callback_list_of(own)
-        self._last: keras.callbacks.Callback | None = None
+        self._added: list[keras.callbacks.Callback] = []
 
     @property
     def known(self) -> bool:
         """Whether the list of callbacks was found."""
         return self._list is not None
 
-    def enclose(self, at_end: Callable[[], None]) -> None:
-        """Moves the own callback to the front of the list and calls `at_end` at the end of training after all callbacks."""
+    @property
+    def nested(self) -> bool:
+        """Whether the list is itself a callback in another list, whose callbacks it does not see."""
+        return self._list is not None and _callback_list_of(self._list) is not None
+
+    def enclose(self, at_end: Callable[[], None], second: keras.callbacks.Callback | None = None) -> None:
+        """Moves the own callback to the front of the list and calls `at_end` at the end of training after all callbacks.
+
+        Args:
+            at_end: function without arguments.
+            second: a callback that follows the own one until `release`; None (default) for none.
+        """
         if self._list is not None:
-            self._last = _AtEnd(at_end)
+            follows, last = [second] if second is not None else [], _AtEnd(at_end)
             others = [callback for callback in self._list.callbacks if callback is not self._own]
-            self._list.callbacks = [self._own, *others, self._last]
+            self._list.callbacks = [self._own, *follows, *others, last]
+            self._added = [*follows, last]
 
     def release(self) -> None:
         """Undoes `enclose`, except for the order, and forgets the list."""
         if self._list is not None:
-            self._list.callbacks = [callback for callback in self._list.callbacks if callback is not self._last]
+            self._list.callbacks = [callback for callback in self._list.callbacks if callback not in self._added]
         self._list = None
 
     def others(self, kind: type[Any]) -> list[Any]:

@@ -14,6 +14,7 @@ from tfopt import errors
 from tfopt.keras_model.describe import describe
 from tfopt.keras_model.requirements import require_float_weights
 from tfopt.keras_model.shipped import shipped_model
+from tfopt.keras_model.training.backup import Backups
 from tfopt.pruning.fit_callbacks import FitCallbacks
 from tfopt.pruning.prunable_weights import Target
 
@@ -71,33 +72,52 @@ class MaskingCallback(keras.callbacks.Callback):
         super().__init__()
         self.targets = []
         self.fit_callbacks = FitCallbacks(None)
+        self._backups: Backups | None = None
         self._masks: list[keras.Variable] = []
         self._masked: list[int] = []  # the zeros in the mask of each target
 
     def set_model(self, model: keras.Model) -> None:
-        """Refuses Keras 2 models, whose `fit` needs methods that this callback does not have."""
+        """Refuses Keras 2 models, whose `fit` needs methods that this callback does not have, and makes backups whole."""
         if not isinstance(model, keras.Model):
             raise errors.ArgumentError(
                 f"{type(self).__name__} serves Keras 3 models. Received: {describe(model)} of "
                 f"{type(model).__module__.partition('.')[0]}. For Keras 2 (tf_keras) there is tfopt.legacy.prune(model, schedule)."
             )
         super().set_model(model)
+        if self._backups is not None:
+            self._backups.end()  # of a run that was broken off
+        self._backups = Backups(model)
+        self._backups.begin(FitCallbacks(self).others(keras.callbacks.BackupAndRestore))
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Puts masks that are all True on the variables, if there are any variables yet."""
+        self.require_model()
         self.targets, self._masks, self._masked = [], [], []
         self.fit_callbacks = FitCallbacks(self)
+        if self.fit_callbacks.nested:
+            raise errors.ArgumentError(
+                f"{type(self).__name__} and the other callbacks of a run must be in one list. Received: a CallbackList within "
+                "another one. Give the callbacks of both in one list."
+            )
         if self.fit_callbacks.others(keras.callbacks.SwapEMAWeights):
             raise errors.PruningError(
                 "weights that are evaluated and saved must have their zeros. Received: SwapEMAWeights, which puts averages of "
                 "weights from before and after pruning into the model. Leave it out: `use_ema=True` of the optimizer works alone."
             )
-        self.fit_callbacks.enclose(self.close)
+        self.fit_callbacks.enclose(self.close, self._backups)
         try:
             self.install()
         except errors.TfoptError:
             self.refuse()
             raise
+
+    def require_model(self) -> None:
+        """Refuses a list of callbacks that has no model, which `fit` does not give to a list of the caller's own."""
+        if self.model is None:
+            raise errors.ArgumentError(
+                f"{type(self).__name__} needs the model that trains. Received: callbacks without a model. Make the list with it: "
+                "keras.callbacks.CallbackList(callbacks, model=model, epochs=epochs, steps=steps)."
+            )
 
     def install(self) -> bool:
         """Puts masks on the variables once; a subclassed model has no variables before its first step.
@@ -139,6 +159,8 @@ class MaskingCallback(keras.callbacks.Callback):
                 self.apply(target, mask)
         self.model.make_train_function(force=True)
         self.fit_callbacks.release()
+        if self._backups is not None:
+            self._backups.end()
 
     def refuse(self) -> None:
         """Leaves the model as it was, also for the other masking callbacks of the run, which does not take place."""
@@ -172,7 +194,8 @@ class MaskingCallback(keras.callbacks.Callback):
                 raise errors.PruningError(
                     f"zeros must stay zero while the model trains. Received: {target.name}, whose pruned weights changed. Only "
                     "updates that go through `optimizer.apply` keep them: a custom `train_step`, or a callback, must not assign "
-                    "weights past it."
+                    "weights past it, and a step of a loop of your own must not be a tf.function that was traced before "
+                    "on_train_begin."
                 )
 
     def _find_targets(self) -> list[Target]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from tfopt import errors
 from tfopt.pruning.schedules import Schedule
@@ -43,6 +45,41 @@ class Timetable:
         if step < self.begin:
             return self.begin
         return None if step >= self.end else min(self.end, step - (step - self.begin) % self.frequency + self.frequency)
+
+
+@dataclasses.dataclass(frozen=True)
+class Begun:
+    """Where a run was when its schedule was placed."""
+
+    epoch: int  # from 0
+    step: int  # of the optimizer
+    accumulated: int  # batches in an optimizer step
+
+
+def require_length(params: Mapping[str, Any], begun: Begun, epoch: int, step: int) -> None:
+    """Raises an error at the begin of an epoch if the run is longer than its parameters say, by which the schedule was placed.
+
+    Keras knows the length in `fit`; a `CallbackList` of the caller's own may say another one.
+
+    Args:
+        params: of the callbacks: "epochs", "steps" in an epoch; a run without one of them is of any length.
+        begun: where the run was when its schedule was placed.
+        epoch: the epoch that begins, from 0.
+        step: the step of the optimizer now.
+
+    Raises:
+        PruningError: the epoch is not one of the run, or the epochs before it had more batches.
+    """
+    epochs, batches = params.get("epochs"), params.get("steps")
+    if epochs is None or batches is None:
+        return
+    most = begun.step + (epoch - begun.epoch) * batches // begun.accumulated + 1  # a part of a step from before
+    if epoch >= max(epochs, begun.epoch + 1) or step > max(most, begun.step):
+        raise errors.PruningError(
+            "the run must be as long as its CallbackList says, by which the schedule is placed. Received: "
+            f"CallbackList(..., epochs={epochs}, steps={batches}), and epoch {epoch + 1} that begins at optimizer step {step:,}. "
+            "Give the list the number of epochs and the number of batches in an epoch."
+        )
 
 
 def run_of(step: int, epoch: int, epochs: int | None, batches: int | None, accumulated: int = 1) -> tuple[int, int | None]:

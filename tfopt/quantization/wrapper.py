@@ -133,7 +133,7 @@ class QuantizeWrapper(keras.layers.Layer):
         def compute(*tensors: tf.Tensor) -> tuple[Tensors, list[tf.Tensor]]:
             following = iter(tensors)
             packed = keras.tree.map_structure(lambda value: next(following) if tf.is_tensor(value) else value, (args, kwargs))
-            return self._compute(*packed, training)
+            return self._compute(packed[0], packed[1], training)
 
         function = self._functions.by_key.setdefault(key, tf.function(compute, autograph=False))
         return function.get_concrete_function(*tensors)(*tensors)
@@ -282,7 +282,7 @@ class _Functions:
     """Traced functions by what they depend on, out of the sight of Keras and TensorFlow, which would save them."""
 
     def __init__(self) -> None:
-        self.by_key: dict[str, Callable[..., Any]] = {}
+        self.by_key: dict[str, Any] = {}
 
 
 def _reason(error: Exception) -> str:

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 import tfopt
-from tfopt.loading.load import load_with_steps
+from tfopt.loading.load import load_file
 from tfopt.loading.options import LoadOptions
 
 FOLDER = pathlib.Path(__file__).parents[2] / "data" / "legacy_h5"
@@ -88,7 +88,7 @@ QUESTIONS = {
 def load_with_answers(path):
     """(model, steps) of a file; a file that needs something must ask for it first."""
     if path.stem not in QUESTIONS:
-        return load_with_steps(path, LoadOptions())
+        return load_file(path, LoadOptions()).verified()
     kind, question, answer = QUESTIONS[path.stem]
     with pytest.raises(kind, match=question) as caught:
         tfopt.load(path)
@@ -104,7 +104,7 @@ def load_with_answers(path):
         answer = {"custom_objects": {name: lambda t: t * 2 + 1}}
     if path.match("keras-1.2.2*/lambda_activation.h5"):
         answer = {"custom_objects": {"<lambda>": lambda t: t}}
-    return load_with_steps(path, LoadOptions(**answer))
+    return load_file(path, LoadOptions(**answer)).verified()
 
 
 def read_arrays(path):

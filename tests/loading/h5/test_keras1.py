@@ -5,7 +5,7 @@ import pytest
 from h5_files import layer, write
 
 import tfopt
-from tfopt.loading.load import load_with_steps
+from tfopt.loading.load import load_file
 from tfopt.loading.options import LoadOptions
 
 
@@ -37,7 +37,7 @@ def test_keras_1_with_theanos_ordering(tmp_path, random, suffix):
     y = np.maximum(np.einsum("bchwij,fcij->bfhw", windows, seen) + bias.reshape(column), 0)
     y = (y - mean.reshape(column)) / np.sqrt(variance.reshape(column) + 1e-5) * gamma.reshape(column) + beta.reshape(column)
     expected = y.reshape(2, 5, 3, 2, 3, 2).max((3, 5)).reshape(2, -1) @ dense + offset
-    model, steps = load_with_steps(write(tmp_path / "th.h5", layers, weights), LoadOptions())
+    model, steps = load_file(write(tmp_path / "th.h5", layers, weights), LoadOptions()).verified()
     np.testing.assert_allclose(model(x), expected, atol=1e-5)
     assert "repaired: c: Conv2D with channels first runs with channels last, between two Permute layers" in steps
 

@@ -5,7 +5,7 @@ import pytest
 from h5_files import layer, write
 
 import tfopt
-from tfopt.loading.load import load_with_steps
+from tfopt.loading.load import load_file
 from tfopt.loading.options import LoadOptions
 
 
@@ -31,6 +31,6 @@ def test_parts_of_training_are_not_needed(tmp_path, random):
                  kernel_regularizer={"class_name": "Ours", "config": {}})  # fmt: skip
     kernel, bias = random(4, 3), random(3)
     path = write(tmp_path / "mine.h5", [node], {"d": [("k:0", kernel), ("b:0", bias)]}, keras_version="2.1.6")
-    model, steps = load_with_steps(path, LoadOptions())
+    model, steps = load_file(path, LoadOptions()).verified()
     np.testing.assert_allclose(model(np.eye(4, dtype="float32")), kernel + bias, atol=1e-6)
     assert [step for step in steps if "left out the kernel_" in step and ("'Mine'" in step or "'Ours'" in step)]

@@ -37,8 +37,8 @@ def planned(function):
         (lambda x: tf.concat([x, -x], -1), ["Neg", "ConcatV2"]),
     ],
     ids=[
-        "chain", "gelu", "mean square", "two readers", "bias", "bias and ReLU", "sum and ReLU", "after a ReLU", "product and factor",
-        "masked", "moved", "joined",
+        "chain", "gelu", "mean square", "two readers", "bias", "bias and ReLU", "sum and ReLU", "after a ReLU",
+        "product and factor", "masked", "moved", "joined",
     ],
 )  # fmt: skip
 def test_operations_of_the_file(function, expected):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tfopt.errors import LoadError
 from tfopt.keras2 import door
-from tfopt.loading import config_safety, model_file
+from tfopt.loading import asked_weights, config_safety, model_file
 from tfopt.loading.custom_objects import add_registered_names
 from tfopt.loading.h5 import reachable, repair, second_opinion, weights
 from tfopt.loading.h5.bytecode import require_runnable
@@ -18,23 +18,28 @@ from tfopt.loading.h5.weight_groups import Group, read_groups
 from tfopt.loading.model_file import Config, ModelFile
 from tfopt.loading.options import LoadOptions
 
+if TYPE_CHECKING:
+    from tfopt.loading.load import Rows
+
 # A damaged configuration raises these exceptions when it is walked.
 _DAMAGES = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 
 
-def load_h5(found: ModelFile, named: str, custom_objects: dict[str, Any], options: LoadOptions) -> tuple[Any, tuple[str, ...]]:
-    """Builds the model of an `.h5` file with tf_keras, after repairs, and verifies its weights and its outputs.
+def load_h5(
+    found: ModelFile, custom_objects: dict[str, Any], options: LoadOptions
+) -> tuple[Any, tuple[str, ...], Callable[[str, Rows | None], str]]:
+    """Builds the model of an `.h5` file with tf_keras, after repairs, and verifies its weights.
 
-    Example: `load_h5(model_file.read("model.h5"), "model.h5", {}, LoadOptions())`
+    Example: `load_h5(model_file.read("model.h5"), {}, LoadOptions())`
 
     Args:
         found: of kind "h5".
-        named: path of the file with an ending that Keras knows.
         custom_objects: class or function by name.
         options: whether code in the file may run, and how large it may be.
 
     Returns:
-        (tf_keras model, steps), as `load_with_steps`.
+        (tf_keras model, steps, function that verifies the outputs): the function takes the path of the file, with an ending that
+        Keras knows, and samples or None, and returns a clause.
 
     Raises:
         LoadError, UnsafeModelError: as `load`.
@@ -50,8 +55,11 @@ def load_h5(found: ModelFile, named: str, custom_objects: dict[str, Any], option
             require_runnable(layer, found.path)
     groups = read_groups(found.path, allow_large=options.allow_large)
     try:
-        model = door.from_config(repaired, add_registered_names(repaired, _by_layer(repaired, custom_objects)))
+        with asked_weights.bounded(found.path, found.held, allow_large=options.allow_large):
+            model = door.from_config(repaired, add_registered_names(repaired, _by_layer(repaired, custom_objects)))
         model_file.require_layers(model)
+    except LoadError:
+        raise
     except Exception as error:  # Keras raises any exception for a damaged file; the user gets one clear message
         raise model_file.unreadable(found, error) from error
     if is_keras_1:
@@ -60,10 +68,15 @@ def load_h5(found: ModelFile, named: str, custom_objects: dict[str, Any], option
     reason = _why_not_compared(found, is_keras_1, has_answers=bool(custom_objects or options.allow_unsafe))
     # Keras 3 computes in low precision if the file says so.
     tolerance = 2e-2 if any("float32" in note for note in notes) else 1e-3
-    opinion = f"not compared with Keras 3: {reason}" if reason else second_opinion.second_opinion(model, named, tolerance=tolerance)
+
+    def compare(named: str, rows: Rows | None) -> str:
+        if reason:
+            return f"not compared with Keras 3: {reason}"
+        return second_opinion.second_opinion(model, named, rows, tolerance=tolerance)
+
     version = found.keras_version or ("1 (of no known version)" if is_keras_1 else "2 (of no known version)")
     steps = [f"read with tf_keras {door.version()}: written by Keras {version}", *(f"repaired: {note}" for note in notes)]
-    return model, (*steps, f"verified: {count} of {count} weights assigned once; {opinion}")
+    return model, (*steps, f"verified: {count} of {count} weights assigned once"), compare
 
 
 def _repaired(found: ModelFile, given: set[str], is_keras_1: bool) -> tuple[Config, tuple[str, ...]]:
