@@ -73,10 +73,12 @@ def run(request: ConversionRequest, exporter: Exporter, progress: Progress) -> C
             packed[found.exported.content] = pool.submit(timing.packed_size, found.exported.content)
         contents = [made[name].content for name in (_CONVERTED, _FLOAT) if name in made]
         samples, _ = traced.samples_to_check()
+        # Both files have the same inputs.
+        first = timing.first_batch(Interpreter(contents[0], allow_large=True), samples) if samples is not None else None
         measured = timing.measure(
             contents,
             BenchmarkSettings(threads=request.settings.threads, runs=request.settings.runs),
-            inputs=[timing.first_batch(Interpreter(content, allow_large=True), samples) for content in contents],
+            inputs=[first] * len(contents),
             packed_size=lambda content: packed[content].result(),
             progress=progress,
         )
