@@ -122,9 +122,9 @@ def _strided(operation: tf.Operation, numbers: Sequence[list[int]], shape: list[
             bounds += [(0, size) for size in shape[len(bounds) : len(bounds) + left]]
             continue
         whole = shape[len(bounds)]
-        start, stop, _ = slice(
-            None if masks["begin"] >> place & 1 else begin, None if masks["end"] >> place & 1 else end
-        ).indices(whole)
+        start, stop, _ = slice(None if masks["begin"] >> place & 1 else begin, None if masks["end"] >> place & 1 else end).indices(
+            whole
+        )
         if masks["shrink_axis"] >> place & 1:
             dropped.append(len(bounds))
             start, stop = begin % whole, begin % whole + 1
