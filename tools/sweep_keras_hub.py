@@ -215,6 +215,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="run nothing, write the table")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
+    # TensorFlow 2.21 ends the process in a product of oneDNN, when SAM runs in steps outside of a graph.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     import keras_hub_nets
 
     import tfopt  # noqa: F401 - once, before each net gets a process of its own

@@ -1,12 +1,15 @@
 """Copies of models have the same layers and weights and share nothing."""
 
+import sys
+import types
+
 import keras
 import numpy as np
 import pytest
 import tf_keras
 
 from tfopt.errors import ArgumentError
-from tfopt.keras_model.copy import copy_model
+from tfopt.keras_model.copy import copy_model, custom_objects
 
 
 @keras.saving.register_keras_serializable("tests.copy")
@@ -104,3 +107,29 @@ def test_a_layer_without_a_configuration_is_refused():
 
 def test_the_generation_is_kept():
     assert isinstance(copy_model(sequential(tf_keras)), tf_keras.Sequential)
+
+
+def _block_of(module_name):
+    """A class `Block` in a module of its own, as two model families of KerasHub have a class `MLP` each."""
+    source = "import keras\n\n\nclass Block(keras.layers.Dense):\n    pass\n"
+    module = types.ModuleType(module_name)
+    exec(compile(source, module_name, "exec"), module.__dict__)
+    return module
+
+
+def test_two_classes_of_one_name_in_two_modules(monkeypatch):
+    first, second = (_block_of(name) for name in ("tests_first_family", "tests_second_family"))
+    for module in (first, second):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    model = keras.Sequential([keras.Input((4,)), first.Block(5), second.Block(3)])
+    assert "Block" not in custom_objects(model)
+    copied = copy_model(model)
+    assert [type(layer) for layer in copied.layers] == [first.Block, second.Block]
+    check_is_copy(model)
+
+
+def test_two_classes_of_one_name_that_no_module_holds():
+    first, second = (_block_of(name) for name in ("tests_first_family", "tests_second_family"))
+    model = keras.Sequential([keras.Input((4,)), first.Block(5), second.Block(3)])
+    with pytest.raises(ValueError, match="two classes or functions have the name 'Block'"):
+        custom_objects(model)

@@ -122,7 +122,7 @@ def test_notes_come_through_a_saved_model(tmp_path):
         keeps_functions=False,
         layers={},
         scopes=traced.scopes,
-        is_small=headroom.fits(traced.function),
+        ends=headroom.suited(traced.function),
         variants={"one": Variant("float32", "float32"), "two": Variant("int8", ptq="best")},
         skip_lowering=(),
         suspects=(),

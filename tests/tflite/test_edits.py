@@ -168,3 +168,28 @@ def test_float_files_are_left():
     traced = trace_model(model, specs_of(model))
     exported = export.to_tflite(traced, export.Variant("float32"))
     assert exported.edits == {}
+
+
+TRIANGLE = np.tril(np.ones((8, 8), "float32"))
+
+
+class SharedTriangle(keras.layers.Layer):
+    """Sums along an axis as a product with a triangle of ones, and the same triangle as a factor or a summand."""
+
+    def call(self, x):
+        sums = keras.ops.matmul(x, TRIANGLE.T)  # the file holds weights transposed: they are the triangle itself
+        products = sums[..., None] * sums[:, None, :]
+        return [products * TRIANGLE, products + TRIANGLE]
+
+
+def test_weights_that_are_a_factor_too_have_one_scale():
+    x = keras.Input((8,))
+    model = keras.Model(x, SharedTriangle()(x))
+    content = to_int8(model)
+    graph = flatbuffer.parse(content)
+    readers = {op.name for op in graph.operators for index in op.inputs if len(graph.tensors[index].scale) > 1}
+    assert readers <= {"FULLY_CONNECTED"}
+    float_ops, decibels = measure(model, content)
+    assert not float_ops and min(decibels) >= 25.0
+    left = flatbuffer.parse(without(model, "one_scale"))  # it would end this process: a product has no kernel for several scales
+    assert any(len(left.tensors[index].scale) > 1 for op in left.operators if op.name == "MUL" for index in op.inputs)

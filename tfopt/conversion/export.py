@@ -27,7 +27,7 @@ from tfopt.tflite.signature import attach_signature, in_order
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Widen = Callable[[bytes, Batches], tuple[bytes, tuple[str, ...]]]
+Move = Callable[[bytes, Batches], tuple[bytes, tuple[str, ...]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def to_tflite(
     *,
     samples: Mapping[str, npt.NDArray[np.generic]] | None = None,
     skip_lowering: Sequence[str] = (),
-    is_small: bool | None = None,
+    ends: headroom.Ends | None = None,
     progress: Progress = ignore,
 ) -> Exported:
     """Converts a traced model, in this process.
@@ -78,7 +78,7 @@ def to_tflite(
         variant: the kind of file to make.
         samples: arrays (n, ...) by input name to calibrate with; int8 and int16x8 need them, unless the model has ranges.
         skip_lowering: names of edits of `edits.EDITS` that are left out, or `headroom.NAME`.
-        is_small: `headroom.fits` of the model; None if `traced` is the model itself, which can tell.
+        ends: `headroom.suited` of the model; None if `traced` is the model itself, which can tell.
         progress: called with {"stage", "done", "total"}.
 
     Returns:
@@ -89,20 +89,21 @@ def to_tflite(
     """
     names = [spec.name for spec in traced.inputs]
     converter = functools.partial(_converter, traced, variant)
-    widens = variant.quantization == "int8" and samples is not None and not {headroom.NAME, lower.ALL} & set(skip_lowering)
-    widens = widens and (headroom.fits(traced.function) if is_small is None else is_small)
-    widen = _widen if widens else None
+    move: Move | None = None
+    if variant.quantization == "int8" and samples is not None and lower.ALL not in skip_lowering:
+        ends = headroom.suited(traced.function) if ends is None else ends
+        move = None if ends == "seen" else _widen if ends == "wider" and headroom.NAME not in skip_lowering else _limit
     notes: tuple[str, ...]
     try:
-        batches = observe.as_batches([samples[name] for name in names], traced.batch_size) if widen and samples else None
+        batches = observe.as_batches([samples[name] for name in names], traced.batch_size) if move and samples else None
         in_float = functools.partial(_operations_of, traced=traced, layers=variant.float_layers) if variant.float_layers else None
-        content, notes = _converted(converter(samples), batches, widen, in_float)
+        content, notes = _converted(converter(samples), batches, move, in_float)
     except Exception as error:  # MLIR diagnostics arrive as several undocumented types
         raise ConversionError(_explain(str(error), variant.quantization, traced)) from error
     if variant.ptq == "best" and samples is not None:
 
         def in_default(calibrated: bytes, batches: Batches) -> bytes:
-            return widen(calibrated, batches)[0] if widen else calibrated
+            return move(calibrated, batches)[0] if move else calibrated
 
         default = content
         content, done = search.best(default, converter, names, samples, in_default=in_default, progress=progress)
@@ -116,19 +117,23 @@ def _widen(calibrated: bytes, batches: Batches) -> tuple[bytes, tuple[str, ...]]
     return steep.limited(content), notes
 
 
+def _limit(calibrated: bytes, batches: Batches) -> tuple[bytes, tuple[str, ...]]:
+    return steep.limited(calibrated), ()
+
+
 def _converted(
     converter: tf.lite.TFLiteConverter,
     batches: Batches | None,
-    widen: Widen | None,
+    move: Move | None,
     in_float: Callable[[bytes], set[str]] | None,
 ) -> tuple[bytes, tuple[str, ...]]:
-    """(bytes, notes) of a converter's file, in which `widen` has widened the ranges and `in_float` kept operations in float."""
+    """(bytes, notes) of a converter's file, in which `move` has moved ends of ranges and `in_float` kept operations in float."""
     notes: tuple[str, ...] = ()
-    if widen is None and in_float is None:
+    if move is None and in_float is None:
         return in_order(converter.convert()), notes
     content = quantizer.collect_ranges(converter)
-    if widen and batches is not None:
-        content, notes = widen(content, batches)
+    if move and batches is not None:
+        content, notes = move(content, batches)
     kept = in_float(content) if in_float else ()
     return quantizer.quantize(content, converter.inference_input_type, converter.inference_output_type, kept), notes
 

@@ -17,6 +17,7 @@ from tfopt.isolation import Child
 from tfopt.lowering.trace import Traced
 from tfopt.progress import Progress
 from tfopt.ptq import headroom
+from tfopt.ptq.headroom import Ends
 from tfopt.request import Request
 from tfopt.tflite.layer_names import Scopes
 
@@ -31,7 +32,7 @@ class ExportJob:
         samples: arrays (n, ...) by input name to calibrate with; None if nothing is calibrated.
         skip_lowering: names of edits that are left out.
         suspects: layers to name if the converter dies.
-        is_small: `headroom.fits` of the model; None if `traced` is the model itself, which can tell.
+        ends: `headroom.suited` of the model; None if `traced` is the model itself, which can tell.
     """
 
     traced: Traced
@@ -39,7 +40,7 @@ class ExportJob:
     samples: Mapping[str, npt.NDArray[np.generic]] | None = None
     skip_lowering: tuple[str, ...] = ()
     suspects: tuple[str, ...] = ()
-    is_small: bool | None = None
+    ends: Ends | None = None
 
 
 Exporter = Callable[[ExportJob, Progress], Iterator[tuple[str, Exported]]]
@@ -56,7 +57,7 @@ class SavedJob(Request):
     keeps_functions: bool
     layers: dict[str, tuple[str, ...]]
     scopes: Scopes
-    is_small: bool  # see `headroom.fits`
+    ends: Ends  # see `headroom.suited`
     variants: dict[str, Variant]
     skip_lowering: tuple[str, ...]
     suspects: tuple[str, ...]
@@ -66,7 +67,7 @@ def make_files(job: ExportJob, progress: Progress) -> Iterator[tuple[str, Export
     """An `Exporter` that makes the files in this process, which may die: for the child of the command line, say."""
     for name, variant in job.variants.items():
         progress({"stage": f"convert to {variant.quantization}", "suspects": list(job.suspects)})
-        options: Any = {"samples": job.samples, "skip_lowering": job.skip_lowering, "is_small": job.is_small}
+        options: Any = {"samples": job.samples, "skip_lowering": job.skip_lowering, "ends": job.ends}
         yield name, to_tflite(job.traced, variant, **options, progress=progress)
 
 
@@ -92,7 +93,7 @@ class InChild:
                 keeps_functions=job.traced.keeps_functions,
                 layers=dict(job.traced.layers),
                 scopes=job.traced.scopes,
-                is_small=headroom.fits(job.traced.function),
+                ends=headroom.suited(job.traced.function),
                 variants=dict(job.variants),
                 skip_lowering=job.skip_lowering,
                 suspects=job.suspects,
@@ -132,7 +133,7 @@ def export_saved(request: str, progress: Progress) -> dict[str, dict[str, object
         samples=samples,
         skip_lowering=job.skip_lowering,
         suspects=job.suspects,
-        is_small=job.is_small,
+        ends=job.ends,
     )
     made: dict[str, dict[str, object]] = {}
     for name, exported in make_files(here, progress):

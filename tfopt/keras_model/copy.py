@@ -65,17 +65,28 @@ def _ways(model: AnyModel) -> list[Callable[[Any], tuple[Any, dict[str, Any] | N
 def custom_objects(model: AnyModel) -> dict[str, Any]:
     """The classes of a model's layers, and the functions and classes that they were given, which Keras does not know, by name.
 
+    Two different ones of one name are left out if Keras finds each of them in its own module.
+
     Raises:
-        ValueError: two different ones have the same name.
+        ValueError: two different ones have the same name, and one of them cannot be found in its module.
     """
     found: dict[str, Any] = {}
+    shared: set[str] = set()
     for layer in (model, *walk_layers(model)):
         for value in (type(layer), *_given(layer)):
             if value.__module__.partition(".")[0] in ("keras", "builtins", "tfopt") or value.__name__ == "<lambda>":
                 continue
-            if found.setdefault(value.__name__, value) is not value:
-                raise ValueError(f"two classes or functions have the name {value.__name__!r}; rename one")
-    return found
+            other = found.setdefault(value.__name__, value)
+            if other is not value:
+                if not (_is_in_its_module(value) and _is_in_its_module(other)):
+                    raise ValueError(f"two classes or functions have the name {value.__name__!r}; rename one")
+                shared.add(value.__name__)
+    return {name: value for name, value in found.items() if name not in shared}
+
+
+def _is_in_its_module(value: Any) -> bool:
+    """Whether a class or function is what its module has under its name, where Keras looks for it."""
+    return getattr(sys.modules.get(value.__module__), value.__name__, None) is value
 
 
 def _given(layer: AnyLayer) -> Iterator[Any]:

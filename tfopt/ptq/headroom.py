@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from tfopt.ptq import observe, ranges
+from tfopt.ptq import observe, ranges, steep
 from tfopt.ptq.observe import Batches
 from tfopt.ptq.range_choice import RANGES, WIDENED, Range, choose_ranges
 from tfopt.reporting.units import plural
@@ -19,16 +19,34 @@ if TYPE_CHECKING:
 NAME = "wider_ranges"
 """The name of this step in `skip_lowering`."""
 
+Ends = Literal["wider", "limited", "seen"]
+"""How the ends of calibrated ranges are chosen: see `suited`."""
+
 _LARGEST = 2**18  # values of all tensors in a run: more take long to watch, and then calibration sees many values of most tensors
 _OBSTACLES = {"If", "StatelessIf", "StatelessWhile", "While"}  # their inner tensors cannot be read
 
 
+_LARGEST_FILE = 2**29  # bytes of weights: the file is unpacked in memory, and packed again
+
+
+def suited(function: tf.types.experimental.ConcreteFunction) -> Ends:
+    """How the ranges of a traced function are to end.
+
+    Returns:
+        "wider" if it is so small that its tensors can be watched: see `widen`. "limited" if it is larger, and computes reciprocals
+        of data: see `steep.limited`. "seen" for others: where the calibration saw the ends.
+    """
+    if fits(function):
+        return "wider"
+    size = sum(math.prod(variable.shape) * variable.dtype.size for variable in function.variables)
+    return "limited" if _is_untrained(function) and size <= _LARGEST_FILE and steep.concerns(function) else "seen"
+
+
 def fits(function: tf.types.experimental.ConcreteFunction) -> bool:
     """Whether a traced function is so small that its tensors can be watched, and was not trained with ranges of its own."""
-    operations = function.graph.get_operations()
-    if any(operation.type in _OBSTACLES or operation.type.startswith("FakeQuant") for operation in operations):
+    if not _is_untrained(function):
         return False
-    tensors = (tensor for operation in operations if _computes(operation) for tensor in operation.outputs)
+    tensors = (tensor for operation in function.graph.get_operations() if _computes(operation) for tensor in operation.outputs)
     sizes = (math.prod(tensor.shape) for tensor in tensors if tensor.dtype.is_floating and tensor.shape.is_fully_defined())
     return sum(sizes) <= _LARGEST
 
@@ -68,6 +86,12 @@ def _after_lstm(graph: flatbuffer.Graph) -> set[int]:
         if copies or operator.name == "UNIDIRECTIONAL_SEQUENCE_LSTM":
             found.update(operator.outputs)
     return found
+
+
+def _is_untrained(function: tf.types.experimental.ConcreteFunction) -> bool:
+    """Whether all ranges of a function can be chosen, and all of its tensors be seen."""
+    kinds = {operation.type for operation in function.graph.get_operations()}
+    return not kinds & _OBSTACLES and not any(kind.startswith("FakeQuant") for kind in kinds)
 
 
 def _computes(operation: tf.Operation) -> bool:

@@ -10,9 +10,27 @@ from tfopt.tflite import flatbuffer
 from tfopt.tflite.operations import SAME_SCALE
 
 if TYPE_CHECKING:
+    import tensorflow as tf
     from ai_edge_litert import schema_py_generated as schema
 
 _STEPS = 255
+_STEEP = {"DivNoNan", "RealDiv", "Reciprocal", "Rsqrt"}
+_STEEP_POWERS = {"Pow"}
+
+
+def concerns(function: tf.types.experimental.ConcreteFunction) -> bool:
+    """Whether a traced function computes reciprocals, or reciprocals of roots, of what depends on its inputs."""
+    captured = {id(inner) for _, inner in function.graph.captures}
+    changing = {id(tensor) for tensor in function.graph.inputs} - captured
+    for operation in function.graph.get_operations():
+        depends = [id(tensor) in changing for tensor in operation.inputs]
+        if any(depends):
+            changing |= {id(tensor) for tensor in operation.outputs}
+            if depends[-1] and operation.type in _STEEP:
+                return True
+            if depends[0] and operation.type in _STEEP_POWERS:
+                return True
+    return False
 
 
 def limited(calibrated: bytes) -> bytes:

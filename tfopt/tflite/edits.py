@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tfopt.tflite import delegate_edits, flatbuffer
 from tfopt.tflite.editor import Editor, is_constant, text
+from tfopt.tflite.islands.chains import rounded
 from tfopt.tflite.islands.lookup import fine_tanh, lookup_table, pair_table
 from tfopt.tflite.islands.moves import integer_join, integer_product, integer_sum, integer_top_k
 from tfopt.tflite.operations import ANY_SCALE, SAME_SCALE
@@ -46,6 +47,49 @@ def apply_edits(content: bytes, *, skip: Collection[str] = ()) -> tuple[bytes, d
     counts = {name: edit(editor) for name, edit in EDITS.items() if name not in skip and "all" not in skip}
     counts = {name: count for name, count in counts.items() if count}
     return (flatbuffer.pack(editor.model) if counts else content), counts
+
+
+def one_scale(editor: Editor) -> int:
+    """Gives a constant that is also the weights of a layer a copy with one scale, where an operation has no kernel for several.
+
+    The converter stores equal constants once, with a scale for each channel if one of them is the weights of a layer. A product or
+    a sum that reads the same constant, as a triangle of ones, is then wrong, or ends the process that runs the file.
+    """
+    copies: dict[tuple[int, tuple[float, int]], int] = {}
+    for operator in editor.graph.operators:
+        name = editor.name(operator)
+        if name not in ANY_SCALE | SAME_SCALE:
+            continue
+        for place, index in enumerate(operator.inputs):
+            real = _by_channel(editor, int(index))
+            if real is None:
+                continue
+            # An operation of one scale copies the integers.
+            affine = editor.affine(operator.outputs[0]) if name in SAME_SCALE else (float(np.abs(real).max() or 1.0) / 127, 0)
+            if affine is None:
+                continue
+            if (int(index), affine) not in copies:
+                own = editor.add_tensor(f"{text(editor.tensor(index).name)}/own", real.shape, _INT8, data=rounded(real, affine))
+                editor.tensor(own).quantization = editor.quantization([affine[0]], [affine[1]])
+                copies[int(index), affine] = own
+            inputs = [*operator.inputs]
+            inputs[place] = copies[int(index), affine]
+            operator.inputs = np.array(inputs, np.int32)
+    return len(copies)
+
+
+def _by_channel(editor: Editor, index: int) -> npt.NDArray[np.float64] | None:
+    """The real values of an int8 constant that has a scale for each channel; None for other tensors."""
+    tensor = editor.tensor(index) if index >= 0 else None
+    if tensor is None or tensor.type != _INT8 or not is_constant(editor, tensor):
+        return None
+    found = tensor.quantization
+    if found is None or found.scale is None or len(found.scale) < 2:
+        return None
+    integers = _read(editor, tensor, np.int8).reshape(tuple(tensor.shape)).astype(np.float64)
+    along = [-1 if axis == found.quantizedDimension else 1 for axis in range(integers.ndim)]
+    scales, zeros = (np.asarray(each, np.float64).reshape(along) for each in (found.scale, found.zeroPoint))
+    return (integers - zeros) * scales
 
 
 def no_detour(editor: Editor) -> int:
@@ -210,6 +254,7 @@ def _write(editor: Editor, tensor: schema.TensorT, integers: npt.NDArray[Any]) -
 
 
 EDITS: dict[str, Callable[[Editor], int]] = {
+    "one_scale": one_scale,
     "integer_sum": integer_sum,
     "no_detour": no_detour,
     "integer_join": integer_join,

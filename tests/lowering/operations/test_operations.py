@@ -7,7 +7,8 @@ import sys
 import keras
 import numpy as np
 import pytest
-from seeded_models import measure, padded, run_traced, specs_of, to_int8
+import tensorflow as tf
+from seeded_models import largest_differences, measure, padded, run_traced, specs_of, to_int8
 
 import tfopt
 from tfopt.lowering.trace import trace_model
@@ -86,3 +87,24 @@ def test_masks_that_are_joined_do_not_set_the_range_of_scores():
     model, data = padded(Merged())
     float_ops, (decibel,) = measure(model, to_int8(model, data=data), data=data)
     assert not float_ops and decibel >= 25.0
+
+
+class Diagonals(keras.layers.Layer):
+    """Vectors on the diagonal of matrices, and the unit matrix as an addend, as in linear attention."""
+
+    def call(self, x):
+        return [tf.linalg.diag(x), keras.ops.expand_dims(x, -1) + keras.ops.eye(x.shape[-1])]
+
+
+def test_diagonal_matrices():
+    x = keras.Input((6,))
+    model = keras.Model(x, Diagonals()(keras.layers.Dense(6, bias_initializer="ones")(x)))
+    float_ops, decibels = measure(model, to_int8(model))
+    assert not float_ops and min(decibels) >= 30.0
+
+
+@pytest.mark.parametrize("k", [0, 1, -2])
+def test_other_diagonals_keep_their_numbers(k):
+    x = keras.Input((6,))
+    model = keras.Model(x, keras.layers.Lambda(lambda x: tf.linalg.diag(x, k=k, padding_value=2.0))(x))
+    assert max(largest_differences(model)) <= 1e-6

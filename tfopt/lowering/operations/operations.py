@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tfopt.lowering.operations.arithmetic import ARITHMETIC
 from tfopt.lowering.operations.categories import CATEGORIES
+from tfopt.lowering.operations.concatenations import CONCATENATIONS
 from tfopt.lowering.operations.elementwise import ELEMENTWISE
 from tfopt.lowering.operations.fourier import FOURIER
 from tfopt.lowering.operations.masked_softmax import MASKED_SOFTMAX, masked_softmax
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 OPERATION_RULES: dict[str, dict[str, Rule]] = {
     **ARITHMETIC, **ELEMENTWISE, **SELECTION, **MASKED_SOFTMAX, **PLACES, **FOURIER, **CATEGORIES, **TENSOR_LISTS,
+    **CONCATENATIONS,
 }  # fmt: skip
 """Name -> type of a TensorFlow operation -> function from such an operation to what takes its place, or to None: see `replay`."""
 

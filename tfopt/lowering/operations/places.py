@@ -70,6 +70,27 @@ def _diagonal(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     return tf.gather(tf.reshape(find(old), (*old.shape[:-2], rows * columns)), places, axis=-1)
 
 
+def _diagonal_matrix(operation: tf.Operation, find: Find) -> tf.Tensor | None:
+    """A matrix with a vector on its diagonal, as a product with the unit matrix: the int8 kernel writes steps of 0 beside it.
+
+    The unit matrix itself, which Keras makes of a vector of ones, becomes a constant.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    old, *more = operation.inputs
+    size, known = old.shape[-1], [tf.get_static_value(each) for each in more]
+    if not old.dtype.is_floating or size is None or any(each is None or each.size != 1 for each in known):
+        return None
+    if known:  # which diagonal, rows, columns, and the number beside the diagonal; -1 for as many as needed
+        which, rows, columns, beside = (each.reshape(-1)[0] for each in known)
+        if which or beside or not {rows, columns} <= {-1, size}:
+            return None
+    unit = np.eye(size, dtype=old.dtype.as_numpy_dtype)
+    values = tf.get_static_value(old)
+    return tf.constant(values[..., None] * unit) if values is not None else find(old)[..., None] * tf.constant(unit)
+
+
 def _parts(operation: tf.Operation, find: Find) -> list[tf.Tensor] | None:
     """The parts of a tensor as slices, if not all are read: the converter leaves UNPACK and SPLIT with an idle output in float."""
     import tensorflow as tf
@@ -159,6 +180,11 @@ def _segment_sum(operation: tf.Operation, find: Find) -> tf.Tensor | None:
 PLACES: dict[str, dict[str, Rule]] = {
     "cumulation": {"Cumsum": _cumulative_sum, "Cumprod": _cumulative_product, "UnsortedSegmentSum": _segment_sum},
     "update": {"XlaDynamicUpdateSlice": _update, "TensorScatterUpdate": _scattered},
-    "band": {"MatrixBandPart": _band, "MatrixDiagPartV3": _diagonal},
+    "band": {
+        "MatrixBandPart": _band,
+        "MatrixDiagPartV3": _diagonal,
+        "MatrixDiag": _diagonal_matrix,
+        "MatrixDiagV3": _diagonal_matrix,
+    },
     "parts": {"Split": _parts, "SplitV": _parts, "Unpack": _parts},
 }
