@@ -14,8 +14,8 @@ SCRIPT = pathlib.Path(__file__).with_name("replicas.py")
 PARTS = {
     "multi_worker": ("equivalence", "plain_keras"),
     "multi_worker_long": ("compression", "one_program", "optimizers", "uneven"),
-    "mirrored": ("equivalence", "optimizers_few", "placed", "saved", "uneven_few"),
-    "mirrored_long": ("compression", "optimizers", "uneven"),
+    "mirrored": ("optimizers_few", "placed", "saved", "uneven_few"),
+    "mirrored_long": ("compression", "equivalence", "optimizers", "uneven"),
 }
 """The modules that each run of the program goes through; the long ones are for the slow tests."""
 

@@ -16,7 +16,7 @@ def differences(found, alone, name):
     return {key: np.abs(found[key] - alone[key]).max() for key in keys}
 
 
-@pytest.mark.parametrize("kind", ["multi_worker", "mirrored"])
+@pytest.mark.parametrize("kind", ["multi_worker", pytest.param("mirrored_long", marks=pytest.mark.slow)])
 def test_two_replicas_compute_what_one_does(kind, alone, run_replicas):
     files = sorted((run_replicas(kind).folder / "equivalence").iterdir())
     assert len(files) == (2 if kind == "multi_worker" else 1)

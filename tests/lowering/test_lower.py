@@ -28,7 +28,7 @@ def _params(is_slow, cases=CASES):
 
 # The converter sees the same operations for both Keras.
 IN_KERAS_3 = [case for case in CASES if case[1] == "keras3"]
-EQUAL = _params(lambda kind, rule: kind == "keras2" and rule in LONG)
+EQUAL = _params(lambda kind, rule: rule == "masking" or (kind == "keras2" and rule in LONG))
 INT8 = _params(lambda kind, rule: rule in SLOW, IN_KERAS_3)
 CALLERS = _params(lambda kind, rule: kind == "keras2" or rule in SLOW)
 CALLERS_INT8 = _params(lambda kind, rule: rule in SLOW, IN_KERAS_3)

@@ -31,7 +31,11 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+# Ways with a near relative among the others.
+VARIANTS = ("momentum", "clipnorm", "ema", "loss scale", "bfloat16", "regularizer")
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=pytest.mark.slow if way in VARIANTS else []) for way in WAYS])
 def test_holds(way, data):
     model = WAYS[way]()
     watch = Zeros()

@@ -28,6 +28,8 @@ VARIANTS = {
     "activation relu6", "activation hard_silu", "activation hard_sigmoid", "activation selu", "activation elu",
     "Dense", "Conv1D", "Conv3D", "Permute", "RepeatVector", "Subtract", "GlobalAveragePooling2D", "ReLU", "activation softmax",
     "activation sigmoid", "activation softplus", "ELU", "GRU", "Attention", "GroupNormalization", "Maximum",
+    "Conv2DTranspose", "SeparableConv2D", "TimeDistributed", "PReLU", "Rescaling", "Multiply", "Dot", "Reshape", "ZeroPadding2D",
+    "Resizing", "LeakyReLU", "Softmax", "activation relu", "activation gelu",
     "activation softsign", "activation exponential", "activation mish", "activation leaky_relu", "activation tanh",
 }  # fmt: skip
 EVERY_LAYER = [pytest.param(name, marks=pytest.mark.slow if name in VARIANTS else []) for name in CASES]

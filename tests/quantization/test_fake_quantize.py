@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import tfopt
-from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, observing, weight_scale
+from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, weight_scale
+from tfopt.quantization.observing import observing
 
 RNG = np.random.default_rng(0)
 PROPERTY = settings(deadline=None, max_examples=40)

@@ -20,8 +20,9 @@ def fuzz(count, seed, **options):
     return outcomes
 
 
+@pytest.mark.slow
 def test_damaged_and_hostile_files_of_every_kind_load_or_are_refused():
-    outcomes = fuzz(2, 7)
+    outcomes = fuzz(5, 7)
     assert any("LoadError" in outcome for outcome in outcomes) and any("DataError" in outcome for outcome in outcomes)
 
 

@@ -62,7 +62,9 @@ def require_int8(model, inputs):
         assert 10 * np.log10((right**2).sum() / ((right - output) ** 2).sum()) >= 20
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, marks=[] if path in CHOSEN else pytest.mark.slow, id=name_of(path)) for path in FILES]
+)
 def test_legacy_file_computes_what_its_writer_computed(path):
     model, steps = load_with_answers(path)
     inputs, expected = read_arrays(path)

@@ -87,6 +87,7 @@ def test_a_layer_with_operations_between_its_layers(tmp_path):
     assert result.check.outputs[0].most_error_lsb <= 4
 
 
+@pytest.mark.slow
 def test_training_outside_of_graphs_rounds_alike():
     one, other = trained(Rotated(name="rotated")), trained(Rotated(name="rotated"), run_eagerly=True)
     for a, b in zip(one.weights, other.weights, strict=True):
