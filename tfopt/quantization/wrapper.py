@@ -140,6 +140,8 @@ class QuantizeWrapper(keras.layers.Layer):
 
     def _compute(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> tuple[Tensors, list[tf.Tensor]]:
         """(the outputs of the layer inside, its losses)."""
+        import tensorflow as tf
+
         mapping: Values = []
         shift = None
         if not self._is_baked:
@@ -158,7 +160,7 @@ class QuantizeWrapper(keras.layers.Layer):
         if shift is not None:
             outputs += keras.ops.cast(shift, outputs.dtype)
         if self._own is None:
-            self._own = simulation.operations.plan()
+            self._own = simulation.operations.plan([each for each in keras.tree.flatten(outputs) if tf.is_tensor(each)])
         elif self._found is not None:
             self.rounds_outputs = simulation.is_rounded(outputs)
         # The call moved statistics, seeds and ranges in the scope. They are assigned outside of it, as an assignment may make

@@ -81,9 +81,9 @@ class OwnOperations:
         """`call` of a layer whose operations are not seen."""
         return self._framed(call, lambda: None)
 
-    def plan(self) -> Mapping[str, Range | None]:
-        """Key of each tensor that is to be rounded -> the range that TFLite gives it, or None."""
-        return rounding_plan.plan(self._seen)
+    def plan(self, outputs: Sequence[tf.Tensor]) -> Mapping[str, Range | None]:
+        """Key of each tensor that is to be rounded -> the range that TFLite gives it, or None; `outputs` are the layer's."""
+        return rounding_plan.plan(self._seen, outputs)
 
     def _framed(self, call: Callable[..., Any], frame: Callable[[], _Frame | None]) -> Callable[..., Any]:
         def framed(*args: Any, **kwargs: Any) -> Any:

@@ -73,14 +73,17 @@ class Seen:
     operation: tf.Operation
 
 
-def plan(seen: Sequence[Seen]) -> Mapping[str, Range | None]:
+def plan(seen: Sequence[Seen], outputs: Sequence[tf.Tensor] = ()) -> Mapping[str, Range | None]:
     """Key of each output that is to be rounded -> the range that TFLite gives it, or None.
 
     Args:
         seen: operations of one graph that is complete.
+        outputs: of the outermost layer. They are rounded after it, under its name, unless they have a range of their own.
     """
     analysis = _Analysis({each.operation: each.key for each in seen})
-    return {each.key: FIXED.get(each.operation.type) for each in seen if analysis.is_rounded(each.operation)}
+    last = {each.op for each in outputs if not each.consumers() and each.op.type not in FIXED}
+    rounded = [each for each in seen if analysis.is_rounded(each.operation) and each.operation not in last]
+    return {each.key: FIXED.get(each.operation.type) for each in rounded}
 
 
 class _Analysis:
