@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tfopt
+from tfopt.conversion import lossy_layers
 
 LENGTH = 1024
 rng = np.random.default_rng(0)
@@ -82,3 +83,14 @@ def test_a_file_that_passes_has_no_layer_in_float():
     model, data = model_of("MelSpectrogram"), sounds(60)
     before, body, _ = tfopt.split(model, at=("spectrum", None))
     assert not convert(body, before.predict(data, verbose=0), allow_float=True).check.structure.float_ops
+
+
+def test_a_file_of_products_and_sums_is_not_searched(monkeypatch):
+    monkeypatch.setattr(lossy_layers, "_find", lambda *_: pytest.fail("every layer was looked at"))
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, activation="relu")(image)
+    model = keras.Model(image, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
+    images = np.random.default_rng(0).normal(size=(64, 8, 8, 3)).astype("float32")
+    failed = convert(model, images, min_sqnr=80.0)
+    assert len(failed.check.reasons) == 1 and "80 dB" in failed.check.reasons[0]

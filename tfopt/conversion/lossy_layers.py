@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 _MOST = 4
 """Layers that are kept in float, at most."""
 
+_GRADUAL = {
+    "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "HARD_SWISH", "LEAKY_RELU",
+    "LOGISTIC", "MAX_POOL_2D", "MEAN", "MUL", "PAD", "PADV2", "QUANTIZE", "RELU", "RELU6", "RESHAPE", "RESIZE_BILINEAR",
+    "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SOFTMAX", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "TRANSPOSE_CONV",
+}  # fmt: skip
+"""Operations that each lose a little. In a file of these alone no layer stands out, and to look at each would take long."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
@@ -61,6 +68,8 @@ def mend(file: Checked, model: keras.Model, samples: Samples | None, settings: S
     kept: list[str] = []
     if file.verdict.structure.float_ops and not settings.allow_float:
         return file  # the reasons name their layers
+    if set(file.verdict.structure.ops) <= _GRADUAL and not settings.allow_float:
+        return file
     while len(kept) < _MOST and is_lossy(file.verdict, settings):
         cause = _find(file.exported.content, model, samples, settings)
         if cause is None or cause.layer in kept:
