@@ -4,28 +4,23 @@ import keras
 import numpy as np
 import optimizers
 import pytest
+from in_scope import require_equal
 
 from tfopt.distribution import optimizer_steps
 
 
-def require_equal(folder, workers, chosen):
-    alone = optimizers.train(lambda build: build(), chosen)
-    files = sorted(folder.iterdir())
-    assert len(files) == workers
-    for file in files:
-        with np.load(file) as found:
-            differences = {key: np.abs(found[key] - alone[key]).max() for key in alone}
-        assert max(differences.values()) <= 1e-5, differences
+def alone(chosen):
+    return optimizers.train(lambda build: build(), chosen)
 
 
 def test_two_replicas_equal_one(run_replicas):
-    require_equal(run_replicas("mirrored").folder / "optimizers_few", 1, optimizers.FEW)
+    require_equal(run_replicas("mirrored").folder / "optimizers_few", 1, alone(optimizers.FEW))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "workers"), [("mirrored_long", 1), ("multi_worker_long", 2)])
 def test_two_replicas_equal_one_with_every_optimizer(name, workers, run_replicas):
-    require_equal(run_replicas(name).folder / "optimizers", workers, optimizers.ALL)
+    require_equal(run_replicas(name).folder / "optimizers", workers, alone(optimizers.ALL))
 
 
 def test_an_optimizer_is_attached_once_and_works_without_replicas():

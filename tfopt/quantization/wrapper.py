@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
     Values = list[tuple[keras.Variable, tf.Tensor]]  # variables with the values that stand in for their own
     Limit = Callable[[str, Range | None], Range | None]
+
+
+_ARRAY = "an array"  # in the place of one among the arguments of a call
 
 
 def _no_limit(name: str, fixed: Range | None) -> Range | None:
@@ -98,7 +102,7 @@ class QuantizeWrapper(keras.layers.Layer):
         self.constants: dict[str, Any] = {}
         self._found: dict[str, Range | None] | None = None
         self._own: Mapping[str, Range | None] | None = {}
-        self._functions = _Functions()
+        self._traced = types.SimpleNamespace(by_key={})  # no dict, which Keras and TensorFlow would save
         self._is_baked = False
         self._neighbor_layers: Callable[[], tuple[FakeQuantize, keras.layers.BatchNormalization | None]] | None = None
         self.built = True  # the layer inside builds itself when it is called
@@ -123,19 +127,18 @@ class QuantizeWrapper(keras.layers.Layer):
         """The same as `_compute`, in a graph: elsewhere nobody can replace the outputs of an operation (TensorFlow 2.21)."""
         import tensorflow as tf
 
-        given = [None if tf.is_tensor(value) else value for value in keras.tree.flatten((args, kwargs))]
-        tensors = [value for value in keras.tree.flatten((args, kwargs)) if tf.is_tensor(value)]
+        tensors = [value for value in keras.tree.flatten((args, kwargs)) if hasattr(value, "shape")]
+        # What is no array decides what is traced, and so does what may change between calls.
+        given = keras.tree.map_structure(lambda value: _ARRAY if hasattr(value, "shape") else value, (args, kwargs))
         traits = tuple(each.trainable for each in walk_layers(self))
-        key = repr(
-            (training, self._is_baked, is_observing(), traits, given, keras.tree.map_structure(tf.is_tensor, (args, kwargs)))
-        )
+        key = repr((given, training, self._is_baked, is_observing(), traits))
 
         def compute(*tensors: tf.Tensor) -> tuple[Tensors, list[tf.Tensor]]:
             following = iter(tensors)
-            packed = keras.tree.map_structure(lambda value: next(following) if tf.is_tensor(value) else value, (args, kwargs))
+            packed = keras.tree.map_structure(lambda value: next(following) if value is _ARRAY else value, given)
             return self._compute(packed[0], packed[1], training)
 
-        function = self._functions.by_key.setdefault(key, tf.function(compute, autograph=False))
+        function = self._traced.by_key.setdefault(key, tf.function(compute, autograph=False))
         return function.get_concrete_function(*tensors)(*tensors)
 
     def _compute(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> tuple[Tensors, list[tf.Tensor]]:
@@ -278,13 +281,6 @@ class QuantizeWrapper(keras.layers.Layer):
         if self._found is not None:
             self._found.setdefault(key, fixed)
         return self.quantizers[key](tensor, observe=observe) if key in self.quantizers else tensor
-
-
-class _Functions:
-    """Traced functions by what they depend on, out of the sight of Keras and TensorFlow, which would save them."""
-
-    def __init__(self) -> None:
-        self.by_key: dict[str, Any] = {}
 
 
 def _reason(error: Exception) -> str:
