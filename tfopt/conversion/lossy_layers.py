@@ -29,7 +29,10 @@ _GRADUAL = {
     "LOGISTIC", "MAX_POOL_2D", "MEAN", "MUL", "PAD", "PADV2", "QUANTIZE", "RELU", "RELU6", "RESHAPE", "RESIZE_BILINEAR",
     "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SOFTMAX", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "TRANSPOSE_CONV",
 }  # fmt: skip
-"""Operations that each lose a little. In a file of these alone no layer stands out, and to look at each would take long."""
+"""Operations that each lose a little: in a file of these alone seldom one layer stands out, and to look at each takes long."""
+
+_RUINED = 10.0
+"""An SQNR, in dB, to which many small losses seldom add up: below it, a file of gradual operations is searched as well."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +71,7 @@ def mend(file: Checked, model: keras.Model, samples: Samples | None, settings: S
     kept: list[str] = []
     if file.verdict.structure.float_ops and not settings.allow_float:
         return file  # the reasons name their layers
-    if set(file.verdict.structure.ops) <= _GRADUAL and not settings.allow_float:
+    if set(file.verdict.structure.ops) <= _GRADUAL and _lowest(file) >= _RUINED and not settings.allow_float:
         return file
     while len(kept) < _MOST and is_lossy(file.verdict, settings):
         cause = _find(file.exported.content, model, samples, settings)
