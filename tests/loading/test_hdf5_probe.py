@@ -1,7 +1,9 @@
 """Files in which HDF5 loops for ever are found by a process that may be killed."""
 
 import pathlib
+import zipfile
 
+import keras
 import pytest
 
 import tfopt
@@ -16,3 +18,11 @@ def test_a_file_in_which_hdf5_loops_for_ever_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(hdf5_probe, "SECONDS", 1)
     with pytest.raises(tfopt.LoadError, match="damaged HDF5 file, which cannot be read to its end"):
         tfopt.load(tmp_path / "loop.h5")
+
+
+def test_the_weights_of_an_archive_are_read_where_they_lie(tmp_path, monkeypatch):
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16), keras.layers.Dense(4)])
+    model.save(tmp_path / "model.keras")
+    # zipfile would read the whole member up to each place that HDF5 looks at.
+    monkeypatch.setattr(zipfile.ZipExtFile, "seek", lambda *_: pytest.fail("the archive was read by zipfile"))
+    assert hdf5_probe.count_numbers(tmp_path / "model.keras", "model.weights.h5") == model.count_params()

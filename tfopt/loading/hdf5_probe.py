@@ -12,7 +12,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal
 
 from tfopt import isolation, sizes
 from tfopt.errors import ConversionError, UnsafeModelError
@@ -21,6 +21,7 @@ from tfopt.request import Request
 
 if TYPE_CHECKING:
     import h5py
+    from typing_extensions import Buffer
 
 Outcome = Literal["whole", "parts", "unknown"]
 """How far a file was read."""
@@ -34,6 +35,7 @@ _DAMAGES = (
     OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, MemoryError, EOFError, zipfile.BadZipFile, zlib.error,
     SystemError,
 )  # fmt: skip
+_MEMBER_HEADER = 30  # bytes before the name of a member of an archive
 _OVERHEAD = 1 << 30  # bytes that the process may take beyond the content of the file
 
 
@@ -153,16 +155,54 @@ def read_all(request: str, progress: Progress) -> Outcome:
 
 
 @contextlib.contextmanager
-def _opened(path: pathlib.Path, member: str | None) -> Iterator[str | IO[bytes]]:
+def _opened(path: pathlib.Path, member: str | None) -> Iterator[str | io.IOBase]:
     if member is None:
         yield str(path)
         return
     with zipfile.ZipFile(path) as archive:
         if archive.getinfo(member).compress_type == zipfile.ZIP_STORED:
-            with archive.open(member) as stored:
+            with _Window(path, *_place(path, archive.getinfo(member))) as stored:
                 yield stored
         else:  # going back in a packed file means to unpack it again
             yield io.BytesIO(archive.read(member))
+
+
+class _Window(io.RawIOBase):
+    """A part of a file as a file. `zipfile` instead reads all bytes up to the place that is sought."""
+
+    def __init__(self, path: pathlib.Path, start: int, size: int) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115 (closed in close)
+        self._start, self._size, self._place = start, size, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._place = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence])
+        return self._place
+
+    def readinto(self, buffer: Buffer) -> int:
+        self._file.seek(self._start + self._place)
+        view = memoryview(buffer)
+        count = self._file.readinto(view[: max(0, min(len(view), self._size - self._place))])
+        self._place += count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _place(path: pathlib.Path, member: zipfile.ZipInfo) -> tuple[int, int]:
+    """(first byte in the archive, number of bytes) of a member that is not packed."""
+    with open(path, "rb") as file:
+        file.seek(member.header_offset)
+        header = file.read(_MEMBER_HEADER)
+    name, extra = (int.from_bytes(header[place : place + 2], "little") for place in (26, 28))
+    return member.header_offset + len(header) + name + extra, member.file_size
 
 
 def _require_own_arrays(file: h5py.File, path: str) -> None:
