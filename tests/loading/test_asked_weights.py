@@ -77,18 +77,21 @@ def test_many_layers_count_together(tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "SMALL", 4 * 4000)
     layers = [keras.Input((30,)), *(keras.layers.Dense(30, name=f"dense_{index}") for index in range(9))]
     model = keras.Sequential(layers)
-    with asked_weights.bounded(tmp_path, 9 * 930, allow_large=False):
+    with asked_weights.bounded(tmp_path, 9 * 930, keras2=False, allow_large=False):
         keras.models.clone_model(model)
-    with asked_weights.bounded(tmp_path, 2000, allow_large=True):
+    with asked_weights.bounded(tmp_path, 2000, keras2=False, allow_large=True):
         keras.models.clone_model(model)
-    with pytest.raises(tfopt.LoadError, match=REFUSED.format("dense_4")), asked_weights.bounded(tmp_path, 2000, allow_large=False):
+    with (
+        pytest.raises(tfopt.LoadError, match=REFUSED.format("dense_4")),
+        asked_weights.bounded(tmp_path, 2000, keras2=False, allow_large=False),
+    ):
         keras.models.clone_model(model)
     assert keras.models.clone_model(model).count_params() == 9 * 930  # nothing is bounded any longer
 
 
 def test_other_threads_are_not_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "SMALL", 4)
-    with asked_weights.bounded(tmp_path, 0, allow_large=False), concurrent.futures.ThreadPoolExecutor() as pool:
+    with asked_weights.bounded(tmp_path, 0, keras2=False, allow_large=False), concurrent.futures.ThreadPoolExecutor() as pool:
         built = pool.submit(lambda: keras.Sequential([keras.Input((30,)), keras.layers.Dense(30)]))
         assert built.result().count_params() == 930
 

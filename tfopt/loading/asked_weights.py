@@ -22,7 +22,7 @@ _LOCK = threading.RLock()
 
 
 @contextlib.contextmanager
-def bounded(path: pathlib.Path, held: int, *, allow_large: bool) -> Iterator[None]:
+def bounded(path: pathlib.Path, held: int, *, keras2: bool, allow_large: bool) -> Iterator[None]:
     """While the context lasts, a layer that would make more weights than the file holds raises an error instead.
 
     The weights of one model are counted together. Up to `sizes.SMALL` bytes are always made, since layers may have weights that
@@ -31,6 +31,7 @@ def bounded(path: pathlib.Path, held: int, *, allow_large: bool) -> Iterator[Non
     Args:
         path: of the file, for messages.
         held: numbers in the arrays of the file.
+        keras2: whether Keras 2 makes the model.
         allow_large: whether nothing is bounded.
 
     Raises:
@@ -63,8 +64,7 @@ def bounded(path: pathlib.Path, held: int, *, allow_large: bool) -> Iterator[Non
             raise
 
     with _LOCK, contextlib.ExitStack() as stack:
-        stack.enter_context(_counting(keras.layers.Layer, 0, count))
-        stack.enter_context(_counting(door.layer_class(), 1, count))
+        stack.enter_context(_counting(door.layer_class(), 1, count) if keras2 else _counting(keras.layers.Layer, 0, count))
         try:
             yield
         except Exception as error:

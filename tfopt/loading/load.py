@@ -158,7 +158,7 @@ def _load_whole(
     custom_objects = add_registered_names(found.config, custom_objects)
     reader = f"Keras {keras.__version__}" if found.written_by_keras_3 else f"tf_keras {door.version()}"
     try:
-        with asked_weights.bounded(found.path, found.held, allow_large=options.allow_large):
+        with asked_weights.bounded(found.path, found.held, keras2=not found.written_by_keras_3, allow_large=options.allow_large):
             if found.written_by_keras_3:
                 safe_mode = not options.allow_unsafe
                 model = keras.saving.load_model(named, custom_objects=custom_objects, compile=False, safe_mode=safe_mode)

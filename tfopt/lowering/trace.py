@@ -109,7 +109,7 @@ def trace_model(model: AnyModel, inputs: Sequence[TensorSpec], lowering: lower.L
     # A module saves its attributes, and Keras 3 variables are no attributes of it. The layers that the lowering brings must not be
     # among them: TensorFlow would trace a Keras 2 layer several times to save it. The replacements keep them alive.
     variables = list(function.variables)
-    if lowering.operations:
+    if lowering.operations.applies(function):
         plain = function
         module, function = _trace(lambda *tensors: lowering.operations.outputs(plain, tensors, scopes[0]), inputs)
     module.held = variables

@@ -7,7 +7,7 @@ import tensorflow as tf
 from seeded_models import draw, largest_differences, seeded, specs_of
 
 from tfopt.lowering import lower
-from tfopt.lowering.operations.replay import replay
+from tfopt.lowering.operations.replay import replaces, replay
 from tfopt.lowering.trace import trace_model
 
 
@@ -54,6 +54,30 @@ def test_a_rule_may_leave_an_operation_to_the_next(squared):
     rules = [lambda operation, find: None, lambda operation, find: find(operation.inputs[0])]
     _, second = traced_again(function, {"Neg": rules})(tf.constant([1.0, 2.0]))
     np.testing.assert_array_equal(second, [1.0, 2.0])
+
+
+def test_a_function_without_an_operation_to_replace_is_known_and_unharmed():
+    @tf.function(input_signature=[tf.TensorSpec((2,))])
+    def negated(x):
+        return -tf.identity(x)
+
+    function = negated.get_concrete_function()
+    operations = len(function.graph.get_operations())
+    rules = {
+        "Neg": [lambda operation, find: find(operation.inputs[0]) * 2.0 if find(operation.inputs[0]).op.type == "Add" else None]
+    }
+    assert not replaces(function, rules)
+    assert replaces(function, {"Neg": [lambda operation, find: find(operation.inputs[0]) * 2.0]})
+    assert len(function.graph.get_operations()) == operations
+
+
+def test_a_convolutional_network_is_not_computed_again():
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.BatchNormalization()]
+    )
+    plan = lower.plan(model)
+    assert not plan.operations.applies(trace_model(model, specs_of(model)).function)
+    assert not plan.operations.met
 
 
 def test_whoever_wrote_the_layer_it_computes_the_same():

@@ -55,7 +55,7 @@ def load_h5(
             require_runnable(layer, found.path)
     groups = read_groups(found.path, allow_large=options.allow_large)
     try:
-        with asked_weights.bounded(found.path, found.held, allow_large=options.allow_large):
+        with asked_weights.bounded(found.path, found.held, keras2=True, allow_large=options.allow_large):
             model = door.from_config(repaired, add_registered_names(repaired, _by_layer(repaired, custom_objects)))
         model_file.require_layers(model)
     except LoadError:

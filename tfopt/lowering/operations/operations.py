@@ -14,7 +14,7 @@ from tfopt.lowering.operations.elementwise import ELEMENTWISE
 from tfopt.lowering.operations.fourier import FOURIER
 from tfopt.lowering.operations.masked_softmax import MASKED_SOFTMAX, masked_softmax
 from tfopt.lowering.operations.places import PLACES
-from tfopt.lowering.operations.replay import replay
+from tfopt.lowering.operations.replay import replaces, replay
 from tfopt.lowering.operations.selection import SELECTION
 from tfopt.lowering.operations.tensor_lists import TENSOR_LISTS
 from tfopt.tflite.layer_names import LayerNames
@@ -48,9 +48,6 @@ class Operations:
     mask_inputs: tuple[int, ...] = ()
     met: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
-    def __bool__(self) -> bool:
-        return bool(self.rules)
-
     def outputs(
         self, function: tf.types.experimental.ConcreteFunction, tensors: Sequence[tf.Tensor], scopes: Scopes
     ) -> list[tf.Tensor]:
@@ -64,6 +61,22 @@ class Operations:
         import tensorflow as tf
 
         names = LayerNames(self.layer_names, [operation.name for operation in function.graph.get_operations()], scopes)
+        by_type, owners = self._by_type(function)
+        self.met.clear()
+
+        def replaced(operation: tf.Operation, rule: Rule) -> None:
+            layer = names.writer(operation.name) or operation.name.partition("/")[0]
+            self.met.setdefault(owners[rule], []).append(layer)
+
+        return [tf.identity(output) for output in replay(function, tensors, by_type, replaced)]
+
+    def applies(self, function: tf.types.experimental.ConcreteFunction) -> bool:
+        """Whether `outputs` computes anything in another way than `function`; if not, `met` is empty."""
+        self.met.clear()
+        return bool(self.rules) and replaces(function, self._by_type(function)[0])
+
+    def _by_type(self, function: tf.types.experimental.ConcreteFunction) -> tuple[dict[str, list[Rule]], dict[Rule, str]]:
+        """(type of an operation -> rules, name of a rule)."""
         by_type: dict[str, list[Rule]] = collections.defaultdict(list)
         owners: dict[Rule, str] = {}
         addends = masked_softmax({id(function.inputs[place]) for place in self.mask_inputs})
@@ -72,10 +85,4 @@ class Operations:
             for kind, rule in rules.items():
                 by_type[kind].append(rule)
                 owners[rule] = name
-        self.met.clear()
-
-        def replaced(operation: tf.Operation, rule: Rule) -> None:
-            layer = names.writer(operation.name) or operation.name.partition("/")[0]
-            self.met.setdefault(owners[rule], []).append(layer)
-
-        return [tf.identity(output) for output in replay(function, tensors, by_type, replaced)]
+        return by_type, owners

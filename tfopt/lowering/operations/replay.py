@@ -56,6 +56,36 @@ def replay(
     return _Replay(rules, replaced).outputs(graph, given, list(function.outputs))
 
 
+def replaces(function: tf.types.experimental.ConcreteFunction, rules: Mapping[str, Sequence[Rule]]) -> bool:
+    """Whether a rule replaces an operation of `function`, or may in a function that it calls.
+
+    A copy of a model takes seconds to make, and most convolutional networks have nothing to be replaced.
+
+    Args:
+        function: traced by `tf.function`.
+        rules: as for `replay`.
+    """
+    from tensorflow.python.framework.func_graph import FuncGraph
+
+    def find(tensor: tf.Tensor) -> tf.Tensor:
+        while tensor.op.type in _PASSED_ON:
+            tensor = tensor.op.inputs[tensor.value_index]
+        return tensor
+
+    with function.graph.as_default():
+        scratch = FuncGraph("scratch")  # what the rules make in it is thrown away
+    with scratch.as_default():
+        for operation in function.graph.get_operations():
+            if operation.type in _CALLS:
+                return True
+            try:
+                if any(rule(operation, find) is not None for rule in rules.get(operation.type, ())):
+                    return True
+            except Exception:  # `replay` shows whether it is one there as well
+                return True
+    return False
+
+
 class _Replay:
     def __init__(self, rules: Mapping[str, Sequence[Rule]], replaced: Callable[[tf.Operation, Rule], None]) -> None:
         self._rules, self._replaced = rules, replaced
