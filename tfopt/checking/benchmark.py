@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gzip
 import statistics
 import time
@@ -23,6 +24,8 @@ from tfopt.reporting.units import byte_count, milliseconds
 from tfopt.tflite.file import read_bytes
 from tfopt.tflite.interpreter import Interpreter
 from tfopt.tflite.probe import require_runnable
+
+Inputs = Callable[[Interpreter], "Sequence[Any] | None"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,19 +135,18 @@ def benchmark_file(request: str, progress: Progress) -> dict[str, Any]:
     return report.to_dict(measure(models, asked.settings, inputs=inputs, progress=progress))
 
 
-def _foreign_inputs(
-    models: Sequence[PathLike | bytes], data: Any, scale: Scale | None, allow_large: bool
-) -> list[list[Any] | None]:
+def _foreign_inputs(models: Sequence[PathLike | bytes], data: Any, scale: Scale | None, allow_large: bool) -> list[Inputs]:
     """The inputs of each file, on which another process ran it."""
     require_folder(scale, data)
-    inputs: list[list[Any] | None] = []
+    inputs: list[Inputs] = []
     for model in models:
         interpreter = Interpreter(model, probe=True, allow_large=allow_large)
         samples = None
         if data is not None:
             samples = open_samples(data, interpreter_specs(interpreter), scale=scale, allow_large=allow_large)
-        inputs.append(first_batch(interpreter, samples))
-        require_runnable(model, inputs[-1], allow_large=allow_large)
+        batch = first_batch(interpreter, samples)
+        require_runnable(model, batch, allow_large=allow_large)
+        inputs.append(functools.partial(lambda _, drawn: drawn, drawn=batch))
     return inputs
 
 
@@ -165,7 +167,7 @@ def measure(
     models: Sequence[PathLike | bytes],
     settings: BenchmarkSettings,
     *,
-    inputs: Sequence[Sequence[Any] | None],
+    inputs: Sequence[Inputs],
     packed_size: Callable[[bytes], int] = packed_size,
     progress: Progress = ignore,
 ) -> BenchmarkResult:
@@ -174,7 +176,8 @@ def measure(
     Args:
         models: path or bytes of the file, and of the other file if there is one.
         settings: how to time.
-        inputs: for each file one array for each of its inputs, in real units; None for random numbers.
+        inputs: for each file a function from its interpreter to one array for each of its inputs, in real units, or to None for
+            random numbers.
         packed_size: a function from the bytes of a file to its size in gzip, in bytes.
         progress: called with {"stage", "done", "total"}.
     """
@@ -182,7 +185,8 @@ def measure(
     contents = [read_bytes(model, allow_large=True) for model in models]
     # They were opened before, with the bounds of the caller.
     interpreters = [Interpreter(model, threads=settings.threads, allow_large=True) for model in contents]
-    for interpreter, batch in zip(interpreters, inputs, strict=True):
+    for interpreter, draw in zip(interpreters, inputs, strict=True):
+        batch = draw(interpreter)
         if batch is None:
             interpreter.invoke(seed=0)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 import itertools
 import os
 import pathlib
@@ -72,13 +73,10 @@ def run(request: ConversionRequest, exporter: Exporter, progress: Progress) -> C
             made[_CONVERTED], verdict = found.exported, found.verdict
             packed[found.exported.content] = pool.submit(timing.packed_size, found.exported.content)
         contents = [made[name].content for name in (_CONVERTED, _FLOAT) if name in made]
-        samples, _ = traced.samples_to_check()
-        # Both files have the same inputs.
-        first = timing.first_batch(Interpreter(contents[0], allow_large=True), samples) if samples is not None else None
         measured = timing.measure(
             contents,
             BenchmarkSettings(threads=request.settings.threads, runs=request.settings.runs),
-            inputs=[first] * len(contents),
+            inputs=[functools.partial(timing.first_batch, samples=traced.samples_to_check()[0])] * len(contents),
             packed_size=lambda content: packed[content].result(),
             progress=progress,
         )

@@ -12,7 +12,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from tfopt import isolation, sizes
 from tfopt.errors import ConversionError, UnsafeModelError
@@ -22,9 +22,6 @@ from tfopt.request import Request
 if TYPE_CHECKING:
     import h5py
     from typing_extensions import Buffer
-
-Outcome = Literal["whole", "parts", "unknown"]
-"""How far a file was read."""
 
 SECONDS = 10
 """CPU time that reading a small file may take."""
@@ -58,8 +55,12 @@ class ReadRequest(Request):
     allow_large: bool
 
 
-def can_be_read(path: pathlib.Path, member: str | None = None, *, allow_unsafe: bool = False, allow_large: bool = False) -> bool:
-    """Whether HDF5 comes to the end of a file, without a crash and within `SECONDS` and a time that grows with its size.
+def count_numbers(
+    path: pathlib.Path, member: str | None = None, *, allow_unsafe: bool = False, allow_large: bool = False
+) -> int | None:
+    """How many numbers the arrays of a file hold; None if they cannot be read to their end.
+
+    HDF5 must come to the end without a crash, and within `SECONDS` and a time that grows with the size of the file.
 
     Args:
         path: of an HDF5 file, or of an archive that holds one.
@@ -76,34 +77,15 @@ def can_be_read(path: pathlib.Path, member: str | None = None, *, allow_unsafe: 
     try:
         with isolation.warm_child("h5py") as child:
             found = child.call("tfopt.loading.hdf5_probe:read_all", request, timeout=3 * seconds)
-            if found != "whole":
+            if not found["is_whole"]:
                 child.__exit__()  # an error may leave HDF5 in a state that harms the next file
     except ConversionError:
-        return False
-    return bool(found != "unknown")
+        return None
+    numbers: int | None = found["numbers"]
+    return numbers
 
 
-def count_numbers(path: pathlib.Path, member: str | None = None) -> int:
-    """How many numbers the arrays of a file hold that `can_be_read` has passed; parts that cannot be read hold none.
-
-    Args:
-        path: of an HDF5 file, or of an archive that holds one.
-        member: name of the HDF5 file in the archive; None if `path` is the file.
-    """
-    import h5py
-
-    found = [0]
-
-    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Dataset):
-            found.append(sizes.array_room(item.shape or (), 1))
-
-    with contextlib.suppress(*_DAMAGES), _opened(path, member) as stored, h5py.File(stored, "r") as file:
-        file.visititems(visit)
-    return sum(found)
-
-
-def read_all(request: str, progress: Progress) -> Outcome:
+def read_all(request: str, progress: Progress) -> dict[str, Any]:
     """Reads every attribute and every array of a file, in a child process. Parts that raise errors are left to the later reader.
 
     Args:
@@ -111,10 +93,11 @@ def read_all(request: str, progress: Progress) -> Outcome:
         progress: is not called.
 
     Returns:
-        "whole" if no part raised an error, "parts" if some did, and "unknown" if the links and arrays cannot be listed.
+        "is_whole": whether no part raised an error; "numbers": how many numbers the arrays hold, or None if the links and arrays
+        cannot be listed.
 
     Raises:
-        UnsafeModelError, LoadError: as `can_be_read`.
+        UnsafeModelError, LoadError: as `count_numbers`.
     """
     import h5py
 
@@ -123,7 +106,7 @@ def read_all(request: str, progress: Progress) -> Outcome:
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + asked.seconds, hard))
     errors: list[Exception] = []
-    is_known = False
+    numbers: int | None = None
 
     def attempt(read: Callable[[], object]) -> None:
         try:
@@ -131,27 +114,27 @@ def read_all(request: str, progress: Progress) -> Outcome:
         except _DAMAGES as error:
             errors.append(error)
 
-    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        attempt(lambda: [item.attrs.get(key) for key in item.attrs])
-        if isinstance(item, h5py.Dataset):
-            attempt(lambda: item[()])
+    def read_part(part: h5py.Group | h5py.Dataset) -> None:
+        attempt(lambda: [part.attrs.get(key) for key in part.attrs])
+        if isinstance(part, h5py.Dataset):
+            attempt(lambda: part[()])
 
     def read() -> None:
-        nonlocal is_known
+        nonlocal numbers
         with _opened(pathlib.Path(asked.path), asked.member) as stored, h5py.File(stored, "r") as file:
             if not asked.allow_unsafe:
-                _require_own_arrays(file, asked.path)
-            _require_room(file, asked)
-            is_known = True
-            visit("", file)
-            file.visititems(visit)
+                _require_own_links(file, asked.path)
+            parts = [file, *_parts(file, asked)]
+            numbers = sum(sizes.array_room(part.shape or (), 1) for part in parts if isinstance(part, h5py.Dataset))
+            for part in parts:
+                read_part(part)
 
     with _bounded_memory(asked):
         attempt(read)
     # Text of any length is read by reference, so that its size is known only when it is read.
     if any(isinstance(error, MemoryError) or "alloc" in str(error) for error in errors):
         sizes.require_room(math.inf, _size(asked), "an array or an attribute", allow_large=asked.allow_large, path=asked.path)
-    return "unknown" if not is_known else "parts" if errors else "whole"
+    return {"is_whole": not errors, "numbers": numbers}
 
 
 @contextlib.contextmanager
@@ -205,38 +188,48 @@ def _place(path: pathlib.Path, member: zipfile.ZipInfo) -> tuple[int, int]:
     return member.header_offset + len(header) + name + extra, member.file_size
 
 
-def _require_own_arrays(file: h5py.File, path: str) -> None:
-    """Raises an error if a link or an array leads to another file."""
+def _require_own_links(file: h5py.File, path: str) -> None:
+    """Raises an error if a link leads to another file."""
     import h5py
 
     # An error that is raised while links are visited is lost in HDF5; a result ends the visit.
-    def follow(name: str, link: object) -> str | None:
-        return name if isinstance(link, h5py.ExternalLink) else None
+    def follow(name: bytes, link: h5py.h5l.LinkInfo) -> bytes | None:
+        return name if link.type == h5py.h5l.TYPE_EXTERNAL else None
 
-    def visit(name: str, item: h5py.Group | h5py.Dataset) -> str | None:
-        return name if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual) else None
-
-    found = file.visititems_links(follow) or file.visititems(visit)
+    found = file.id.links.visit(follow, info=True)
     if found is not None:
-        raise UnsafeModelError(
-            f"A model file must hold its own weights. Received: {path}, whose {found!r} is in another file, which was not read. If "
-            "you trust the writer of the file, let it read your files with --allow-unsafe (Python: allow_unsafe=True)."
-        )
+        raise _of_another_file(found.decode(errors="replace"), path)
 
 
-def _require_room(file: h5py.File, asked: ReadRequest) -> None:
-    """Raises an error if the arrays, or one part of an array, take more memory than such a file should."""
+def _parts(file: h5py.File, asked: ReadRequest) -> list[h5py.Group | h5py.Dataset]:
+    """All groups and arrays of a file, or an error if an array is in another one, or they take more memory than they should."""
     import h5py
 
-    needed = [0]
+    parts: list[h5py.Group | h5py.Dataset] = []
+    needed = 0
 
-    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> str | None:
+        nonlocal needed
+        parts.append(item)
         if isinstance(item, h5py.Dataset):
-            shapes = [item.shape or (), item.chunks or ()]
-            needed.append(max(sizes.array_room(shape, item.dtype.itemsize) for shape in shapes))
+            if not asked.allow_unsafe and (item.external or item.is_virtual):
+                return name
+            # One part of an array may be larger than all of it.
+            needed += max(sizes.array_room(shape, item.dtype.itemsize) for shape in (item.shape or (), item.chunks or ()))
+        return None
 
-    file.visititems(visit)
-    sizes.require_room(sum(needed), _size(asked), "the arrays", allow_large=asked.allow_large, path=asked.path)
+    found = file.visititems(visit)
+    if found is not None:
+        raise _of_another_file(found, asked.path)
+    sizes.require_room(needed, _size(asked), "the arrays", allow_large=asked.allow_large, path=asked.path)
+    return parts
+
+
+def _of_another_file(name: str, path: str) -> UnsafeModelError:
+    return UnsafeModelError(
+        f"A model file must hold its own weights. Received: {path}, whose {name!r} is in another file, which was not read. If "
+        "you trust the writer of the file, let it read your files with --allow-unsafe (Python: allow_unsafe=True)."
+    )
 
 
 @contextlib.contextmanager

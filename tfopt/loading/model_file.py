@@ -96,9 +96,12 @@ def _read_keras(path: pathlib.Path, *, allow_unsafe: bool, allow_large: bool) ->
     ) as error:  # fmt: skip
         raise refusal(path, f"a damaged or foreign archive ({error})", "Save the model again.") from error
     _require_model(path, version, config)
-    if has_weights and not hdf5_probe.can_be_read(path, _WEIGHTS, allow_unsafe=allow_unsafe, allow_large=allow_large):
+    held: int | None = 0
+    if has_weights:
+        held = hdf5_probe.count_numbers(path, _WEIGHTS, allow_unsafe=allow_unsafe, allow_large=allow_large)
+    if held is None:
         raise refusal(path, "an archive with damaged weights, which cannot be read to their end", "Copy or save it again.")
-    return ModelFile(path, "keras", version, config, held=hdf5_probe.count_numbers(path, _WEIGHTS) if has_weights else 0)
+    return ModelFile(path, "keras", version, config, held=held)
 
 
 def _require_room(path: pathlib.Path, archive: zipfile.ZipFile, *, allow_large: bool) -> None:
@@ -114,7 +117,8 @@ def _require_room(path: pathlib.Path, archive: zipfile.ZipFile, *, allow_large: 
 def _read_h5(path: pathlib.Path, *, allow_unsafe: bool, allow_large: bool) -> ModelFile:
     import h5py
 
-    if not hdf5_probe.can_be_read(path, allow_unsafe=allow_unsafe, allow_large=allow_large):
+    held = hdf5_probe.count_numbers(path, allow_unsafe=allow_unsafe, allow_large=allow_large)
+    if held is None:
         raise refusal(path, "a damaged HDF5 file, which cannot be read to its end", "Copy or save it again.")
     try:
         with h5py.File(path, "r") as file:
@@ -135,7 +139,7 @@ def _read_h5(path: pathlib.Path, *, allow_unsafe: bool, allow_large: bool) -> Mo
     if config is None:
         return ModelFile(path, "weights", str(found["keras_version"]), None, str(found["backend"]))
     _require_model(path, found["keras_version"], config)
-    return ModelFile(path, "h5", found["keras_version"], config, str(found["backend"]), hdf5_probe.count_numbers(path))
+    return ModelFile(path, "h5", found["keras_version"], config, str(found["backend"]), held)
 
 
 def _require_model(path: pathlib.Path, version: object, config: object) -> None:
