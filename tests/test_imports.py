@@ -76,7 +76,7 @@ def test_broad_handlers_raise(file):
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ExceptHandler) and (node.type is None or getattr(node.type, "id", "") == "Exception"):
             raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
-            assert raises or module_name(file) == "tfopt.isolation", f"{file}:{node.lineno}"
+            assert raises or module_name(file) == "tfopt.child_process", f"{file}:{node.lineno}"
 
 
 def test_stage_packages_hold_a_docstring_only():

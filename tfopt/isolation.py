@@ -1,14 +1,13 @@
 """Run a function of tfopt in a child process, so that a crash, a hang or an out-of-memory there is an error here.
 
-The parent writes one JSON request per line to the child's standard input; the child answers with JSON lines on its former
-standard output. Everything that TensorFlow and its C++ code print goes to the child's standard error, a log file.
+The parent writes one JSON request per line to the standard input of the child, `child_process`, which answers with JSON lines on
+its former standard output. Everything that TensorFlow and its C++ code print goes to the child's standard error, a log file.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib
 import json
 import os
 import pathlib
@@ -19,7 +18,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -58,7 +56,7 @@ class Child:
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         # -P: the working folder may hold anything, so it must not be a place to import from.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tfopt.isolation", preload],
+            [sys.executable, "-P", "-m", "tfopt.child_process", preload],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -237,62 +235,6 @@ def is_child() -> bool:
     return os.environ.get("TFOPT_IN_CHILD") == "1"
 
 
-@contextlib.contextmanager
-def _ended_by_its_parent() -> Iterator[None]:
-    """Inside this context, the kernel ends this process when the other end of its standard input closes.
-
-    The thread that listens there cannot, while C++ code such as the converter's holds Python's lock. No request arrives
-    meanwhile, so that the signal of new input means the end of the parent.
-    """
-    try:
-        import fcntl
-    except ImportError:  # a system without it has no such signal either
-        yield
-        return
-    flags = fcntl.fcntl(0, fcntl.F_GETFL)
-    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(0, fcntl.F_SETFL, flags | os.O_ASYNC)
-    try:
-        yield
-    finally:
-        fcntl.fcntl(0, fcntl.F_SETFL, flags)
-
-
 def _accuse(suspects: Sequence[str]) -> str:
     others = f" and {len(suspects) - _SHOWN} others" if len(suspects) > _SHOWN else ""
     return f" Layers to suspect: {', '.join(suspects[:_SHOWN])}{others}." if suspects else ""
-
-
-def _main() -> None:
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what C++ and Python print must not mix with the answers
-    requests: queue.Queue[dict[str, Any]] = queue.Queue()
-
-    def listen() -> None:
-        for line in sys.stdin:
-            requests.put(json.loads(line))
-        os._exit(1)  # the parent is gone, and with it the reason to go on
-
-    threading.Thread(target=listen, daemon=True).start()
-    if sys.argv[1:] and sys.argv[1]:
-        importlib.import_module(sys.argv[1])
-
-    def answer(content: dict[str, Any]) -> None:
-        answers.write(json.dumps(content) + "\n")
-
-    while True:
-        call = requests.get()
-        module, _, function = call["target"].partition(":")
-        try:
-            found = getattr(importlib.import_module(module), function)
-            with _ended_by_its_parent():
-                result = found(call["request"], lambda report: answer({"progress": report}))
-            answer({"result": result})
-        except errors.TfoptError as error:
-            answer({"error": type(error).__name__, "message": str(error)})
-        except Exception as error:  # its traceback is shown by the parent
-            answer({"error": f"{type(error).__name__}!", "message": str(error), "traceback": traceback.format_exc()})
-
-
-if __name__ == "__main__":
-    _main()

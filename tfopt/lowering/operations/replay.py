@@ -65,7 +65,6 @@ def replaces(function: tf.types.experimental.ConcreteFunction, rules: Mapping[st
         function: traced by `tf.function`.
         rules: as for `replay`.
     """
-    from tensorflow.python.framework.func_graph import FuncGraph
 
     def find(tensor: tf.Tensor) -> tf.Tensor:
         while tensor.op.type in _PASSED_ON:
@@ -73,7 +72,7 @@ def replaces(function: tf.types.experimental.ConcreteFunction, rules: Mapping[st
         return tensor
 
     with function.graph.as_default():
-        scratch = FuncGraph("scratch")  # what the rules make in it is thrown away
+        scratch = type(function.graph)("scratch")  # what the rules make in it is thrown away
     with scratch.as_default():
         for operation in function.graph.get_operations():
             if operation.type in _CALLS:
@@ -81,7 +80,7 @@ def replaces(function: tf.types.experimental.ConcreteFunction, rules: Mapping[st
             try:
                 if any(rule(operation, find) is not None for rule in rules.get(operation.type, ())):
                     return True
-            except Exception:  # `replay` shows whether it is one there as well
+            except (TypeError, ValueError):  # `replay` shows whether it is one there as well
                 return True
     return False
 
