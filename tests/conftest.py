@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import runpy
 import subprocess
 import sys
@@ -13,11 +14,35 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 
+from tfopt import errors
+
 # Keras starts sooner here and in all processes of the tests.
 QUICK_KERAS = pathlib.Path(__file__).with_name("quick_keras")
 if str(QUICK_KERAS) not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(QUICK_KERAS), os.environ.get("PYTHONPATH")]))
     runpy.run_path(str(QUICK_KERAS / "sitecustomize.py"))
+
+
+# Text of the converter, of TensorFlow's C++ code, and of Python's own errors, which says nothing to a user.
+RAW_TEXT = re.compile(
+    r"Traceback|<unknown>:\d|\bloc\(|\bmlir\b|MLIR|'tfl?\.[A-Za-z]|failed to legalize|\.cc:\d|\{\{node|StatusCode"
+    r"|\bAssertionError\b|\bIndexError\b|\bAttributeError: '"
+)
+
+
+@pytest.fixture(autouse=True)
+def readable_messages(monkeypatch):
+    """No message of tfopt that a test provokes has raw text in it."""
+    made = []
+
+    def init(self, *arguments):
+        made.append(str(arguments[0]) if arguments else "")
+        super(errors.TfoptError, self).__init__(*arguments)
+
+    monkeypatch.setattr(errors.TfoptError, "__init__", init)
+    yield
+    raw = [message for message in made if RAW_TEXT.search(message)]
+    assert not raw, f"raw text in a message: {raw[0]}"
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from tfopt.keras_model.describe import crash_suspects, describe, layer_path
+from tfopt.keras_model.describe import crash_suspects, describe, layer_path, told_by
 
 
 def test_layers_are_named_with_their_class(framework):
@@ -36,3 +36,14 @@ class Own(keras.layers.Layer):
 )
 def test_layers_to_name_when_the_converter_crashes(layers, suspects):
     assert crash_suspects(iter(layers)) == suspects
+
+
+def test_what_a_layer_raises_is_told_without_the_text_around_it():
+    class Gate(keras.layers.Layer):
+        def call(self, x):
+            raise RuntimeError("the gate is closed\nfor good")
+
+    with pytest.raises(RuntimeError) as raised:
+        Gate(name="gate")(keras.ops.ones((1, 3)))
+    assert told_by(raised.value) == "in Gate.call(): the gate is closed."
+    assert told_by(KeyError()) == "KeyError."

@@ -132,6 +132,6 @@ def test_a_layer_that_cannot_run_on_open_sizes_is_named():
             return self.dense(x)
 
     model = keras.Sequential([keras.Input((4,)), Fixed(name="fixed")])
-    with pytest.raises(tfopt.ArgumentError, match=r"fixed \(Fixed\): no batch size.*exclude='fixed'"):
+    with pytest.raises(tfopt.ArgumentError, match=r"fixed \(Fixed\): in Fixed\.call\(\): no batch size.*exclude='fixed'"):
         tfopt.quantize_aware(model, verbose=False)
     assert tfopt.quantize_aware(model, exclude="fixed", verbose=False).built

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -42,3 +43,13 @@ def crash_suspects(layers: Iterable[AnyLayer]) -> list[str]:
     recurrent = [layer for layer in layers if hasattr(layer, "return_sequences") or "RNN" in type(layer).__name__]
     custom = [layer for layer in layers if type(layer).__module__.partition(".")[0] not in ("keras", "tf_keras")]
     return [describe(layer) for layer in recurrent or custom] or sorted({type(layer).__name__ for layer in layers})
+
+
+def told_by(error: Exception) -> str:
+    """The first line of what a layer raised, without what Keras says around it: `in Gate.call(): the gate is closed.`"""
+    text = re.sub("\x1b\\[[0-9;]*m", "", str(error))
+    told = [line.strip() for line in text.splitlines() if line.strip()]
+    own = [line for line in told if not line.startswith(("Could not automatically infer", "Exception encountered"))]
+    place = re.search(r"Exception encountered when calling (\w+\.\w+\(\))", text)
+    where = f"in {place.group(1)}: " if place else ""
+    return where + (own or told or [type(error).__name__])[0][:300].rstrip(".") + "."

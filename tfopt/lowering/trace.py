@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from tfopt.data import signature
 from tfopt.data.signature import TensorSpec
 from tfopt.errors import ConversionError, TfoptError
+from tfopt.keras_model.describe import told_by
 from tfopt.keras_model.walk import short_names
 from tfopt.lowering import layer_scopes, lower
 from tfopt.tflite.layer_names import NO_SCOPES, LayerNames, Scopes
@@ -101,9 +101,8 @@ def trace_model(model: AnyModel, inputs: Sequence[TensorSpec], lowering: lower.L
     except TfoptError:
         raise
     except Exception as error:  # the model's own code may raise anything
-        text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
         raise ConversionError(
-            f"The model must run on the inputs {', '.join(map(str, inputs))}. Received: {type(error).__name__}: {text[:600]}. "
+            f"The model must run on the inputs {', '.join(map(str, inputs))}. Received: {type(error).__name__}, {told_by(error)} "
             "Call it on such an input to see where it fails."
         ) from error
     # A module saves its attributes, and Keras 3 variables are no attributes of it. The layers that the lowering brings must not be

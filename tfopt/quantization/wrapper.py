@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from tfopt.errors import ArgumentError
-from tfopt.keras_model.describe import describe
+from tfopt.keras_model.describe import describe, told_by
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.keras_model.walk import walk_layers
 from tfopt.quantization import weights
@@ -193,7 +192,7 @@ class QuantizeWrapper(keras.layers.Layer):
         except Exception as error:  # the caller's own code, or Keras about it
             raise ArgumentError(
                 "Each layer must run on inputs of open sizes, so that the tensors inside it can be found and rounded. Received: "
-                f"{describe(self.layer)}: {_reason(error)} Leave it out with exclude={self.layer.name!r}, so that it stays float."
+                f"{describe(self.layer)}: {told_by(error)} Leave it out with exclude={self.layer.name!r}, so that it stays float."
             ) from error
         self._add_quantizers((key, limit(f"{self.name}/{_own_name(key)}", fixed)) for key, fixed in self._found.items())
         self._found, self._own = None, {}
@@ -281,14 +280,6 @@ class QuantizeWrapper(keras.layers.Layer):
         if self._found is not None:
             self._found.setdefault(key, fixed)
         return self.quantizers[key](tensor, observe=observe) if key in self.quantizers else tensor
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what a layer raised, without what Keras says around it."""
-    text = re.sub("\x1b\\[[0-9;]*m", "", str(error))
-    told = [line.strip() for line in text.splitlines() if line.strip()]
-    own = [line for line in told if not line.startswith(("Could not automatically infer", "Exception encountered"))]
-    return (own or told or [type(error).__name__])[0][:300].rstrip(".") + "."
 
 
 def _own_name(key: str) -> str:
