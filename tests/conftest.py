@@ -35,7 +35,7 @@ def readable_messages(monkeypatch):
     """No message of tfopt that a test provokes has raw text in it."""
     made = []
 
-    def init(self, *arguments):
+    def init(self: errors.TfoptError, *arguments: object) -> None:
         made.append(str(arguments[0]) if arguments else "")
         super(errors.TfoptError, self).__init__(*arguments)
 

@@ -114,24 +114,41 @@ def test_zeros_inside_layers_hold():
     assert all(share == pytest.approx(0.8, abs=0.02) for name, share in zeros.items() if name != "head/kernel")
 
 
+class Fixed(layers.Layer):
+    """Runs on some sizes of a batch only, but tells Keras the shape of its output."""
+
+    def __init__(self, sizes, **options):
+        super().__init__(**options)
+        self.sizes = sizes
+        self.dense = layers.Dense(2)
+
+    def get_config(self):
+        return {**super().get_config(), "sizes": self.sizes}
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 2)
+
+    def call(self, x):
+        if x.shape[0] is None or x.shape[0] not in self.sizes:
+            raise ValueError("no batch size")
+        return keras.ops.tanh(self.dense(x))
+
+
+def test_a_layer_that_needs_sizes_is_rounded_inside():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), Fixed([8, 16], name="fixed")])
+    aware = tfopt.quantize_aware(model, verbose=False)
+    assert aware.output_shape == (None, 2)
+    assert any(quantizer.name.startswith("fixed/") for quantizer in tfopt.quantization_report(aware).activations)
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    np.testing.assert_allclose(aware(x), model(x), atol=0.1)
+
+
 def test_a_layer_that_cannot_run_on_open_sizes_is_named():
-    class Fixed(layers.Layer):
-        def __init__(self, **options):
-            super().__init__(**options)
-            self.dense = layers.Dense(2)
-
-        def build(self, shape):
-            self.dense.build(shape)
-
-        def compute_output_shape(self, shape):
-            return (*shape[:-1], 2)
-
-        def call(self, x):
-            if x.shape[0] is None:
-                raise ValueError("no batch size")
-            return self.dense(x)
-
-    model = keras.Sequential([keras.Input((4,)), Fixed(name="fixed")])
+    model = keras.Sequential([keras.Input((4,)), Fixed([7], name="fixed")])
     with pytest.raises(tfopt.ArgumentError, match=r"fixed \(Fixed\): in Fixed\.call\(\): no batch size.*exclude='fixed'"):
         tfopt.quantize_aware(model, verbose=False)
     assert tfopt.quantize_aware(model, exclude="fixed", verbose=False).built

@@ -222,12 +222,25 @@ def _explain(message: str, quantization: Quantization, traced: Traced) -> str:
     ]
     layers = list(dict.fromkeys(map(repr, named)))
     where = f"{', '.join(layers[:5])}: " if layers else ""
-    reasons = dict.fromkeys(re.sub(r"^<unknown>:\d+: |\bloc\(.*?\]?\): |\berror: ", "", line).strip() for line in lines)
+    reasons = dict.fromkeys(map(_in_words, lines))
     return (
         f"The converter must be able to express the model in {quantization}. Received: {where}{' | '.join(reasons)[:600]}. "
         "Try another quantization, replace the layer that is named by simpler operations, or cut it off: before, body, after = "
         "tfopt.split(model, at=(..., ...)) cuts a Functional model before and after such layers, and the body converts."
     )
+
+
+def _in_words(line: str) -> str:
+    """A line of the converter without its places and types, which say nothing to a user."""
+    for pattern, word in (
+        (r"^<unknown>:\d+: |\bloc\(.*?\]?\): |\berror: ", ""),
+        (r"'(?:tf|tfl)\.(\w+)' op\b", lambda found: f"the operation {found.group(1).upper()}:"),
+        (r"'(?:tf|tfl)\.(\w+)'", lambda found: found.group(1).upper()),
+        (r"!quant\.uniform<\w+:\w+, ([-\d.eE+]+)(?::-?\d+)?>", lambda found: f"a scale of {float(found.group(1)):.3g}"),
+        (r"!quant\.uniform<[^>]*>", "scales of channels"),
+    ):
+        line = re.sub(pattern, word, line)
+    return line.strip()
 
 
 def _not_builtin(ops: Sequence[str], traced: Traced) -> str:

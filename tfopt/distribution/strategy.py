@@ -190,7 +190,7 @@ def _find_tpu(named: bool) -> tuple[tf.distribute.cluster_resolver.TPUClusterRes
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(". ")[0]  # more is about operations that nobody wrote
         if named:
             raise ArgumentError(
                 f"kind='tpu' needs a TPU that answers. Received: {reason}. Check TPU_NAME, or leave out kind='tpu'."

@@ -17,7 +17,7 @@ from tfopt.quantization import weights
 from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, weight_scale
 from tfopt.quantization.inside.decompositions import DIVISORS
 from tfopt.quantization.inside.operations import computes_itself, is_own
-from tfopt.quantization.inside.simulation import Simulation, leaves, places
+from tfopt.quantization.inside.simulation import Simulation, leaves, places, sized
 from tfopt.quantization.observing import is_observing
 
 if TYPE_CHECKING:
@@ -184,19 +184,31 @@ class QuantizeWrapper(keras.layers.Layer):
             Whether rounding is the last operation on each output.
         """
         try:
-            if self._computes_itself():
-                self._own = None  # until the first call has found it out
-                self.compute_output_spec(*args, **kwargs)
-            self._found = {}
-            self.compute_output_spec(*args, **kwargs)
+            self._find(args, kwargs)
         except Exception as error:  # the caller's own code, or Keras about it
-            raise ArgumentError(
-                "Each layer must run on inputs of open sizes, so that the tensors inside it can be found and rounded. Received: "
-                f"{describe(self.layer)}: {told_by(error)} Leave it out with exclude={self.layer.name!r}, so that it stays float."
-            ) from error
-        self._add_quantizers((key, limit(f"{self.name}/{_own_name(key)}", fixed)) for key, fixed in self._found.items())
+            try:  # a layer that tells Keras the shapes of its outputs may need more than open sizes to compute
+                self._find(*keras.tree.map_structure(sized, (args, kwargs)))
+            except Exception:
+                raise ArgumentError(
+                    "Each layer must run on inputs of open sizes, so that the tensors inside it can be found and rounded. "
+                    f"Received: {describe(self.layer)}: {told_by(error)} Leave it out with exclude={self.layer.name!r}, so that it "
+                    "stays float."
+                ) from error
+        found = self._found or {}
+        self._add_quantizers((key, limit(f"{self.name}/{_own_name(key)}", fixed)) for key, fixed in found.items())
         self._found, self._own = None, {}
         return self.rounds_outputs
+
+    def _find(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if self._computes_itself():
+            self._own = None  # until the first call has found it out
+            super().compute_output_spec(*args, **kwargs)
+        self._found = {}
+        super().compute_output_spec(*args, **kwargs)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Tensors:
+        """The shapes and dtypes of the outputs, which are those of the layer inside."""
+        return self.layer.compute_output_spec(*args, **kwargs, **self.constants)
 
     def find_neighbors(self, layers: Mapping[str, keras.layers.Layer]) -> None:
         """Finds the neighbors among `layers`, which maps names to layers."""

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 Tensors = Any
 """A tensor, or lists, tuples and dicts of tensors, as `keras.tree` flattens them."""
+_SIZE = 16
 Functions = dict[str, Callable[..., Any]]
 """Attributes of a layer that are functions, such as `call` and `activation`."""
 
@@ -51,6 +52,13 @@ def rounds_inside(layer: keras.layers.Layer) -> bool:
     return computes_itself(layer) or bool(
         Simulation(lambda key, tensor, fixed=None, /, *, observe=True: tensor).functions_of(layer)
     )
+
+
+def sized(value: Any) -> Any:
+    """A symbolic tensor with some number in the place of each open size; anything else as it is."""
+    if not isinstance(value, keras.KerasTensor):
+        return value
+    return keras.KerasTensor([size or _SIZE for size in value.shape], value.dtype)
 
 
 def detached(tensor: tf.Tensor) -> tf.Tensor:
