@@ -125,6 +125,12 @@ def test_the_working_folder_is_not_imported_from(tmp_path, monkeypatch):
     assert isolation.run(f"{HERE}:count", Asked(to=1)) == [0]
 
 
+def test_a_child_collects_garbage_but_not_among_what_it_has_imported():
+    with isolation.Child(preload="json") as child:
+        is_collected, left_out = child.call(f"{HERE}:garbage", Asked(), timeout=30)
+    assert is_collected and left_out > 1000
+
+
 def pid_of(child):
     return child.call(f"{HERE}:pid", Asked(), timeout=60)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import gzip
 import statistics
 import time
@@ -146,8 +145,12 @@ def _foreign_inputs(models: Sequence[PathLike | bytes], data: Any, scale: Scale 
             samples = open_samples(data, interpreter_specs(interpreter), scale=scale, allow_large=allow_large)
         batch = first_batch(interpreter, samples)
         require_runnable(model, batch, allow_large=allow_large)
-        inputs.append(functools.partial(lambda _, drawn: drawn, drawn=batch))
+        inputs.append(_always(batch))
     return inputs
+
+
+def _always(batch: list[Any] | None) -> Inputs:
+    return lambda interpreter: batch
 
 
 def first_batch(interpreter: Interpreter, samples: Samples | None) -> list[Any] | None:
