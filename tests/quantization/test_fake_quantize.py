@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import tfopt
-from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, weight_scale
+from tfopt.quantization.fake_quantize import FakeQuantize
 from tfopt.quantization.observing import observing
+from tfopt.quantization.weights import fake_quantize_weight, weight_scale
 
 RNG = np.random.default_rng(0)
 PROPERTY = settings(deadline=None, max_examples=40)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 import keras
 
 from tfopt.errors import ArgumentError
+from tfopt.quantization.inside.kernel_arithmetic import as_computed
+from tfopt.quantization.inside.known_steps import note
 from tfopt.quantization.observing import is_observing
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ Range = tuple[float, float]
 RangeRule = Literal["moving_average", "learned"]
 RANGES: tuple[RangeRule, ...] = ("moving_average", "learned")
 _TINY = 1e-7
+_BITS = 8  # of the kernels whose arithmetic is known
 
 
 @keras.saving.register_keras_serializable("tfopt")
@@ -85,7 +88,7 @@ class FakeQuantize(keras.layers.Layer):
         self.is_divisor: bool = is_divisor
         self.ranges: RangeRule | Range = ranges if isinstance(ranges, str) else (float(ranges[0]), float(ranges[1]))
         self.supports_masking = True
-        self._is_open = False
+        self._is_open = self._is_baked = False
         self._constant: Range | None = None if isinstance(self.ranges, str) else _with_zero(*self.ranges)
         if self._constant is None:
             # Replicas see different batches: each assignment is averaged over them.
@@ -106,13 +109,17 @@ class FakeQuantize(keras.layers.Layer):
 
     def scale(self) -> tf.Tensor:
         """The step of the grid, a float32 tensor of shape (); 0 while there is no range."""
-        low, high = self._constant if self._constant is not None else (self.minimum, self.maximum)
-        return (keras.ops.maximum(high, 0.0) - keras.ops.minimum(low, 0.0)) / (2.0**self.bits - 1.0)
+        import tensorflow as tf
+
+        ends = self._constant if self._constant is not None else (self.minimum, self.maximum)
+        # float64, as the converter computes it: the file's integers depend on the last bit
+        low, high = (tf.cast(tf.convert_to_tensor(end, tf.float32), tf.float64) for end in ends)
+        return tf.cast((tf.maximum(high, 0.0) - tf.minimum(low, 0.0)) / (2.0**self.bits - 1.0), tf.float32)
 
     def bake(self) -> None:
         """Makes the range a constant of all graphs that are traced from now on, as the export of a model needs it."""
         self._constant = self.range
-        self._is_open = self._constant is None
+        self._is_open, self._is_baked = self._constant is None, True
 
     def call(self, inputs: tf.Tensor, training: bool = False, observe: bool = True) -> tf.Tensor:
         """`inputs` on the grid, with its shape and dtype."""
@@ -121,7 +128,9 @@ class FakeQuantize(keras.layers.Layer):
         if not inputs.dtype.is_floating or self._is_open:
             return inputs
         x = tf.cast(inputs, "float32")
+        rounds_as_kernels = not self._is_baked and not training and not is_observing() and self.bits == _BITS
         if self._constant is not None:
+            x = self._as_computed(x) if rounds_as_kernels else x
             outputs = tf.quantization.fake_quant_with_min_max_vars(x, *self._constant, num_bits=self.bits)
         elif is_observing():
             if observe:
@@ -133,9 +142,12 @@ class FakeQuantize(keras.layers.Layer):
                 x = tf.debugging.check_numerics(x, f"NaN or infinite values in the input {name!r}: find them with np.isfinite")
             outputs = self._learn(x) if self.ranges == "learned" else self._follow(x)
         else:
-            outputs = tf.cond(tf.equal(self.seen.value, 0.0), lambda: x, lambda: self._round(x, self.minimum, self.maximum))
-            outputs.set_shape(x.shape)
-        return tf.cast(outputs, inputs.dtype)
+            computed = self._as_computed(x) if rounds_as_kernels else x
+            outputs = tf.where(tf.equal(self.seen.value, 0.0), x, self._round(computed, self.minimum, self.maximum))
+        outputs = tf.cast(outputs, inputs.dtype)
+        if rounds_as_kernels:
+            note(outputs, self.scale())
+        return outputs
 
     def compute_output_spec(self, inputs: keras.KerasTensor, training: bool = False, observe: bool = True) -> keras.KerasTensor:
         """The shape and dtype of `inputs`."""
@@ -155,6 +167,13 @@ class FakeQuantize(keras.layers.Layer):
             "is_input": self.is_input,
             "is_divisor": self.is_divisor,
         }
+
+    def _as_computed(self, x: tf.Tensor) -> tf.Tensor:
+        """`x` as a kernel has it before it rounds; an input already rounded by a division, as callers of the file do it."""
+        step = self.scale()
+        if not self.is_input:
+            return as_computed(x, step)
+        return x + keras.ops.stop_gradient(keras.ops.round(x / keras.ops.maximum(step, _TINY)) * step - x)
 
     def _follow(self, x: tf.Tensor) -> tf.Tensor:
         """`x` rounded in the moving average of the ranges, which takes in that of `x` first."""
@@ -222,37 +241,6 @@ class FakeQuantize(keras.layers.Layer):
     def _positive(self, x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """`x`, of which the reciprocal can be taken if this is a divisor."""
         return keras.ops.maximum(x, keras.ops.stop_gradient(step)) if self.is_divisor else x
-
-
-def weight_scale(weight: tf.Tensor, axes: tuple[int, ...], bits: int) -> tf.Tensor:
-    """`max |w| / (2^(bits - 1) - 1)` over all axes of a float32 tensor but `axes`, in a shape that broadcasts to the weight."""
-    import tensorflow as tf
-
-    kept = {axis % len(weight.shape) for axis in axes}
-    others = [axis for axis in range(len(weight.shape)) if axis not in kept]
-    return tf.reduce_max(tf.abs(weight), others, keepdims=True) / (2.0 ** (bits - 1) - 1.0)
-
-
-def fake_quantize_weight(weight: tf.Tensor, axes: tuple[int, ...], bits: int, groups: int = 1) -> tf.Tensor:
-    """A weight on its symmetric grid; the gradient passes as if the weight were not rounded.
-
-    Args:
-        weight: float tensor of any shape.
-        axes: the axes along which scales differ.
-        bits: 2 to 8.
-        groups: number of equal parts of the last axis that have one scale each, such as the gates of an LSTM. If it is above 1,
-            `axes` must be empty.
-
-    Returns:
-        Tensor with the shape and dtype of `weight`.
-    """
-    import tensorflow as tf
-
-    whole = tf.cast(weight, "float32")
-    grouped = tf.reshape(whole, (*whole.shape[:-1], groups, -1)) if groups > 1 else whole
-    scale = weight_scale(grouped, (-2,) if groups > 1 else axes, bits)
-    rounded = tf.reshape(tf.round(tf.math.divide_no_nan(grouped, scale)) * scale, whole.shape)
-    return tf.cast(whole + tf.stop_gradient(rounded - whole), weight.dtype)
 
 
 def _round_through(x: tf.Tensor) -> tf.Tensor:

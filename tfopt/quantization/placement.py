@@ -156,8 +156,6 @@ class Placement:
                     layer.find_quantizers(args, kwargs, self._limit)
                 done = layer.rounds_outputs
             outputs = layer(*args, **kwargs)
-            if isinstance(layer, QuantizeWrapper) and type(each.layer).__name__ in weights.WITH_BIAS and sources and sources[0]:
-                layer.neighbors = (sources[0], _normalization_after(graph, each))
             if done or (keeps_scale(each.layer) and sources and None not in sources):
                 source = "" if done else sources[0] or ""
                 rounded.update((id(tensor), source) for tensor in keras.tree.flatten(outputs))
@@ -260,14 +258,6 @@ def needs_wrapper(layer: keras.Operation) -> bool:
     if any(isinstance(grid, weights.Grid) for _, grid in weights.grids(layer)):
         return True
     return is_composite(layer) or rounds_inside(layer)
-
-
-def _normalization_after(graph: Graph, call: Call) -> str | None:
-    """Name of the BatchNormalization that the converter is going to multiply into the weights of the layer called."""
-    following = graph.sole_consumer(call.outputs, DROPPED)
-    if following is None or type(following.layer).__name__ != "BatchNormalization":
-        return None
-    return following.layer.name if is_fused(graph, call.layer, call.outputs) else None
 
 
 def _is_float_tensor(value: object) -> bool:

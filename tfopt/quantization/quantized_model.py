@@ -10,9 +10,12 @@ import keras
 
 from tfopt.keras_model.walk import walk_layers
 from tfopt.quantization import frozen  # noqa: F401 - registers its class, for models that are loaded
-from tfopt.quantization.wrapper import QuantizeWrapper
+from tfopt.quantization.in_graph import InGraph
+from tfopt.quantization.observing import is_observing
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from tfopt.quantization.fake_quantize import Range
     from tfopt.quantization.inside.simulation import Tensors
 
@@ -52,9 +55,9 @@ class Recipe:
 
 @keras.saving.register_keras_serializable("tfopt")
 class QuantizedModel(keras.Model):
-    """A Functional model in which each `QuantizeWrapper` finds the layers that its `neighbors` name.
+    """A Functional model whose outputs have the names that they have in the model that it was made of (`output_names`).
 
-    Its outputs have the names that they have in the model that it was made of (`output_names`), also after saving and loading.
+    They keep the names after saving and loading.
 
     Args:
         inputs, outputs: as those of a Functional `keras.Model`, a `keras.KerasTensor` or a structure of them.
@@ -70,10 +73,24 @@ class QuantizedModel(keras.Model):
     def __init__(self, inputs: Tensors, outputs: Tensors, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         self.recipe = None
-        layers = {layer.name: layer for layer in self.layers}
-        for layer in self.layers:
-            if isinstance(layer, QuantizeWrapper):
-                layer.find_neighbors(layers)
+        self._in_graph = InGraph()
+
+    def call(self, inputs: Tensors, training: bool | None = None, mask: Tensors = None, **kwargs: Any) -> Tensors:
+        """The outputs; those outside of training are rounded as in the file, also if they are computed outside of a graph."""
+        import tensorflow as tf
+
+        if training or is_observing() or not tf.executing_eagerly():
+            return super().call(inputs, training=training, mask=mask, **kwargs)
+
+        def compute(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensors, list[tf.Tensor]]:
+            with keras.StatelessScope(collect_losses=True) as scope:
+                outputs = super(QuantizedModel, self).call(*args, training=training, **kwargs)
+            return outputs, list(scope.losses)
+
+        outputs, losses = self._in_graph(compute, (inputs,), {"mask": mask, **kwargs}, training)
+        for loss in losses:
+            self.add_loss(loss)
+        return outputs
 
     def get_config(self) -> dict[str, Any]:
         """The recipe, or the configuration of a Functional model; the names of the outputs, and the layers that do not train."""

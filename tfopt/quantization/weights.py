@@ -1,4 +1,4 @@
-"""Which weights of a layer become integers, and along which axes their scales differ: the table of layer classes."""
+"""Which weights of a layer become integers, along which axes their scales differ, and how they are rounded."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from tfopt.keras_model.weights import Weight, walk_weights
+from tfopt.quantization.inside.known_steps import note
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 # (layer class, own name of the weight) -> axes along which scales differ, counted from the end: the output channels.
 _AXES: dict[tuple[str, str], tuple[int, ...]] = {
@@ -23,8 +25,6 @@ _AXES: dict[tuple[str, str], tuple[int, ...]] = {
 }
 # Layers that TFLite computes with 4-bit weights.
 _FOUR_BITS = ("Conv1D", "Conv2D", "Dense", "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D")
-# Layers with a bias of int32 in the file.
-WITH_BIAS = {"Conv1D", "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv1D", "DepthwiseConv2D"}
 OF_RANK_1 = "a vector: in the file it is int32, or multiplied into the weights before it"
 
 
@@ -88,3 +88,39 @@ def _kept_axes(equation: str) -> tuple[int, ...]:
     inputs, _, output = equation.replace(" ", "").partition("->")
     kernel = inputs.partition(",")[2]
     return tuple(index - len(kernel) for index, label in enumerate(kernel) if label in output)
+
+
+def weight_scale(weight: tf.Tensor, axes: tuple[int, ...], bits: int) -> tf.Tensor:
+    """`max |w| / (2^(bits - 1) - 1)` over all axes of a float32 tensor but `axes`, in a shape that broadcasts to the weight."""
+    import tensorflow as tf
+
+    kept = {axis % len(weight.shape) for axis in axes}
+    others = [axis for axis in range(len(weight.shape)) if axis not in kept]
+    # float64, as TensorFlow's graphs divide by a constant as they multiply by its reciprocal, which moves the last bit of float32
+    largest = tf.cast(tf.reduce_max(tf.abs(weight), others, keepdims=True), tf.float64)
+    return tf.cast(largest / (2.0 ** (bits - 1) - 1.0), tf.float32)
+
+
+def fake_quantize_weight(weight: tf.Tensor, axes: tuple[int, ...], bits: int, groups: int = 1) -> tf.Tensor:
+    """A weight on its symmetric grid; the gradient passes as if the weight were not rounded.
+
+    Args:
+        weight: float tensor of any shape.
+        axes: the axes along which scales differ.
+        bits: 2 to 8.
+        groups: number of equal parts of the last axis that have one scale each, such as the gates of an LSTM. If it is above 1,
+            `axes` must be empty.
+
+    Returns:
+        Tensor with the shape and dtype of `weight`.
+    """
+    import tensorflow as tf
+
+    whole = tf.cast(weight, "float32")
+    grouped = tf.reshape(whole, (*whole.shape[:-1], groups, -1)) if groups > 1 else whole
+    scale = weight_scale(grouped, (-2,) if groups > 1 else axes, bits)
+    rounded = tf.reshape(tf.round(tf.math.divide_no_nan(grouped, scale)) * scale, whole.shape)
+    outputs = tf.cast(whole + tf.stop_gradient(rounded - whole), weight.dtype)
+    if groups == 1:
+        note(outputs, scale)
+    return outputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import types
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ from tfopt.keras_model.describe import describe, told_by
 from tfopt.keras_model.patch import replaced_attributes
 from tfopt.keras_model.walk import walk_layers
 from tfopt.quantization import weights
-from tfopt.quantization.fake_quantize import FakeQuantize, fake_quantize_weight, weight_scale
+from tfopt.quantization.fake_quantize import FakeQuantize
+from tfopt.quantization.in_graph import InGraph
 from tfopt.quantization.inside.decompositions import DIVISORS
 from tfopt.quantization.inside.operations import computes_itself, is_own
 from tfopt.quantization.inside.simulation import Simulation, leaves, places, sized
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
     Values = list[tuple[keras.Variable, tf.Tensor]]  # variables with the values that stand in for their own
     Limit = Callable[[str, Range | None], Range | None]
-
-
-_ARRAY = "an array"  # in the place of one among the arguments of a call
 
 
 def _no_limit(name: str, fixed: Range | None) -> Range | None:
@@ -57,10 +55,6 @@ class QuantizeWrapper(keras.layers.Layer):
         activation_bits: 8.
         ranges: as for `FakeQuantize`.
         quantizers: (key, fixed range or None) of each tensor inside the layer that is rounded, as `find_quantizers` finds them.
-        neighbors: None, or a pair of names: that of the `FakeQuantize` layer that rounds the input, and that of the
-            BatchNormalization after this layer, or None. In the file the bias, with the normalization in it, is an int32 in steps
-            of the input's scale times the weights' scale; if both neighbors are known, the bias is rounded to these steps, outside
-            of training.
         unrounded: numbers of the input tensors, counted from 0, that nothing has rounded before.
         left_out: places of the layers inside `layer` that stay float, as `simulation.leaves` names them.
 
@@ -81,7 +75,6 @@ class QuantizeWrapper(keras.layers.Layer):
         activation_bits: int = 8,
         ranges: RangeRule | Range = "moving_average",
         quantizers: Iterable[tuple[str, Range | None]] = (),
-        neighbors: tuple[str, str | None] | None = None,
         unrounded: Sequence[int] = (),
         left_out: Sequence[str] = (),
         **kwargs: Any,
@@ -94,16 +87,14 @@ class QuantizeWrapper(keras.layers.Layer):
         self.supports_masking = True
         self.quantizers: dict[str, FakeQuantize] = {}
         self._add_quantizers(quantizers)
-        self.neighbors: tuple[str, str | None] | None = (neighbors[0], neighbors[1]) if neighbors else None
         self.unrounded: tuple[int, ...] = tuple(unrounded)
         self.left_out: tuple[str, ...] = tuple(left_out)
         self.rounds_outputs: bool = False
         self.constants: dict[str, Any] = {}
         self._found: dict[str, Range | None] | None = None
         self._own: Mapping[str, Range | None] | None = {}
-        self._traced = types.SimpleNamespace(by_key={})  # no dict, which Keras and TensorFlow would save
+        self._in_graph = InGraph()
         self._is_baked = False
-        self._neighbor_layers: Callable[[], tuple[FakeQuantize, keras.layers.BatchNormalization | None]] | None = None
         self.built = True  # the layer inside builds itself when it is called
 
     def call(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Tensors:
@@ -111,7 +102,12 @@ class QuantizeWrapper(keras.layers.Layer):
         import tensorflow as tf
 
         is_in_graph = not tf.executing_eagerly() or not self._computes_itself()
-        outputs, losses = (self._compute if is_in_graph else self._compute_in_graph)(args, kwargs, training)
+        if is_in_graph:
+            outputs, losses = self._compute(args, kwargs, training)
+        else:
+            # What may change between calls decides what is traced.
+            traits = training, self._is_baked, is_observing(), tuple(each.trainable for each in walk_layers(self))
+            outputs, losses = self._in_graph(functools.partial(self._compute, training=training), args, kwargs, traits)
         for loss in losses:
             self.add_loss(loss)
         return outputs
@@ -120,36 +116,11 @@ class QuantizeWrapper(keras.layers.Layer):
         """Whether operations of the layer inside, or of one inside it, are seen."""
         return any(computes_itself(each) for each in (self.layer, *(inner for _, inner in places(self.layer))))
 
-    def _compute_in_graph(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None
-    ) -> tuple[Tensors, list[tf.Tensor]]:
-        """The same as `_compute`, in a graph: elsewhere nobody can replace the outputs of an operation (TensorFlow 2.21)."""
-        import tensorflow as tf
-
-        tensors = [value for value in keras.tree.flatten((args, kwargs)) if hasattr(value, "shape")]
-        # What is no array decides what is traced, and so does what may change between calls.
-        given = keras.tree.map_structure(lambda value: _ARRAY if hasattr(value, "shape") else value, (args, kwargs))
-        traits = tuple(each.trainable for each in walk_layers(self))
-        key = repr((given, training, self._is_baked, is_observing(), traits))
-
-        def compute(*tensors: tf.Tensor) -> tuple[Tensors, list[tf.Tensor]]:
-            following = iter(tensors)
-            packed = keras.tree.map_structure(lambda value: next(following) if value is _ARRAY else value, given)
-            return self._compute(packed[0], packed[1], training)
-
-        function = self._traced.by_key.setdefault(key, tf.function(compute, autograph=False))
-        return function.get_concrete_function(*tensors)(*tensors)
-
     def _compute(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> tuple[Tensors, list[tf.Tensor]]:
         """(the outputs of the layer inside, its losses)."""
         import tensorflow as tf
 
-        mapping: Values = []
-        shift = None
-        if not self._is_baked:
-            mapping = self.rounded()
-            if not training and self._neighbor_layers:
-                mapping, shift = self._with_bias(mapping, *self._neighbor_layers())
+        mapping = self.rounded()
         given = {id(variable) for variable, _ in mapping}
         own = None if self._own is None else [key for key in (*self._own, *self.quantizers) if is_own(key)]
         simulation = Simulation(self._quantize, self._is_baked, own)
@@ -159,8 +130,6 @@ class QuantizeWrapper(keras.layers.Layer):
         seen = simulation.operations.watched() if self._computes_itself() else contextlib.nullcontext()
         with scope, seen, replaced_attributes(simulation.replacements(self.layer, self.left_out)):
             outputs = simulation.apart(self.layer, self.layer)(*args, **kwargs, **self.constants)
-        if shift is not None:
-            outputs += keras.ops.cast(shift, outputs.dtype)
         if self._own is None:
             self._own = simulation.operations.plan([each for each in keras.tree.flatten(outputs) if tf.is_tensor(each)])
         elif self._found is not None:
@@ -210,13 +179,6 @@ class QuantizeWrapper(keras.layers.Layer):
         """The shapes and dtypes of the outputs, which are those of the layer inside."""
         return self.layer.compute_output_spec(*args, **kwargs, **self.constants)
 
-    def find_neighbors(self, layers: Mapping[str, keras.layers.Layer]) -> None:
-        """Finds the neighbors among `layers`, which maps names to layers."""
-        if self.neighbors and self.neighbors[0] in layers:
-            quantizer, normalization = self.neighbors
-            found = layers[quantizer], layers.get(normalization) if normalization else None
-            self._neighbor_layers = lambda: found  # a function, as Keras would take the layers for parts of this one
-
     def bake(self) -> None:
         """Writes the rounded weights into the layer's own, which are not rounded again from now on."""
         for variable, value in self.rounded():
@@ -231,7 +193,6 @@ class QuantizeWrapper(keras.layers.Layer):
             "weight_bits": self.weight_bits,
             "activation_bits": self.activation_bits,
             "ranges": self.ranges,
-            "neighbors": self.neighbors,
             "unrounded": self.unrounded,
             "left_out": self.left_out,
             "quantizers": [[key, quantizer.ranges if isinstance(quantizer.ranges, tuple) else None]
@@ -240,38 +201,20 @@ class QuantizeWrapper(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> QuantizeWrapper:
-        """A wrapper with a layer of its own."""
-        return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})
+        """A wrapper with a layer of its own; files of earlier versions name neighbors, which are not needed any more."""
+        given = {name: value for name, value in config.items() if name != "neighbors"}
+        return cls(**{**given, "layer": keras.saving.deserialize_keras_object(config["layer"])})
 
     def get_build_config(self) -> None:
         """None: the layer inside saves its own."""
         return
-
-    def _with_bias(
-        self, mapping: Values, quantizer: FakeQuantize, normalization: keras.layers.BatchNormalization | None
-    ) -> tuple[Values, tf.Tensor | None]:
-        """(`mapping` with the rounded bias, or `mapping` and the tensor to be added to the output of a layer without a bias)."""
-        import tensorflow as tf
-
-        grid = next(grid for _, grid in weights.grids(self.layer) if isinstance(grid, weights.Grid))
-        scale = tf.reshape(weight_scale(self.layer.kernel, grid.axes, self.weight_bits), [-1])
-        step = scale * quantizer.scale()
-        bias = self.layer.bias if self.layer.use_bias else None
-        shift = tf.zeros_like(step) if bias is None else tf.convert_to_tensor(bias)
-        if normalization is not None:
-            deviation = tf.sqrt(normalization.moving_variance + normalization.epsilon)
-            center = normalization.beta if normalization.center else 0.0
-            factor = normalization.gamma if normalization.scale else 1.0
-            shift += tf.math.divide_no_nan(center * deviation, factor) - normalization.moving_mean
-        error = tf.where(step > 0.0, tf.round(tf.math.divide_no_nan(shift, step)) * step - shift, 0.0)
-        return (mapping, error) if bias is None else ([*mapping, (bias, bias + error)], None)
 
     def rounded(self) -> Values:
         """The weights that become integers, with their rounded values; none after `bake`."""
         if self._is_baked:
             return []
         return [
-            (weight.variable, fake_quantize_weight(weight.variable.value, grid.axes, self.weight_bits, grid.groups))
+            (weight.variable, weights.fake_quantize_weight(weight.variable.value, grid.axes, self.weight_bits, grid.groups))
             for weight, grid in self.grids()
             if isinstance(grid, weights.Grid)
         ]

@@ -146,6 +146,8 @@ class _Analysis:
         if len(following) != 1:
             return False
         (consumer,) = following
+        if consumer.type in JOINED:  # it rounds all tensors that it joins, to one scale
+            return operation.type not in FIXED
         return (consumer.type in ("Relu", "Relu6") and operation.type in _CLAMPED) or self._is_bias_sum(consumer)
 
     def _root(self, operation: tf.Operation) -> tf.Operation:

@@ -83,8 +83,9 @@ class Simulation:
     """
 
     def __init__(self, quantize: Quantize, is_baked: bool = False, own: Collection[str] | None = ()) -> None:
-        self._quantize, self._is_baked = quantize, is_baked
+        self._is_baked = is_baked
         self.operations = OwnOperations(self._round, self._known_key, self.mark_rounded, detached if is_baked else None, own)
+        self._quantize = self.operations.outside(quantize)  # the operations that round are none of the layer's
         # id -> (tensor, key of what rounded it), which keeps the tensor alive, as ids are unique among living objects only
         self._rounded: dict[int, tuple[tf.Tensor, str]] = {}
 

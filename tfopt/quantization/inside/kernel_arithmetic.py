@@ -1,0 +1,260 @@
+"""What the int8 kernels of a CPU compute before they round: integers times a float32 factor, or integers alone in a sum.
+
+A quantization-aware model computes on multiples of steps, in float32. Its rounding would come out otherwise than in the file once
+in some ten thousand times, where a number lies between two integers, and a normalization carries such a step to all of its row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tfopt.quantization.inside.known_steps import SHAPES, common_step, is_known, producer, reshaped, step_of
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_CONVOLUTIONS = ("Conv2D", "Conv3D", "PartitionedCall", "StatefulPartitionedCall")  # Keras calls a function for groups
+_PRODUCTS = (*_CONVOLUTIONS, "BatchMatMulV2", "BatchMatMulV3", "Conv2DBackpropInput", "DepthwiseConv2dNative", "Einsum", "MatMul")
+_SUMS = ("Add", "AddV2", "BiasAdd", "Sub")
+_LARGEST = 127.0  # integer of a weight
+_SMALLEST = 1e-20  # a step, while there is no range
+_MULTIPLIER_BITS = 20  # XNNPACK: the larger factor of a sum has this many bits after the first one
+
+
+def as_computed(x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """`x` as the kernel computes it that rounds it to multiples of `step`; `x` itself outside of a graph or of other operations.
+
+    For products and averages, `x = n u + o` with integers n and steps u of the product, is `step ((n + round(o / u)) (u / step))`
+    in float32: a bias o is rounded first. For sums, it is a multiple of `step`: see `_sum`. The gradient is that of `x`.
+
+    Args:
+        x: float32 tensor.
+        step: float32 tensor of shape ().
+
+    Source: XNNPACK, `src/microparams-init.c`.
+    """
+    import tensorflow as tf
+
+    if not is_known(x):
+        return x
+    step = tf.maximum(step, _SMALLEST)
+    if x.op.type in ("Relu", "Relu6"):
+        (inner,) = x.op.inputs
+        clamp = tf.nn.relu if x.op.type == "Relu" else tf.nn.relu6
+        computed = as_computed(inner, step)
+        return x if computed is inner else clamp(computed)
+    if x.op.type in ("ConcatV2", "Pack"):
+        return _joined(x, step)
+    computed = _sum(x, step)
+    if computed is None:
+        computed = _inverse_root(x, step)
+    if computed is None:
+        found = _accumulated(x)
+        if found is None:
+            return x
+        unit = found.unit
+        number = tf.round(tf.math.divide_no_nan(x - found.offset, unit)) + _whole(found.offset, unit)
+        if found.is_rounded_twice:
+            computed = _rounded_twice(tf.cast(number, tf.float64), tf.cast(unit, tf.float64) / tf.cast(step, tf.float64)) * step
+        else:
+            computed = tf.round(number * (unit / step)) * step
+    return x + tf.stop_gradient(computed - x)
+
+
+def _joined(x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """Tensors side by side, each as the kernel computes it that makes it."""
+    import tensorflow as tf
+
+    inputs = list(x.op.inputs)
+    if x.op.type == "Pack":
+        return tf.stack([as_computed(each, step) for each in inputs], x.op.get_attr("axis"))
+    return tf.concat([as_computed(each, step) for each in inputs[:-1]], inputs[-1])
+
+
+def _whole(offset: tf.Tensor | float, unit: tf.Tensor) -> tf.Tensor:
+    """`round(offset / unit)`, in float64: a bias may be of more than 10,000 units."""
+    import tensorflow as tf
+
+    ratio = tf.math.divide_no_nan(*(tf.cast(each, tf.float64) for each in (offset, unit)))
+    return tf.cast(tf.round(ratio), tf.float32)
+
+
+def _sum(x: tf.Tensor, step: tf.Tensor) -> tf.Tensor | None:
+    """The sum or difference of two tensors of one step each, a multiple of `step`; None if it is something else.
+
+    `((n_a m_a + n_b m_b + 2^(k - 1)) >> k) step` with `m = round(2^k step_of_input / step)`, and k such that the larger m has 21
+    bits.
+    """
+    import tensorflow as tf
+
+    operation = producer(x)
+    if operation.type not in _SUMS:
+        return None
+    numbers, factors = [], []
+    for tensor in operation.inputs:
+        own = common_step(tensor)
+        if own is None:
+            return None
+        numbers.append(tf.cast(tf.round(tf.math.divide_no_nan(tensor, own)), tf.int32))
+        factors.append(own / step)
+    exponent = tf.bitwise.right_shift(tf.bitcast(tf.maximum(*factors), tf.int32), 23) - 127
+    shift = tf.clip_by_value(_MULTIPLIER_BITS - exponent, 1, 30)
+    power = tf.bitcast(tf.bitwise.left_shift(shift + 127, 23), tf.float32)
+    first, second = (n * tf.cast(tf.round(factor * power), tf.int32) for n, factor in zip(numbers, factors, strict=True))
+    total = (first - second if operation.type == "Sub" else first + second) + tf.bitwise.left_shift(1, shift - 1)
+    computed = tf.cast(tf.bitwise.right_shift(total, shift), tf.float32) * step
+    return tf.reshape(computed, tf.shape(x))
+
+
+def _inverse_root(x: tf.Tensor, step: tf.Tensor) -> tf.Tensor | None:
+    """The reciprocal root of a tensor of one step, a multiple of `step`; None if `x` is something else.
+
+    `round(2^20 n^(-1/2))` times `2^(-20) step_of_input^(-1/2) / step`, rounded twice, times `step`.
+    """
+    import tensorflow as tf
+
+    if x.op.type != "Rsqrt":
+        return None
+    own = common_step(x.op.inputs[0])
+    if own is None:
+        return None
+    number = tf.cast(tf.clip_by_value(tf.round(tf.math.divide_no_nan(x.op.inputs[0], own)), 0.0, 255.0), tf.int32)
+    roots = tf.gather(tf.constant(_inverse_roots(), tf.float64), number)
+    factor = tf.math.rsqrt(tf.maximum(own, _SMALLEST)) / step
+    return _rounded_twice(roots, tf.cast(factor, tf.float64) / 2.0**20) * step
+
+
+def _rounded_twice(number: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """`round(round(number m) 2^e)` with `factor = m 2^e`, m from 0.5 to 1, halves away from 0; float64 in, float32 out.
+
+    TensorFlow Lite's own kernels multiply so (`MultiplyByQuantizedMultiplier` in `kernels/internal/common.h`).
+    """
+    import tensorflow as tf
+
+    exponent = tf.bitwise.right_shift(tf.bitcast(factor, tf.int64), 52) - 1022
+    power = tf.cast(2.0, tf.float64) ** tf.cast(exponent, tf.float64)
+    first = tf.floor(tf.abs(number) * (factor / power) + 0.5)
+    return tf.cast(tf.sign(number) * tf.floor(first * power + 0.5), tf.float32)
+
+
+@functools.cache
+def _inverse_roots() -> Sequence[float]:
+    """`round(2^20 n^(-1/2))` for n from 0 to 255, by five steps of Newton from 1 for 4^k n, which is at least 1/4 and below 1.
+
+    Source: TensorFlow Lite, `GetInvSqrtQuantizedMultiplierExp` in `kernels/internal/common.h`.
+    """
+    roots = [2.0**20, 2.0**20]  # 0 is a divisor no more: see `FakeQuantize`
+    for number in range(2, 256):
+        power = 2.0 ** (number.bit_length() + number.bit_length() % 2)
+        root = 1.0
+        for _ in range(5):
+            root = 1.5 * root - 0.5 * (number / power) * root**3
+        roots.append(math.floor(2.0**20 * root / math.sqrt(power) + 0.5))
+    return roots
+
+
+@dataclasses.dataclass(frozen=True)
+class _Accumulated:
+    """A tensor that is `n unit + offset` with integers n.
+
+    Attributes:
+        data: the step of the data, or of a product of two tensors of data, of shape ().
+        largest: the largest of the weights of each channel, which broadcasts to the tensor; None if there are no weights.
+        offset: it broadcasts to the tensor.
+        is_rounded_twice: whether TensorFlow Lite's own kernel computes it.
+    """
+
+    data: tf.Tensor
+    largest: tf.Tensor | None = None
+    offset: tf.Tensor | float = 0.0
+    is_rounded_twice: bool = False
+
+    @property
+    def unit(self) -> tf.Tensor:
+        """The step of the data times that of the weights, as the converter finds it in float64."""
+        import tensorflow as tf
+
+        if self.largest is None:
+            return self.data
+        return self.data * tf.cast(tf.cast(self.largest, tf.float64) / _LARGEST, tf.float32)
+
+
+def _accumulated(x: tf.Tensor) -> _Accumulated | None:
+    """How `x` is made of integers; None if it is not the output of a product or of an average."""
+    import tensorflow as tf
+
+    operation = x.op
+    kind, inputs = operation.type, list(operation.inputs)
+    if kind in SHAPES:
+        found = _accumulated(inputs[0])
+        if found is None:
+            return None
+        largest, offset = (reshaped(each, operation) for each in (found.largest, found.offset))
+        return dataclasses.replace(found, largest=largest, offset=offset)
+    if kind in _PRODUCTS:
+        return _product(operation)
+    if kind == "Neg":
+        own = common_step(inputs[0])
+        return None if own is None else _Accumulated(own)
+    if kind == "Mean":
+        own = common_step(inputs[0])
+        share = tf.cast(tf.size(x), tf.float32) / tf.cast(tf.size(inputs[0]), tf.float32)
+        return None if own is None else _Accumulated(own * share)
+    if kind == "Mul":
+        first, second = (common_step(each) for each in inputs)
+        if first is not None and second is not None:
+            return _Accumulated(first * second)
+    if kind not in ("Mul", *_SUMS):
+        return None
+    value, constant = inputs if _is_vector(inputs[1]) else inputs[::-1]
+    if not _is_vector(constant) or _is_vector(value) or (kind == "Sub" and value is inputs[1]):
+        return None
+    found = _accumulated(value)
+    if found is None:
+        return None
+    if kind == "Mul" and found.largest is None:
+        return None
+    if kind == "Mul":
+        return dataclasses.replace(found, largest=found.largest * constant, offset=found.offset * constant)
+    offset = found.offset - constant if kind == "Sub" else found.offset + constant
+    return dataclasses.replace(found, offset=offset)
+
+
+def _product(operation: tf.Operation) -> _Accumulated | None:
+    """How a product is made of integers: those of the accumulators."""
+    inputs = list(operation.inputs)
+    kind = operation.type
+    if kind == "Conv2DBackpropInput":
+        inputs = [inputs[2], inputs[1]]
+    if len(inputs) != 2:
+        return None
+    first, second = step_of(inputs[0]), step_of(inputs[1])
+    if first is None or second is None or len(first.shape):
+        return None
+    if not len(second.shape):
+        return _Accumulated(first * second, is_rounded_twice=True)
+    import tensorflow as tf
+
+    weights = tf.broadcast_to(second, tf.shape(inputs[1]))
+    if kind in _CONVOLUTIONS and inputs[1].shape[-1] == operation.outputs[0].shape[-1]:
+        channels = tf.reshape(weights, (-1, weights.shape[-1]))[0]
+    elif kind == "DepthwiseConv2dNative":
+        channels = tf.reshape(weights[0, 0], [-1])
+    elif kind == "Conv2DBackpropInput":
+        channels = weights[0, 0, :, 0]
+    elif kind == "MatMul":
+        channels = weights[:, 0] if operation.get_attr("transpose_b") else weights[0]
+    else:
+        return None
+    # float64, as TensorFlow's graphs move constant factors, which would move the last bit of float32
+    return _Accumulated(first, tf.cast(_LARGEST * tf.cast(channels, tf.float64), tf.float32))
+
+
+def _is_vector(tensor: tf.Tensor) -> bool:
+    """Whether a tensor has numbers along its last axis alone, as those of channels have."""
+    shape: Sequence[int | None] | None = tensor.shape.as_list() if tensor.shape.rank is not None else None
+    return shape is not None and all(size == 1 for size in shape[:-1])
