@@ -146,7 +146,9 @@ class FakeQuantize(keras.layers.Layer):
             outputs = tf.where(tf.equal(self.seen.value, 0.0), x, self._round(computed, self.minimum, self.maximum))
         outputs = tf.cast(outputs, inputs.dtype)
         if rounds_as_kernels:
-            note(outputs, self.scale())
+            step = tf.maximum(self.scale(), _TINY)
+            low = tf.minimum(tf.convert_to_tensor(self._constant[0] if self._constant else self.minimum), 0.0)
+            note(outputs, step, tf.floor(-low / step + 0.5) - 2.0 ** (self.bits - 1))
         return outputs
 
     def compute_output_spec(self, inputs: keras.KerasTensor, training: bool = False, observe: bool = True) -> keras.KerasTensor:

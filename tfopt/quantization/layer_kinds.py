@@ -45,6 +45,14 @@ DROPPED = AUGMENTATION | {
 # Layers whose output is rounded to the scale of their input.
 ROUNDS_AS_BEFORE = {"AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "Resizing", "UpSampling2D"}
 
+# The converter multiplies a BatchNormalization into the weights of these layers.
+_FOLDING = {
+    "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Dense", "DepthwiseConv1D", "DepthwiseConv2D",
+    "EinsumDense", "SeparableConv1D", "SeparableConv2D",
+}  # fmt: skip
+# The file computes a ReLU together with these layers.
+_CLAMPING = _FOLDING | {"Add", "BatchNormalization", "Multiply", "Subtract"}
+
 # The slope of the activation function `leaky_relu`.
 LEAKY_SLOPE = 0.2
 
@@ -89,6 +97,21 @@ def is_fused_activation(layer: keras.Operation) -> bool:
     if name == "ReLU":
         return layer.max_value in (None, 6, 6.0) and not layer.negative_slope and not layer.threshold
     return name in ("Relu", "Relu6") or (name == "Activation" and activation_name(layer.activation) in ("relu", "relu6"))
+
+
+def is_computed_with(layer: keras.Operation, following: keras.Operation, rank: int) -> bool:
+    """Whether the file computes a layer and `following` as one operation.
+
+    Args:
+        layer: a layer with an output of `rank` axes.
+        following: the only layer that takes this output.
+        rank: number of axes.
+    """
+    if has_activation(layer):
+        return False
+    if type(following).__name__ == "BatchNormalization":
+        return type(layer).__name__ in _FOLDING and following.axis in (-1, rank - 1)
+    return is_fused_activation(following) and type(layer).__name__ in _CLAMPING
 
 
 def fixed_range(layer: keras.Operation) -> Range | None:

@@ -20,13 +20,13 @@ from tfopt.quantization import weights
 from tfopt.quantization.fake_quantize import FakeQuantize
 from tfopt.quantization.frozen import FrozenBatchNormalization, with_class
 from tfopt.quantization.inside.decompositions import exact_slope
-from tfopt.quantization.inside.simulation import leaves, rounds_inside
+from tfopt.quantization.inside.places import leaves
+from tfopt.quantization.inside.simulation import rounds_inside
 from tfopt.quantization.layer_kinds import (
     DROPPED,
     fixed_range,
-    has_activation,
     is_composite,
-    is_fused_activation,
+    is_computed_with,
     keeps_scale,
     leaky_slope,
     require_floats,
@@ -38,14 +38,6 @@ from tfopt.quantization.wrapper import QuantizeWrapper
 if TYPE_CHECKING:
     from tfopt.quantization.fake_quantize import Range, RangeRule
     from tfopt.quantization.inside.simulation import Tensors
-
-# The converter multiplies a BatchNormalization into the weights of these layers.
-_FOLDING = {
-    "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Dense", "DepthwiseConv1D", "DepthwiseConv2D",
-    "EinsumDense", "SeparableConv1D", "SeparableConv2D",
-}  # fmt: skip
-# The file computes a ReLU together with these layers.
-_CLAMPING = _FOLDING | {"Add", "BatchNormalization", "Multiply", "Subtract"}
 
 
 class Options(TypedDict):
@@ -114,6 +106,7 @@ class Placement:
             is_outermost: whether the inputs of the model still have to be rounded.
         """
         graph, numbers = Graph(model, consumes=True), collections.Counter[str]()
+        folded = _folded(graph)
         quantizers: dict[str, FakeQuantize] = {}  # by name
         rounded: dict[int, str] = {}  # id of a rounded tensor -> name of the layer that rounded it, "" if it is in another model
 
@@ -130,12 +123,13 @@ class Placement:
             if self._freeze and type(layer) is keras.layers.BatchNormalization:
                 frozen = with_class(FrozenBatchNormalization, layer)
                 self._weights.update({id(old): new for old, new in zip(layer.weights, frozen.weights, strict=True)})
-                return frozen
+                stands_alone = id(layer) not in folded and not self._is_left_out(layer)
+                return QuantizeWrapper(frozen, **self._options) if stands_alone else frozen
             slope = leaky_slope(layer)
             if slope is not None and not isinstance(layer, keras.layers.Layer):  # a call of `keras.ops.leaky_relu`
                 return None if self._is_left_out(layer) else type(layer)(exact_slope(slope), name=layer.name)
             self._weights.update((id(weight), weight) for weight in getattr(layer, "weights", ()))
-            if self._is_left_out(layer) or not needs_wrapper(layer):
+            if self._is_left_out(layer) or id(layer) in folded or not needs_wrapper(layer):
                 return None
             inside = dict(leaves(layer)) if is_composite(layer) else {}
             left_out = [path for path, leaf in inside.items() if id(leaf) in self._left_out]
@@ -239,16 +233,18 @@ def _without_constants(
 def is_fused(graph: Graph, layer: keras.Operation, tensor: keras.KerasTensor) -> bool:
     """Whether the file computes the consumer of `tensor` together with `layer`, whose output `tensor` is."""
     following = graph.sole_consumer(tensor, DROPPED)
-    name = type(layer).__name__
     if following is None:
         return False
     if type(following.layer).__name__ == "Concatenate" and isinstance(following.layer, keras.layers.Layer):
         return fixed_range(layer) is None  # it rounds all tensors that it joins
-    if has_activation(layer):
-        return False
-    if type(following.layer).__name__ == "BatchNormalization":
-        return name in _FOLDING and following.layer.axis in (-1, len(tensor.shape) - 1)
-    return is_fused_activation(following.layer) and name in _CLAMPING
+    return is_computed_with(layer, following.layer, len(tensor.shape))
+
+
+def _folded(graph: Graph) -> set[int]:
+    """Ids of the BatchNormalization layers that the converter multiplies into the weights of the layer before them."""
+    outputs = [(each.layer, each.outputs) for each in graph.calls if isinstance(each.outputs, keras.KerasTensor)]
+    following = [graph.sole_consumer(tensor, DROPPED) for layer, tensor in outputs if is_fused(graph, layer, tensor)]
+    return {id(each.layer) for each in following if each and isinstance(each.layer, keras.layers.BatchNormalization)}
 
 
 def needs_wrapper(layer: keras.Operation) -> bool:

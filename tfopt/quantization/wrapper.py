@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,8 @@ from tfopt.quantization.fake_quantize import FakeQuantize
 from tfopt.quantization.in_graph import InGraph
 from tfopt.quantization.inside.decompositions import DIVISORS
 from tfopt.quantization.inside.operations import computes_itself, is_own
-from tfopt.quantization.inside.simulation import Simulation, leaves, places, sized
+from tfopt.quantization.inside.places import leaves, places
+from tfopt.quantization.inside.simulation import Simulation, sized
 from tfopt.quantization.observing import is_observing
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from tfopt.keras_model.weights import Weight
     from tfopt.quantization.fake_quantize import Range, RangeRule
-    from tfopt.quantization.inside.simulation import Tensors
+    from tfopt.quantization.inside.simulation import Pair, Tensors
 
     Values = list[tuple[keras.Variable, tf.Tensor]]  # variables with the values that stand in for their own
     Limit = Callable[[str, Range | None], Range | None]
@@ -56,7 +58,8 @@ class QuantizeWrapper(keras.layers.Layer):
         ranges: as for `FakeQuantize`.
         quantizers: (key, fixed range or None) of each tensor inside the layer that is rounded, as `find_quantizers` finds them.
         unrounded: numbers of the input tensors, counted from 0, that nothing has rounded before.
-        left_out: places of the layers inside `layer` that stay float, as `simulation.leaves` names them.
+        left_out: places of the layers inside `layer` that stay float, as `places.leaves` names them.
+        folded: places of the BatchNormalization layers inside `layer` that the converter multiplies into the weights before them.
 
     Call arguments:
         the same as those of `layer`.
@@ -77,6 +80,7 @@ class QuantizeWrapper(keras.layers.Layer):
         quantizers: Iterable[tuple[str, Range | None]] = (),
         unrounded: Sequence[int] = (),
         left_out: Sequence[str] = (),
+        folded: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"name": layer.name, "dtype": layer.dtype_policy, **kwargs})
@@ -89,9 +93,11 @@ class QuantizeWrapper(keras.layers.Layer):
         self._add_quantizers(quantizers)
         self.unrounded: tuple[int, ...] = tuple(unrounded)
         self.left_out: tuple[str, ...] = tuple(left_out)
+        self.folded: tuple[str, ...] = tuple(folded)
         self.rounds_outputs: bool = False
         self.constants: dict[str, Any] = {}
         self._found: dict[str, Range | None] | None = None
+        self._pairs: list[Pair] = []
         self._own: Mapping[str, Range | None] | None = {}
         self._in_graph = InGraph()
         self._is_baked = False
@@ -123,7 +129,7 @@ class QuantizeWrapper(keras.layers.Layer):
         mapping = self.rounded()
         given = {id(variable) for variable, _ in mapping}
         own = None if self._own is None else [key for key in (*self._own, *self.quantizers) if is_own(key)]
-        simulation = Simulation(self._quantize, self._is_baked, own)
+        simulation = Simulation(self._quantize, self._is_baked, own, self.folded)
         incoming = enumerate(keras.tree.flatten((args, kwargs)))
         simulation.mark_rounded([tensor for index, tensor in incoming if index not in self.unrounded])
         scope = keras.StatelessScope(state_mapping=mapping, collect_losses=True)
@@ -134,6 +140,7 @@ class QuantizeWrapper(keras.layers.Layer):
             self._own = simulation.operations.plan([each for each in keras.tree.flatten(outputs) if tf.is_tensor(each)])
         elif self._found is not None:
             self.rounds_outputs = simulation.is_rounded(outputs)
+            self._pairs = [each for each in simulation.pairs if len(each.tensor.consumers()) == 1]
         # The call moved statistics, seeds and ranges in the scope. They are assigned outside of it, as an assignment may make
         # replicas wait for each other.
         for variable in self.variables:
@@ -163,10 +170,19 @@ class QuantizeWrapper(keras.layers.Layer):
                     f"Received: {describe(self.layer)}: {told_by(error)} Leave it out with exclude={self.layer.name!r}, so that it "
                     "stays float."
                 ) from error
-        found = self._found or {}
+        found = self._unpaired(self._found or {})
         self._add_quantizers((key, limit(f"{self.name}/{_own_name(key)}", fixed)) for key, fixed in found.items())
         self._found, self._own = None, {}
         return self.rounds_outputs
+
+    def _unpaired(self, found: Mapping[str, Range | None]) -> dict[str, Range | None]:
+        """The tensors that are left in the file once it computes two layers inside together."""
+        pairs, self._pairs = self._pairs, []
+        counts = collections.Counter(each.key for each in pairs)
+        together = {key for key, count in counts.items() if count == 1 and found.get(key) is None}
+        self.folded = tuple(each.path for each in pairs if each.is_normalization and each.key in together)
+        together |= {f"{path}/scaled" for path in self.folded}
+        return {key: fixed for key, fixed in found.items() if key not in together}
 
     def _find(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self._computes_itself():
@@ -195,6 +211,7 @@ class QuantizeWrapper(keras.layers.Layer):
             "ranges": self.ranges,
             "unrounded": self.unrounded,
             "left_out": self.left_out,
+            "folded": self.folded,
             "quantizers": [[key, quantizer.ranges if isinstance(quantizer.ranges, tuple) else None]
                            for key, quantizer in self.quantizers.items()],
         }  # fmt: skip

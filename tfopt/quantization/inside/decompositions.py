@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import keras
 import numpy as np
 
+from tfopt.keras_model.patch import replaced_attributes
+from tfopt.quantization.frozen import FrozenBatchNormalization
 from tfopt.quantization.layer_kinds import FIXED_RANGES
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfopt.quantization.fake_quantize import Range
+
+
+# Attributes by which the attention of Keras multiplies the queries.
+_QUERY_FACTORS = ("_inverse_sqrt_key_dim", "_inverse_sqrt_head_dim")
 
 
 class Quantize(Protocol):
@@ -35,16 +41,23 @@ def can_be_unfused(layer: keras.layers.Layer) -> bool:
     return method is not None and "return_attention_scores" in inspect.signature(method).parameters
 
 
-def unfused_attention(layer: keras.layers.Layer) -> Callable[..., Any]:
+def unfused_attention(layer: keras.layers.Layer, quantize: Quantize) -> Callable[..., Any]:
     """A `_compute_attention` for `layer` that does not use a fused operation, inside which nothing can be rounded."""
     # Keras documents `_compute_attention` as the method to override; asked for its scores, it computes them step by step (3.15).
     own = functools.partial(type(layer)._compute_attention, layer)
 
     def compute(*args: Any, **kwargs: Any) -> Any:
         given = inspect.signature(own).bind(*args, **kwargs)
-        if not keras.config.is_flash_attention_enabled():
-            given.arguments["return_attention_scores"] = True
-        return own(*given.args, **given.kwargs)
+        if keras.config.is_flash_attention_enabled():
+            return own(*given.args, **given.kwargs)
+        given.arguments["return_attention_scores"] = True
+        factor = next((each for each in _QUERY_FACTORS if hasattr(layer, each)), None)
+        if factor is None:
+            return own(*given.args, **given.kwargs)
+        query = given.arguments["query"]
+        given.arguments["query"] = quantize("scaled_query", query * keras.ops.cast(getattr(layer, factor), query.dtype))
+        with replaced_attributes({layer: {factor: 1.0}}):
+            return own(*given.args, **given.kwargs)
 
     return compute
 
@@ -131,6 +144,38 @@ def _affine(layer: keras.layers.Layer, quantize: Quantize, outputs: tf.Tensor, s
         beta = quantize("beta", keras.ops.cast(layer.beta, outputs.dtype))
         outputs = quantize("scaled", outputs) + keras.ops.reshape(beta, shape)
     return outputs
+
+
+def batch_normalization(
+    layer: keras.layers.BatchNormalization,
+    quantize: Quantize,
+    constant: Callable[[tf.Tensor], tf.Tensor],
+    inputs: tf.Tensor,
+    training: bool | None = None,
+    mask: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """The `call` of a BatchNormalization that stands alone, which the file computes as a product and a sum.
+
+    `constant` rounds the factors and the summands of the channels.
+    """
+    own = functools.partial(type(layer).call, layer)
+    axes = list(range(len(inputs.shape) - 1))
+    if layer.axis not in (-1, len(axes)):
+        return own(inputs, training=training, mask=mask)
+    mean, variance = layer.moving_mean, layer.moving_variance
+    x = keras.ops.cast(inputs, variance.dtype)
+    if training and layer.trainable and not isinstance(layer, FrozenBatchNormalization):
+        own(inputs, training=True, mask=mask)  # which moves the statistics
+        if mask is None:
+            mean, variance = keras.ops.moments(x, axes, synchronized=layer.synchronized)
+        else:
+            seen = keras.ops.cast(mask, x.dtype)[..., None]
+            mean = keras.ops.sum(x * seen, axes) / keras.ops.sum(seen)
+            variance = keras.ops.sum(keras.ops.square(x - mean) * seen, axes) / keras.ops.sum(seen)
+    factor = keras.ops.rsqrt(variance + layer.epsilon) * (layer.gamma if layer.scale else 1.0)
+    summand = (layer.beta if layer.center else 0.0) - mean * factor
+    outputs = quantize("scaled", x * constant(factor)) + constant(summand)
+    return keras.ops.cast(outputs, layer.compute_dtype)
 
 
 # Name of a layer class -> function of (layer, quantize, and the arguments of the layer's `call`) that computes its outputs.

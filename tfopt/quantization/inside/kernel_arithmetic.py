@@ -12,7 +12,17 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tfopt.quantization.inside.known_steps import SHAPES, common_step, is_known, producer, reshaped, step_of
+from tfopt.quantization.inside.known_steps import (
+    SHAPES,
+    common_step,
+    is_constant,
+    is_known,
+    producer,
+    reshaped,
+    rounded_constant,
+    step_of,
+    zero_point_of,
+)
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -22,6 +32,7 @@ _PRODUCTS = (*_CONVOLUTIONS, "BatchMatMulV2", "BatchMatMulV3", "Conv2DBackpropIn
 _SUMS = ("Add", "AddV2", "BiasAdd", "Sub")
 _LARGEST = 127.0  # integer of a weight
 _SMALLEST = 1e-20  # a step, while there is no range
+_MOST_TAPS = 25  # values of a window that one convolution averages
 _MULTIPLIER_BITS = 20  # XNNPACK: the larger factor of a sum has this many bits after the first one
 
 
@@ -57,11 +68,11 @@ def as_computed(x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         if found is None:
             return x
         unit = found.unit
-        number = tf.round(tf.math.divide_no_nan(x - found.offset, unit)) + _whole(found.offset, unit)
-        if found.is_rounded_twice:
-            computed = _rounded_twice(tf.cast(number, tf.float64), tf.cast(unit, tf.float64) / tf.cast(step, tf.float64)) * step
-        else:
-            computed = tf.round(number * (unit / step)) * step
+        number = tf.round(tf.math.divide_no_nan(found.values - found.offset, unit)) + _whole(found.offset, unit)
+        computed = tf.round(number * (unit / step)) * step
+        if found.is_rounded_twice is not None:
+            twice = _rounded_twice(tf.cast(number, tf.float64), tf.cast(unit, tf.float64) / tf.cast(step, tf.float64)) * step
+            computed = tf.where(found.is_rounded_twice, twice, computed)
     return x + tf.stop_gradient(computed - x)
 
 
@@ -94,13 +105,11 @@ def _sum(x: tf.Tensor, step: tf.Tensor) -> tf.Tensor | None:
     operation = producer(x)
     if operation.type not in _SUMS:
         return None
-    numbers, factors = [], []
-    for tensor in operation.inputs:
-        own = common_step(tensor)
-        if own is None:
-            return None
-        numbers.append(tf.cast(tf.round(tf.math.divide_no_nan(tensor, own)), tf.int32))
-        factors.append(own / step)
+    operands = _operands(operation)
+    if operands is None:
+        return None
+    numbers = [tf.cast(tf.round(tf.math.divide_no_nan(tensor, own)), tf.int32) for tensor, own in operands]
+    factors = [own / step for _, own in operands]
     exponent = tf.bitwise.right_shift(tf.bitcast(tf.maximum(*factors), tf.int32), 23) - 127
     shift = tf.clip_by_value(_MULTIPLIER_BITS - exponent, 1, 30)
     power = tf.bitcast(tf.bitwise.left_shift(shift + 127, 23), tf.float32)
@@ -108,6 +117,17 @@ def _sum(x: tf.Tensor, step: tf.Tensor) -> tf.Tensor | None:
     total = (first - second if operation.type == "Sub" else first + second) + tf.bitwise.left_shift(1, shift - 1)
     computed = tf.cast(tf.bitwise.right_shift(total, shift), tf.float32) * step
     return tf.reshape(computed, tf.shape(x))
+
+
+def _operands(operation: tf.Operation) -> Sequence[tuple[tf.Tensor, tf.Tensor]] | None:
+    """The two inputs of an operation with their steps, a constant rounded as the converter does it; None if a step is not known."""
+    tensors = list(operation.inputs)
+    steps = [common_step(each) for each in tensors]
+    for index, other in ((0, 1), (1, 0)):
+        if steps[index] is None and steps[other] is not None and is_constant(tensors[index].op):
+            tensors[index] = rounded_constant(tensors[index])
+            steps[index] = common_step(tensors[index])
+    return None if None in steps else list(zip(tensors, steps, strict=True))
 
 
 def _inverse_root(x: tf.Tensor, step: tf.Tensor) -> tf.Tensor | None:
@@ -162,16 +182,18 @@ class _Accumulated:
     """A tensor that is `n unit + offset` with integers n.
 
     Attributes:
+        values: the tensor, with constants in it rounded.
         data: the step of the data, or of a product of two tensors of data, of shape ().
         largest: the largest of the weights of each channel, which broadcasts to the tensor; None if there are no weights.
         offset: it broadcasts to the tensor.
-        is_rounded_twice: whether TensorFlow Lite's own kernel computes it.
+        is_rounded_twice: bool tensor of shape (), whether TensorFlow Lite's own kernel computes it; None if the CPU delegate does.
     """
 
+    values: tf.Tensor
     data: tf.Tensor
     largest: tf.Tensor | None = None
     offset: tf.Tensor | float = 0.0
-    is_rounded_twice: bool = False
+    is_rounded_twice: tf.Tensor | None = None
 
     @property
     def unit(self) -> tf.Tensor:
@@ -194,38 +216,56 @@ def _accumulated(x: tf.Tensor) -> _Accumulated | None:
         if found is None:
             return None
         largest, offset = (reshaped(each, operation) for each in (found.largest, found.offset))
-        return dataclasses.replace(found, largest=largest, offset=offset)
+        values = x if found.values is inputs[0] else reshaped(found.values, operation)
+        return dataclasses.replace(found, values=values, largest=largest, offset=offset)
     if kind in _PRODUCTS:
         return _product(operation)
     if kind == "Neg":
         own = common_step(inputs[0])
-        return None if own is None else _Accumulated(own)
+        return None if own is None else _Accumulated(x, own)
     if kind == "Mean":
         own = common_step(inputs[0])
         share = tf.cast(tf.size(x), tf.float32) / tf.cast(tf.size(inputs[0]), tf.float32)
-        return None if own is None else _Accumulated(own * share)
+        return None if own is None else _Accumulated(x, own * share)
+    if kind == "AvgPool":
+        return _average(operation)
     if kind == "Mul":
-        first, second = (common_step(each) for each in inputs)
-        if first is not None and second is not None:
-            return _Accumulated(first * second)
+        operands = _operands(operation)
+        if operands is not None:
+            (first, step), (second, other) = operands
+            return _Accumulated(first * second, step * other)
     if kind not in ("Mul", *_SUMS):
         return None
-    value, constant = inputs if _is_vector(inputs[1]) else inputs[::-1]
-    if not _is_vector(constant) or _is_vector(value) or (kind == "Sub" and value is inputs[1]):
+    value, constant = inputs if is_constant(inputs[1].op) else inputs[::-1]
+    if not is_constant(constant.op) or (kind == "Sub" and value is inputs[1]):
         return None
     found = _accumulated(value)
     if found is None:
         return None
-    if kind == "Mul" and found.largest is None:
+    if found.values is not value or (kind == "Mul" and found.largest is None):
         return None
     if kind == "Mul":
-        return dataclasses.replace(found, largest=found.largest * constant, offset=found.offset * constant)
+        return dataclasses.replace(found, values=x, largest=found.largest * constant, offset=found.offset * constant)
     offset = found.offset - constant if kind == "Sub" else found.offset + constant
-    return dataclasses.replace(found, offset=offset)
+    return dataclasses.replace(found, values=x, offset=offset)
+
+
+def _average(operation: tf.Operation) -> _Accumulated | None:
+    """How an average over windows without padding is made of integers: a convolution with weights of 127."""
+    import tensorflow as tf
+
+    values, (_, *window, _) = operation.inputs[0], operation.get_attr("ksize")
+    own = common_step(values)
+    is_convolution = operation.get_attr("padding") == b"VALID" and math.prod(window) <= _MOST_TAPS and window != values.shape[1:-1]
+    if own is None or not is_convolution:
+        return None
+    return _Accumulated(operation.outputs[0], own * tf.constant(1.0 / (_LARGEST * math.prod(window)), tf.float32))
 
 
 def _product(operation: tf.Operation) -> _Accumulated | None:
     """How a product is made of integers: those of the accumulators."""
+    import tensorflow as tf
+
     inputs = list(operation.inputs)
     kind = operation.type
     if kind == "Conv2DBackpropInput":
@@ -236,8 +276,9 @@ def _product(operation: tf.Operation) -> _Accumulated | None:
     if first is None or second is None or len(first.shape):
         return None
     if not len(second.shape):
-        return _Accumulated(first * second, is_rounded_twice=True)
-    import tensorflow as tf
+        # The delegate takes second operands that have no zero point alone.
+        is_rounded_twice = tf.not_equal(zero_point_of(inputs[1]), 0.0)
+        return _Accumulated(operation.outputs[0], first * second, is_rounded_twice=is_rounded_twice)
 
     weights = tf.broadcast_to(second, tf.shape(inputs[1]))
     if kind in _CONVOLUTIONS and inputs[1].shape[-1] == operation.outputs[0].shape[-1]:
@@ -246,15 +287,12 @@ def _product(operation: tf.Operation) -> _Accumulated | None:
         channels = tf.reshape(weights[0, 0], [-1])
     elif kind == "Conv2DBackpropInput":
         channels = weights[0, 0, :, 0]
+    elif kind.startswith("BatchMatMul") and math.prod(inputs[1].shape[:-2]) == 1:
+        flat = tf.reshape(weights, tf.shape(weights)[-2:])
+        channels = flat[:, 0] if operation.get_attr("adj_y") else flat[0]
     elif kind == "MatMul":
         channels = weights[:, 0] if operation.get_attr("transpose_b") else weights[0]
     else:
         return None
     # float64, as TensorFlow's graphs move constant factors, which would move the last bit of float32
-    return _Accumulated(first, tf.cast(_LARGEST * tf.cast(channels, tf.float64), tf.float32))
-
-
-def _is_vector(tensor: tf.Tensor) -> bool:
-    """Whether a tensor has numbers along its last axis alone, as those of channels have."""
-    shape: Sequence[int | None] | None = tensor.shape.as_list() if tensor.shape.rank is not None else None
-    return shape is not None and all(size == 1 for size in shape[:-1])
+    return _Accumulated(operation.outputs[0], first, tf.cast(_LARGEST * tf.cast(channels, tf.float64), tf.float32))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -18,11 +18,51 @@ _SELECTIONS = (
 )  # fmt: skip
 
 
-def note(tensor: tf.Tensor, step: tf.Tensor | float) -> None:
-    """Takes note that a tensor of a graph holds multiples of `step`, which broadcasts to it; nothing outside of a graph."""
+class Known(NamedTuple):
+    """What is known of a tensor.
+
+    Attributes:
+        tensor: itself, which keeps it alive, as ids are unique among living objects only.
+        step: it holds multiples of this number, which broadcasts to it.
+        zero_point: of shape (), the integer that stands for 0 in int8.
+    """
+
+    tensor: tf.Tensor
+    step: tf.Tensor | float
+    zero_point: tf.Tensor | float
+
+
+def note(tensor: tf.Tensor, step: tf.Tensor | float, zero_point: tf.Tensor | float = 0.0) -> None:
+    """Takes note that a tensor of a graph holds multiples of `step`; nothing outside of a graph."""
     steps = _steps(tensor)
     if steps is not None:
-        steps[id(tensor)] = tensor, step  # the tensor too, as ids are unique among living objects only
+        steps[id(tensor)] = Known(tensor, step, zero_point)
+
+
+def is_constant(operation: tf.Operation) -> bool:
+    """Whether the outputs of an operation depend on constants and variables alone."""
+    kind = operation.type
+    if kind in ("Shape", "ShapeN", "Size", "Rank", "Const", "VarHandleOp"):
+        return True
+    if kind == "Placeholder":
+        return any(operation.outputs[0] is each for each in getattr(operation.graph, "internal_captures", ()))
+    if kind != "ReadVariableOp" and operation.op_def is not None and operation.op_def.is_stateful:
+        return False
+    return all(is_constant(each.op) for each in operation.inputs)
+
+
+def rounded_constant(values: tf.Tensor) -> tf.Tensor:
+    """A vector as the converter rounds constants that are no weights: to 256 steps from its minimum to its maximum, 0 included."""
+    import tensorflow as tf
+
+    values = tf.convert_to_tensor(values)
+    low, high = tf.minimum(tf.reduce_min(values), 0.0), tf.maximum(tf.reduce_max(values), 0.0)
+    step = tf.cast((tf.cast(high, tf.float64) - tf.cast(low, tf.float64)) / _LEVELS, tf.float32)
+    rounded = tf.quantization.fake_quant_with_min_max_vars(
+        values, tf.stop_gradient(low), tf.stop_gradient(tf.maximum(high, low + 1e-7))
+    )
+    note(rounded, step)
+    return rounded
 
 
 def is_known(tensor: tf.Tensor) -> bool:
@@ -42,17 +82,36 @@ def step_of(tensor: tf.Tensor) -> tf.Tensor | None:
 
     steps = _steps(tensor) or {}
     if id(tensor) in steps:
-        return tf.convert_to_tensor(steps[id(tensor)][1], tf.float32)
-    constant = tf.get_static_value(tensor) if tensor.shape.num_elements() == 1 and tensor.dtype.is_floating else None
-    if constant is not None:  # the converter gives it a range that ends at 0
-        return tf.constant(abs(float(constant.item())) / _LEVELS, tf.float32)
+        return tf.convert_to_tensor(steps[id(tensor)].step, tf.float32)
+    number = _number(tensor)
+    if number is not None:  # the converter gives it a range that ends at 0
+        return tf.constant(abs(number) / _LEVELS, tf.float32)
     operation = tensor.op
     if operation.type in SHAPES and tensor.dtype.is_floating:
         found = step_of(operation.inputs[0])
         return None if found is None else reshaped(found, operation)
     if operation.type in _SELECTIONS:
         return common_step(operation.inputs[0])
+    if operation.type == "Mul" and _number(operation.inputs[1]) == 1.0:  # the file leaves it out
+        return step_of(operation.inputs[0])
     return None
+
+
+def zero_point_of(tensor: tf.Tensor) -> tf.Tensor | float:
+    """The zero point of a tensor of one known step."""
+    known = (_steps(tensor) or {}).get(id(tensor))
+    if known is not None:
+        return known.zero_point
+    return zero_point_of(tensor.op.inputs[0]) if tensor.op.type in (*SHAPES, *_SELECTIONS, "Mul") else 0.0
+
+
+def _number(tensor: tf.Tensor) -> float | None:
+    """A constant of one float; None for every other tensor."""
+    import tensorflow as tf
+
+    is_one = tensor.shape.num_elements() == 1 and tensor.dtype.is_floating
+    value = tf.get_static_value(tensor) if is_one else None
+    return None if value is None else float(value.item())
 
 
 def reshaped(value: Any, operation: tf.Operation) -> Any:
@@ -75,7 +134,7 @@ def producer(tensor: tf.Tensor) -> tf.Operation:
     return tensor.op
 
 
-def _steps(tensor: tf.Tensor) -> dict[int, tuple[tf.Tensor, tf.Tensor | float]] | None:
+def _steps(tensor: tf.Tensor) -> dict[int, Known] | None:
     """The steps that are known in the graph of a tensor; None outside of a graph."""
     import tensorflow as tf
 

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tfopt.quantization.inside.known_steps import is_constant
 from tfopt.quantization.layer_kinds import FIXED_RANGES
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def plan(seen: Sequence[Seen], outputs: Sequence[tf.Tensor] = ()) -> Mapping[str
 class _Analysis:
     def __init__(self, keys: Mapping[tf.Operation, str]) -> None:
         self._keys = keys
-        self.is_constant = functools.cache(self._is_constant)
+        self.is_constant = functools.cache(is_constant)
         self.is_far = functools.cache(self._is_far)
         self.root = functools.cache(self._root)
 
@@ -105,17 +106,6 @@ class _Analysis:
         if self.root(operation) is operation:
             return not self._is_fused(operation)
         return not following or any(self.root(each) is not self.root(operation) for each in following)
-
-    def _is_constant(self, operation: tf.Operation) -> bool:
-        """Whether the outputs depend on constants and variables alone."""
-        if operation.type in ("Shape", "ShapeN", "Size", "Rank", "Const", "VarHandleOp"):
-            return True
-        if operation.type == "Placeholder":
-            captures = getattr(operation.graph, "internal_captures", ())
-            return any(operation.outputs[0] is each for each in captures)
-        if operation.type != "ReadVariableOp" and operation.op_def is not None and operation.op_def.is_stateful:
-            return False
-        return all(self.is_constant(each.op) for each in operation.inputs)
 
     def _is_factor(self, operation: tf.Operation) -> bool:
         """Whether a constant of several numbers meets tensors of the data number by number, and not as the bias of a product."""

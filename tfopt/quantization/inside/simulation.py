@@ -5,22 +5,25 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 
-from tfopt.keras_model.walk import inner_layers
+from tfopt.quantization.frozen import FrozenBatchNormalization
 from tfopt.quantization.inside.decompositions import (
     ACTIVATIONS,
     LAYERS,
     Quantize,
+    batch_normalization,
     can_be_unfused,
     leaky_relu,
     masked_softmax,
     separable_convolution,
     unfused_attention,
 )
+from tfopt.quantization.inside.known_steps import rounded_constant
 from tfopt.quantization.inside.operations import OwnOperations, computes_itself
+from tfopt.quantization.inside.places import places
 from tfopt.quantization.layer_kinds import (
     LEAKY_SLOPE,
     activation_name,
@@ -28,6 +31,7 @@ from tfopt.quantization.layer_kinds import (
     has_activation,
     has_steps,
     is_composite,
+    is_computed_with,
     is_keras,
     is_loop,
     keeps_scale,
@@ -45,6 +49,15 @@ Tensors = Any
 _SIZE = 16
 Functions = dict[str, Callable[..., Any]]
 """Attributes of a layer that are functions, such as `call` and `activation`."""
+
+
+class Pair(NamedTuple):
+    """A tensor that is rounded under `key`, and the place of the layer inside that takes it."""
+
+    key: str
+    tensor: tf.Tensor
+    path: str
+    is_normalization: bool
 
 
 def rounds_inside(layer: keras.layers.Layer) -> bool:
@@ -77,13 +90,20 @@ class Simulation:
         quantize: rounds a tensor inside the layer.
         is_baked: whether ranges are constants, so that to round a tensor twice is to round it once.
         own: keys of the outputs of operations that are rounded, in layers of the caller's own; None to find out which ones are.
+        folded: places of the BatchNormalization layers that the converter multiplies into the weights before them.
 
     Attributes:
         operations: those of layers of the caller's own.
+        pairs: tensors that need no rounding of their own if nothing else takes them.
     """
 
-    def __init__(self, quantize: Quantize, is_baked: bool = False, own: Collection[str] | None = ()) -> None:
-        self._is_baked = is_baked
+    def __init__(
+        self, quantize: Quantize, is_baked: bool = False, own: Collection[str] | None = (), folded: Collection[str] = ()
+    ) -> None:
+        self._is_baked, self._folded = is_baked, folded
+        self.pairs: list[Pair] = []
+        self._direct: dict[int, str] = {}  # id of a tensor that was just rounded -> key of the quantizer
+        self._leaves: dict[int, keras.layers.Layer] = {}  # id of a rounded tensor -> the layer inside whose output it is
         self.operations = OwnOperations(self._round, self._known_key, self.mark_rounded, detached if is_baked else None, own)
         self._quantize = self.operations.outside(quantize)  # the operations that round are none of the layer's
         # id -> (tensor, key of what rounded it), which keeps the tensor alive, as ids are unique among living objects only
@@ -121,7 +141,7 @@ class Simulation:
             if is_composite(each):
                 found[each] = {"call": seen(path, each.call)}
                 if can_be_unfused(each):
-                    found[each]["_compute_attention"] = unfused_attention(each)
+                    found[each]["_compute_attention"] = unfused_attention(each, self._named(path))
             elif path in left_out:
                 found[each] = {"call": seen(path, each.call)}
             else:
@@ -140,15 +160,10 @@ class Simulation:
             layer: a layer.
             path: its place in the layer around it, such as `Dense_0`; empty if it stands alone.
         """
-        if is_loop(layer) or not is_keras(layer):
+        if is_loop(layer) or not (is_keras(layer) or isinstance(layer, FrozenBatchNormalization)):
             return {}
 
-        def full(key: str) -> str:
-            return f"{path}/{key}" if path else key
-
-        def quantize(key: str, tensor: tf.Tensor, fixed: Range | None = None, /, *, observe: bool = True) -> tf.Tensor:
-            return self._quantize(full(key), tensor, fixed, observe=observe)
-
+        full, quantize = functools.partial(_full, path), self._named(path)
         slope = leaky_slope(layer)
         if slope is not None:
             return {"call": functools.partial(leaky_relu, slope)}
@@ -167,6 +182,8 @@ class Simulation:
             found["activation"] = lambda x: function(quantize("before_activation", x))
         if kind in LAYERS:
             found["call"] = functools.partial(LAYERS[kind], layer, quantize)
+        if isinstance(layer, keras.layers.BatchNormalization) and path not in self._folded:
+            found["call"] = functools.partial(batch_normalization, layer, quantize, self._constant)
         if kind == "Softmax" and path:  # of attention; a Softmax that stands alone has nothing inside
             found["call"] = functools.partial(masked_softmax, layer, quantize)
         if kind == "Concatenate":
@@ -174,6 +191,14 @@ class Simulation:
         if kind in ("SeparableConv1D", "SeparableConv2D"):
             found["call"] = functools.partial(separable_convolution, layer, quantize, found.pop("activation", function))
         return found
+
+    def _named(self, path: str) -> Quantize:
+        """A function that rounds tensors of the layer at a place."""
+
+        def quantize(key: str, tensor: tf.Tensor, fixed: Range | None = None, /, *, observe: bool = True) -> tf.Tensor:
+            return self._quantize(_full(path, key), tensor, fixed, observe=observe)
+
+        return quantize
 
     def apart(self, layer: keras.layers.Layer, call: Callable[..., Tensors]) -> Callable[..., Tensors]:
         """`call` of `layer`, between tensors that the converter does not know to be rounded if the layer is recurrent.
@@ -197,6 +222,7 @@ class Simulation:
         """Calls a layer inside another one, with its inputs and outputs rounded."""
         keeps = keeps_scale(leaf)
         inputs = [tensor for tensor in keras.tree.flatten((args, kwargs)) if _is_float(tensor)]
+        self.pairs += self._pairs(leaf, path, inputs)
         if not keeps:
             args, kwargs = keras.tree.map_structure(self._entering(path), (args, kwargs))
         outputs = self.apart(leaf, call)(*args, **kwargs)
@@ -208,9 +234,26 @@ class Simulation:
         if rounds_as_before(leaf) and self._key(entered):
             return self._round(self._key(entered), outputs, None, observe=False)
         count = itertools.count()
-        return keras.tree.map_structure(
+        outputs = keras.tree.map_structure(
             lambda tensor: self._round(_numbered(f"{path}/output", count), tensor, fixed_range(leaf)), outputs
         )
+        self._leaves.update((id(tensor), leaf) for tensor in keras.tree.flatten(outputs))
+        return outputs
+
+    def _pairs(self, leaf: keras.layers.Layer, path: str, inputs: Sequence[tf.Tensor]) -> list[Pair]:
+        """The inputs of a layer inside that it is computed together with, or that it joins and so rounds by itself."""
+        is_joined = type(leaf).__name__ == "Concatenate" and is_keras(leaf)
+        is_normalization = isinstance(leaf, keras.layers.BatchNormalization)
+        found = []
+        for tensor in inputs if is_joined else inputs[:1]:
+            key, before = self._direct.get(id(tensor), ""), self._leaves.get(id(tensor))
+            if key and (is_joined or (before is not None and is_computed_with(before, leaf, len(tensor.shape)))):
+                found.append(Pair(key, tensor, path, is_normalization))
+        return found
+
+    def _constant(self, values: tf.Tensor) -> tf.Tensor:
+        """A constant of the file; in front of the converter, it is as it is."""
+        return values if self._is_baked else self.operations.outside(rounded_constant)(values)
 
     def _entering(self, path: str) -> Callable[[Any], Any]:
         """A function that rounds each float tensor that it is given and that is not rounded yet."""
@@ -229,6 +272,8 @@ class Simulation:
             return tensor
         rounded = self._quantize(key, tensor, fixed, observe=observe)
         self.mark_rounded(rounded, key)
+        if observe:
+            self._direct[id(rounded)] = key
         return rounded
 
     def _leaky_activation(self, key: str, x: tf.Tensor) -> tf.Tensor:
@@ -243,27 +288,8 @@ class Simulation:
         return self._round(key, type(layer).call(layer, inputs), None)
 
 
-def leaves(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Yields (path, layer) of the layers in `layer` that are not made of others, each once."""
-    return ((path, inner) for path, inner in places(layer) if not is_composite(inner))
-
-
-def places(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Yields (path, layer) of the layers in `layer`, each once; none of those inside a loop."""
-    seen = {id(layer)}
-
-    def inside(outer: keras.layers.Layer, path: str) -> Iterator[tuple[str, keras.layers.Layer]]:
-        for index, inner in enumerate(inner_layers(outer)):
-            own = f"{type(inner).__name__}_{index}"  # Keras may give it another name when it loads the model
-            name = f"{path}/{own}" if path else own
-            if id(inner) in seen:
-                continue
-            seen.add(id(inner))
-            yield name, inner
-            if is_composite(inner):
-                yield from inside(inner, name)
-
-    yield from inside(layer, "")
+def _full(path: str, key: str) -> str:
+    return f"{path}/{key}" if path else key
 
 
 def _numbered(key: str, count: Iterator[int]) -> str:
