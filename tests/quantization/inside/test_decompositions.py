@@ -86,6 +86,13 @@ def test_attention_without_a_fused_operation():
     query = RNG.normal(size=(3, 6, 2, 4)).astype("float32")
     own = layer._compute_attention(query, query, query)[0]
     layer._masked_softmax = lambda scores, mask: asked.append(scores) or keras.ops.softmax(scores)
-    found, scores = decompositions.unfused_attention(layer)(query, query, query)
+    rounded = {}
+
+    def quantize(key, tensor, fixed=None, /, *, observe=True):
+        return rounded.setdefault(key, tensor)
+
+    found, scores = decompositions.unfused_attention(layer, quantize)(query, query, query)
+    np.testing.assert_allclose(rounded.pop("scaled_query"), query / 2, atol=1e-6)
+    assert not rounded and layer._inverse_sqrt_key_dim == 0.5
     assert asked and scores is not None, "the scores were computed step by step"
     np.testing.assert_allclose(found, own, atol=1e-5)

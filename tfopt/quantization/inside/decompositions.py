@@ -184,6 +184,8 @@ LAYERS: Mapping[str, Callable[..., tf.Tensor]] = {
     "Rescaling": _rescaling, "RMSNormalization": _rms_normalization,
 }  # fmt: skip
 
+_REST = 1e-6  # part of a query's attention that all masked keys together may get, as in `tfopt.lowering`
+
 # Keys of the tensors of which the file takes the reciprocal root.
 DIVISORS = ("shifted",)
 
@@ -204,14 +206,23 @@ def exact_slope(slope: float) -> float:
 def masked_softmax(layer: keras.layers.Layer, quantize: Quantize, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
     """The `call` of a `Softmax` of attention. Masked scores of -1e38 would otherwise set the range of all scores."""
     # As `tfopt.lowering.attention` has it.
-    axes = layer.axis if isinstance(layer.axis, int) else tuple(layer.axis)
-    sizes = [inputs.shape[axis] for axis in keras.tree.flatten(axes)]
-    if mask is None or None in sizes:
+    if mask is None:
         return type(layer).call(layer, inputs, mask)
-    mask, depth = keras.ops.cast(mask, "bool"), math.log(math.prod(sizes) / 1e-6)
+    axes = layer.axis if isinstance(layer.axis, int) else tuple(layer.axis)
+    shape = keras.ops.shape(inputs)
+    sizes = [shape[axis] for axis in keras.tree.flatten(axes)]
+    is_known = all(isinstance(size, int) for size in sizes)  # in a file, all of them are
+    depth = math.log(math.prod(sizes) / _REST) if is_known else _logarithm(sizes, inputs.dtype)
+    mask = keras.ops.cast(mask, "bool")
     seen = keras.ops.where(mask, inputs, keras.ops.min(inputs, axes, keepdims=True))
     above = keras.ops.relu(seen - (keras.ops.max(seen, axes, keepdims=True) - depth))
-    return type(layer).call(layer, keras.ops.where(mask, quantize("above", above, (0.0, depth)), 0.0))
+    above = quantize("above", above, (0.0, depth) if is_known else None)
+    return type(layer).call(layer, keras.ops.where(mask, above, 0.0))
+
+
+def _logarithm(sizes: Sequence[Any], dtype: Any) -> tf.Tensor:
+    count = functools.reduce(keras.ops.multiply, [keras.ops.cast(size, dtype) for size in sizes])
+    return keras.ops.log(count / _REST)
 
 
 def separable_convolution(

@@ -50,7 +50,7 @@ def as_computed(x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     """
     import tensorflow as tf
 
-    if not is_known(x):
+    if not is_known(x) or is_constant(x.op):  # the converter computes constants in float
         return x
     step = tf.maximum(step, _SMALLEST)
     if x.op.type in ("Relu", "Relu6"):
@@ -169,7 +169,7 @@ def _inverse_roots() -> Sequence[float]:
     """
     roots = [2.0**20, 2.0**20]  # 0 is a divisor no more: see `FakeQuantize`
     for number in range(2, 256):
-        power = 2.0 ** (number.bit_length() + number.bit_length() % 2)
+        power = 2.0 ** (number.bit_length() | 1)
         root = 1.0
         for _ in range(5):
             root = 1.5 * root - 0.5 * (number / power) * root**3

@@ -162,7 +162,6 @@ class Simulation:
         """
         if is_loop(layer) or not (is_keras(layer) or isinstance(layer, FrozenBatchNormalization)):
             return {}
-
         full, quantize = functools.partial(_full, path), self._named(path)
         slope = leaky_slope(layer)
         if slope is not None:

@@ -1,0 +1,151 @@
+"""A quantization-aware model rounds as the int8 kernels do: the file computes the same integers."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from quantized_layers import float_ops, parity, to_int8
+
+import tfopt
+from tfopt.quantization.inside.kernel_arithmetic import _inverse_roots
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.normal(size=(256, 12, 12, 4)).astype("float32")
+FRAMES = RNG.normal(size=(256, 8, 16)).astype("float32")
+
+
+@keras.saving.register_keras_serializable("test_kernel_arithmetic")
+class Block(layers.Layer):
+    """A convolution, its normalization, and a ReLU, as users bundle them."""
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.convolution = layers.Conv2D(filters, 3, padding="same", use_bias=False)
+        self.normalization, self.activation = layers.BatchNormalization(), layers.ReLU()
+
+    def call(self, x, training=False):
+        return self.activation(self.normalization(self.convolution(x), training=training))
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+
+@keras.saving.register_keras_serializable("test_kernel_arithmetic")
+class Twice(layers.Layer):
+    """The same block two times."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.block = Block(4)
+
+    def call(self, x, training=False):
+        return self.block(self.block(x, training=training), training=training)
+
+
+@keras.saving.register_keras_serializable("test_kernel_arithmetic")
+class Positions(layers.Layer):
+    """Adds a vector for each place."""
+
+    def build(self, shape):
+        self.places = self.add_weight(shape=(1, *shape[1:]), initializer="normal", name="places")
+
+    def call(self, x):
+        return x + self.places
+
+
+def folded(x):
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3)(x)))
+    return layers.ReLU(6.0)(layers.BatchNormalization()(layers.DepthwiseConv2D(3)(x)))
+
+
+def alone(x):
+    x = layers.BatchNormalization()(layers.MaxPooling2D()(layers.Conv2D(8, 3)(x)))
+    return layers.Conv2D(8, 1)(layers.BatchNormalization()(layers.ReLU()(x) + layers.Conv2D(8, 1)(x)))
+
+
+def composite(x):
+    x = Block(8)(x)
+    return layers.Concatenate()([Block(8)(x), x])
+
+
+def averages(x):
+    return layers.Conv2D(8, 1)(layers.AveragePooling2D(2)(layers.Conv2D(8, 3, activation="relu")(x)))
+
+
+def nested(x):
+    inputs = keras.Input(x.shape[1:])
+    inner = keras.Model(inputs, folded(inputs))
+    return inner(layers.Rescaling(0.5, offset=-0.1)(x))
+
+
+def normalized(x):
+    x = layers.LayerNormalization()(layers.Dense(16)(x))
+    return layers.RMSNormalization()(layers.Conv1D(16, 3, padding="same", groups=4)(x) - x)
+
+
+def attention(x):
+    x = Positions()(layers.Dense(16)(x))
+    return layers.LayerNormalization()(x + layers.MultiHeadAttention(2, 8)(x, x))
+
+
+def gates(x):
+    x = layers.EinsumDense("abc,cde->abde", (8, 2, 8), bias_axes="de")(x)
+    return layers.Multiply()([x, ops.negative(x)])
+
+
+@pytest.mark.parametrize(
+    ("data", "body"),
+    [
+        *((IMAGES, body) for body in (folded, alone, composite, averages, nested)),
+        *((FRAMES, body) for body in (normalized, attention, gates)),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_file_computes_the_integers_of_the_model(data, body):
+    qat = trained(data, body)
+    interpreter = to_int8(qat)
+    assert not float_ops(interpreter)
+    numbers = parity(qat, interpreter, data)[0]
+    # Each of them had 0 different integers on two CPUs; one in a thousand leaves room for other kernels.
+    assert numbers.most_error_lsb < 1 and numbers.sqnr > 50, numbers
+
+
+def test_a_call_outside_of_a_graph_rounds_alike():
+    qat = trained(IMAGES, nested)
+    for training in (False, None):
+        np.testing.assert_array_equal(qat(IMAGES[:7], training=training), qat.predict(IMAGES[:7], verbose=0))
+
+
+def test_layers_that_the_file_computes_together_are_rounded_once():
+    qat = trained(IMAGES, composite)
+    first, second = (layer for layer in qat.layers if layer.name.startswith("block"))
+    assert list(first.quantizers) == ["ReLU_2/output"] and first.folded == ("BatchNormalization_1",)
+    assert list(second.quantizers) == ["ReLU_2/output"]
+
+
+def test_a_layer_inside_that_is_called_twice_is_rounded_after_each_step():
+    qat = trained(IMAGES, lambda x: Twice()(layers.Conv2D(4, 1)(x)))
+    (wrapper,) = (layer for layer in qat.layers if getattr(layer, "quantizers", None))
+    assert not wrapper.folded and "Block_0/Conv2D_0/output" in wrapper.quantizers
+    assert parity(qat, to_int8(qat, IMAGES), IMAGES)[0].most_error_lsb <= 2
+
+
+def test_reciprocal_roots_are_those_of_the_kernel():
+    exact = 2.0**20 / np.sqrt(np.arange(1, 256))
+    np.testing.assert_allclose(_inverse_roots()[1:], exact, atol=2)
+    assert _inverse_roots()[4] == 2**19
+
+
+def trained(data, body):
+    """A quantization-aware model with this body, after a few steps."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input(data.shape[1:])
+    model = keras.Model(inputs, layers.Dense(4)(layers.Flatten()(body(inputs))))
+    targets = np.random.default_rng(1).normal(size=(len(data), 4))
+    model.compile(keras.optimizers.Adam(1e-2), "mse")
+    model.fit(data, targets, batch_size=64, epochs=1, verbose=0)
+    qat = tfopt.quantize_aware(model, verbose=False)
+    qat.compile(keras.optimizers.Adam(1e-3), "mse")
+    qat.fit(data, targets, batch_size=64, epochs=1, verbose=0)
+    return qat
