@@ -38,8 +38,8 @@ class InGraph:
             following = iter(tensors)
             return compute(*keras.tree.map_structure(lambda value: next(following) if value is _ARRAY else value, given))
 
-        make = tf.function(traced, autograph=False, reduce_retracing=True)
-        return self._traced.setdefault(repr((given, traits)), make)(*tensors)
+        function = self._traced.setdefault(repr((given, traits)), tf.function(traced, autograph=False))
+        return function.get_concrete_function(*tensors)(*tensors)  # also where `tf.config.run_functions_eagerly` is in force
 
 
 def _is_array(value: object) -> bool:

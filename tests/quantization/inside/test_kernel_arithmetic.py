@@ -94,11 +94,16 @@ def gates(x):
     return layers.Multiply()([x, ops.negative(x)])
 
 
+def several(x):
+    x, y, z = (layers.Dense(8)(x) for _ in range(3))
+    return layers.Average()([layers.Add()([x, y, z]), layers.Multiply()([x, y, z]), y])
+
+
 @pytest.mark.parametrize(
     ("data", "body"),
     [
         *((IMAGES, body) for body in (folded, alone, composite, averages, nested)),
-        *((FRAMES, body) for body in (normalized, attention, gates)),
+        *((FRAMES, body) for body in (normalized, attention, gates, several)),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

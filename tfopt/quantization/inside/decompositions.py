@@ -81,7 +81,31 @@ ACTIVATIONS: Mapping[str | None, Callable[[Quantize, tf.Tensor], tf.Tensor]] = {
 
 
 def _average(layer: keras.layers.Layer, quantize: Quantize, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-    return quantize("sum", functools.reduce(keras.ops.add, inputs)) * (1.0 / len(inputs))
+    return quantize("sum", _in_pairs(keras.ops.add, "sum", quantize, inputs)) * (1.0 / len(inputs))
+
+
+def _in_pairs(
+    function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], key: str, quantize: Quantize, inputs: Sequence[tf.Tensor]
+) -> tf.Tensor:
+    """A function of two tensors applied to many of them in turn, each result but the last rounded as the file does it."""
+    result = inputs[0]
+    for index, each in enumerate(inputs[1:]):
+        result = function(quantize(f"{key}_{index}", result) if index else result, each)
+    return result
+
+
+def _sum(layer: keras.layers.Layer, quantize: Quantize, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+    return _in_pairs(keras.ops.add, "sum", quantize, inputs)
+
+
+def _product(layer: keras.layers.Layer, quantize: Quantize, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+    return _in_pairs(keras.ops.multiply, "product", quantize, inputs)
+
+
+def takes_many(layer: keras.layers.Layer) -> bool:
+    """Whether a built layer that merges tensors has more than two of them."""
+    shapes = (layer.get_build_config() or {}).get("input_shape")
+    return isinstance(shapes, list) and len(shapes) > 2 and isinstance(shapes[0], list | tuple)
 
 
 def _rescaling(layer: keras.layers.Layer, quantize: Quantize, inputs: tf.Tensor) -> tf.Tensor:
@@ -180,8 +204,8 @@ def batch_normalization(
 
 # Name of a layer class -> function of (layer, quantize, and the arguments of the layer's `call`) that computes its outputs.
 LAYERS: Mapping[str, Callable[..., tf.Tensor]] = {
-    "Average": _average, "GroupNormalization": _group_normalization, "LayerNormalization": _layer_normalization,
-    "Rescaling": _rescaling, "RMSNormalization": _rms_normalization,
+    "Add": _sum, "Average": _average, "GroupNormalization": _group_normalization, "LayerNormalization": _layer_normalization,
+    "Multiply": _product, "Rescaling": _rescaling, "RMSNormalization": _rms_normalization,
 }  # fmt: skip
 
 _REST = 1e-6  # part of a query's attention that all masked keys together may get, as in `tfopt.lowering`

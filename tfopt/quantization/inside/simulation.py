@@ -19,6 +19,7 @@ from tfopt.quantization.inside.decompositions import (
     leaky_relu,
     masked_softmax,
     separable_convolution,
+    takes_many,
     unfused_attention,
 )
 from tfopt.quantization.inside.known_steps import rounded_constant
@@ -47,8 +48,7 @@ if TYPE_CHECKING:
 Tensors = Any
 """A tensor, or lists, tuples and dicts of tensors, as `keras.tree` flattens them."""
 _SIZE = 16
-Functions = dict[str, Callable[..., Any]]
-"""Attributes of a layer that are functions, such as `call` and `activation`."""
+Functions = dict[str, Callable[..., Any]]  # attributes of a layer, such as `call` and `activation`
 
 
 class Pair(NamedTuple):
@@ -179,7 +179,7 @@ class Simulation:
             found["activation"] = functools.partial(self._leaky_activation, full("before_activation"))
         elif has_activation(layer) and name not in ("relu", "relu6"):
             found["activation"] = lambda x: function(quantize("before_activation", x))
-        if kind in LAYERS:
+        if kind in LAYERS and (kind not in ("Add", "Multiply") or takes_many(layer)):
             found["call"] = functools.partial(LAYERS[kind], layer, quantize)
         if isinstance(layer, keras.layers.BatchNormalization) and path not in self._folded:
             found["call"] = functools.partial(batch_normalization, layer, quantize, self._constant)
