@@ -25,6 +25,7 @@ def test_activations(name):
 
 
 LAYERS = {
+    "Add": (layers.Add(), [X, -2 * X, X**2]),
     "Average": (layers.Average(), [X, -2 * X, X**2]),
     "GroupNormalization": (layers.GroupNormalization(2), X),
     "GroupNormalization, image": (layers.GroupNormalization(-1, center=False), IMAGE),
@@ -32,6 +33,7 @@ LAYERS = {
     "LayerNormalization": (layers.LayerNormalization(), X),
     "LayerNormalization, axes": (layers.LayerNormalization(axis=(1, 2)), X),
     "LayerNormalization, plain": (layers.LayerNormalization(center=False, scale=False, axis=1), X),
+    "Multiply": (layers.Multiply(), [X, -2 * X, X**2]),
     "RMSNormalization": (layers.RMSNormalization(), X),
     "RMSNormalization, axes": (layers.RMSNormalization(axis=(1, 2)), X),
     "Rescaling": (layers.Rescaling(0.5, offset=-0.1), X),

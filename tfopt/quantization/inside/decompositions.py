@@ -105,7 +105,7 @@ def _product(layer: keras.layers.Layer, quantize: Quantize, inputs: Sequence[tf.
 def takes_many(layer: keras.layers.Layer) -> bool:
     """Whether a built layer that merges tensors has more than two of them."""
     shapes = (layer.get_build_config() or {}).get("input_shape")
-    return isinstance(shapes, list) and len(shapes) > 2 and isinstance(shapes[0], list | tuple)
+    return isinstance(shapes, list | tuple) and len(shapes) > 2 and isinstance(shapes[0], list | tuple)
 
 
 def _rescaling(layer: keras.layers.Layer, quantize: Quantize, inputs: tf.Tensor) -> tf.Tensor:
@@ -239,8 +239,8 @@ def masked_softmax(layer: keras.layers.Layer, quantize: Quantize, inputs: tf.Ten
     depth = math.log(math.prod(sizes) / _REST) if is_known else _logarithm(sizes, inputs.dtype)
     mask = keras.ops.cast(mask, "bool")
     seen = keras.ops.where(mask, inputs, keras.ops.min(inputs, axes, keepdims=True))
-    above = keras.ops.relu(seen - (keras.ops.max(seen, axes, keepdims=True) - depth))
-    above = quantize("above", above, (0.0, depth) if is_known else None)
+    level = quantize("level", keras.ops.max(seen, axes, keepdims=True) - depth)
+    above = quantize("above", keras.ops.relu(seen - level), (0.0, depth) if is_known else None)
     return type(layer).call(layer, keras.ops.where(mask, above, 0.0))
 
 

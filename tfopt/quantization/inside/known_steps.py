@@ -92,9 +92,18 @@ def step_of(tensor: tf.Tensor) -> tf.Tensor | None:
         return None if found is None else reshaped(found, operation)
     if operation.type in _SELECTIONS:
         return common_step(operation.inputs[0])
+    if operation.type == "SelectV2":
+        return common_step(operation.inputs[1]) if _origin(operation.inputs[1]) is _origin(operation.inputs[2]) else None
     if operation.type == "Mul" and _number(operation.inputs[1]) == 1.0:  # the file leaves it out
         return step_of(operation.inputs[0])
     return None
+
+
+def _origin(tensor: tf.Tensor) -> tf.Tensor:
+    """The tensor whose numbers a tensor holds."""
+    while id(tensor) not in (_steps(tensor) or {}) and tensor.op.type in (*SHAPES, *_SELECTIONS):
+        tensor = tensor.op.inputs[0]
+    return tensor
 
 
 def zero_point_of(tensor: tf.Tensor) -> tf.Tensor | float:
