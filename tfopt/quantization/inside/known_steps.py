@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -24,15 +25,15 @@ class Known(NamedTuple):
     Attributes:
         tensor: itself, which keeps it alive, as ids are unique among living objects only.
         step: it holds multiples of this number, which broadcasts to it.
-        zero_point: of shape (), the integer that stands for 0 in int8.
+        zero_point: of shape (), the integer that stands for 0 in int8; None for weights and constants.
     """
 
     tensor: tf.Tensor
     step: tf.Tensor | float
-    zero_point: tf.Tensor | float
+    zero_point: tf.Tensor | None
 
 
-def note(tensor: tf.Tensor, step: tf.Tensor | float, zero_point: tf.Tensor | float = 0.0) -> None:
+def note(tensor: tf.Tensor, step: tf.Tensor | float, zero_point: tf.Tensor | None = None) -> None:
     """Takes note that a tensor of a graph holds multiples of `step`; nothing outside of a graph."""
     steps = _steps(tensor)
     if steps is not None:
@@ -40,15 +41,35 @@ def note(tensor: tf.Tensor, step: tf.Tensor | float, zero_point: tf.Tensor | flo
 
 
 def is_constant(operation: tf.Operation) -> bool:
-    """Whether the outputs of an operation depend on constants and variables alone."""
-    kind = operation.type
-    if kind in ("Shape", "ShapeN", "Size", "Rank", "Const", "VarHandleOp"):
-        return True
-    if kind == "Placeholder":
-        return any(operation.outputs[0] is each for each in getattr(operation.graph, "internal_captures", ()))
-    if kind != "ReadVariableOp" and operation.op_def is not None and operation.op_def.is_stateful:
+    """Whether the outputs of an operation depend on constants and variables alone, and not on a tensor that the data round."""
+    known: dict[tf.Operation, bool] = {}
+    waiting = [operation]
+    while waiting:  # in place of a recursion, which would be as deep as the network
+        last = waiting[-1]
+        inputs = _inputs_that_decide(last)
+        if isinstance(inputs, bool):
+            known[waiting.pop()] = inputs
+        elif any(known.get(each) is False for each in inputs):
+            known[waiting.pop()] = False
+        elif unknown := [each for each in inputs if each not in known]:
+            waiting.append(unknown[0])
+        else:
+            known[waiting.pop()] = True
+    return known[operation]
+
+
+def _inputs_that_decide(operation: tf.Operation) -> Sequence[tf.Operation] | bool:
+    """The operations that make the inputs of an operation if they decide whether it is constant; else whether it is."""
+    steps = _steps(operation.outputs[0]) if operation.outputs else None
+    if steps and any(id(each) in steps and steps[id(each)].zero_point is not None for each in operation.outputs):
         return False
-    return all(is_constant(each.op) for each in operation.inputs)
+    if operation.type in ("Shape", "ShapeN", "Size", "Rank", "Const", "VarHandleOp"):
+        return True
+    if operation.type == "Placeholder":
+        return any(operation.outputs[0] is each for each in getattr(operation.graph, "internal_captures", ()))
+    if operation.type != "ReadVariableOp" and operation.op_def is not None and operation.op_def.is_stateful:
+        return False
+    return [each.op for each in operation.inputs]
 
 
 def rounded_constant(values: tf.Tensor) -> tf.Tensor:
@@ -110,7 +131,7 @@ def zero_point_of(tensor: tf.Tensor) -> tf.Tensor | float:
     """The zero point of a tensor of one known step."""
     known = (_steps(tensor) or {}).get(id(tensor))
     if known is not None:
-        return known.zero_point
+        return 0.0 if known.zero_point is None else known.zero_point
     return zero_point_of(tensor.op.inputs[0]) if tensor.op.type in (*SHAPES, *_SELECTIONS, "Mul") else 0.0
 
 
