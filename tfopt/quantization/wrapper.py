@@ -20,7 +20,7 @@ from tfopt.quantization.in_graph import InGraph
 from tfopt.quantization.inside.decompositions import DIVISORS
 from tfopt.quantization.inside.operations import computes_itself, is_own
 from tfopt.quantization.inside.places import leaves, places
-from tfopt.quantization.inside.simulation import Simulation, sized
+from tfopt.quantization.inside.simulation import Simulation
 from tfopt.quantization.observing import is_observing
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     Values = list[tuple[keras.Variable, tf.Tensor]]  # variables with the values that stand in for their own
     Limit = Callable[[str, Range | None], Range | None]
+
+
+_SIZE = 16
 
 
 def _no_limit(name: str, fixed: Range | None) -> Range | None:
@@ -140,7 +143,9 @@ class QuantizeWrapper(keras.layers.Layer):
             self._own = simulation.operations.plan([each for each in keras.tree.flatten(outputs) if tf.is_tensor(each)])
         elif self._found is not None:
             self.rounds_outputs = simulation.is_rounded(outputs)
-            self._pairs = [each for each in simulation.pairs if len(each.tensor.consumers()) == 1]
+            pairs = [each for each in simulation.pairs if len(each.tensor.consumers()) == 1]
+            counts = collections.Counter(each.key for each in pairs)
+            self._pairs = [each for each in pairs if counts[each.key] == simulation.counts[each.key]]
         # The call moved statistics, seeds and ranges in the scope. They are assigned outside of it, as an assignment may make
         # replicas wait for each other.
         for variable in self.variables:
@@ -163,7 +168,7 @@ class QuantizeWrapper(keras.layers.Layer):
             self._find(args, kwargs)
         except Exception as error:  # the caller's own code, or Keras about it
             try:  # a layer that tells Keras the shapes of its outputs may need more than open sizes to compute
-                self._find(*keras.tree.map_structure(sized, (args, kwargs)))
+                self._find(*keras.tree.map_structure(_sized, (args, kwargs)))
             except Exception:
                 raise ArgumentError(
                     "Each layer must run on inputs of open sizes, so that the tensors inside it can be found and rounded. "
@@ -178,9 +183,8 @@ class QuantizeWrapper(keras.layers.Layer):
     def _unpaired(self, found: Mapping[str, Range | None]) -> dict[str, Range | None]:
         """The tensors that are left in the file once it computes two layers inside together."""
         pairs, self._pairs = self._pairs, []
-        counts = collections.Counter(each.key for each in pairs)
-        together = {key for key, count in counts.items() if count == 1 and found.get(key) is None}
-        self.folded = tuple(each.path for each in pairs if each.is_normalization and each.key in together)
+        together = {each.key for each in pairs if found.get(each.key) is None}
+        self.folded = tuple(dict.fromkeys(each.path for each in pairs if each.is_normalization and each.key in together))
         together |= {f"{path}/scaled" for path in self.folded}
         return {key: fixed for key, fixed in found.items() if key not in together}
 
@@ -256,3 +260,10 @@ class QuantizeWrapper(keras.layers.Layer):
 
 def _own_name(key: str) -> str:
     return key.replace("/", "_")
+
+
+def _sized(value: Any) -> Any:
+    """A symbolic tensor with some number in the place of each open size; anything else as it is."""
+    if not isinstance(value, keras.KerasTensor):
+        return value
+    return keras.KerasTensor([size or _SIZE for size in value.shape], value.dtype)

@@ -112,8 +112,8 @@ def test_the_file_computes_the_integers_of_the_model(data, body):
     interpreter = to_int8(qat)
     assert not float_ops(interpreter)
     numbers = parity(qat, interpreter, data)[0]
-    # Each of them had 0 different integers on two CPUs; one in a thousand leaves room for other kernels.
-    assert numbers.most_error_lsb < 1 and numbers.sqnr > 50, numbers
+    # Most had no different integer on the CPU of their author; a few steps are left for other kernels.
+    assert numbers.most_error_lsb <= 1 and numbers.sqnr > 50, numbers
 
 
 def test_a_call_outside_of_a_graph_rounds_alike():
@@ -129,11 +129,24 @@ def test_layers_that_the_file_computes_together_are_rounded_once():
     assert list(second.quantizers) == ["ReLU_2/output"]
 
 
-def test_a_layer_inside_that_is_called_twice_is_rounded_after_each_step():
+def test_layers_inside_that_are_called_twice_are_computed_together_each_time():
     qat = trained(IMAGES, lambda x: Twice()(layers.Conv2D(4, 1)(x)))
     (wrapper,) = (layer for layer in qat.layers if getattr(layer, "quantizers", None))
-    assert not wrapper.folded and "Block_0/Conv2D_0/output" in wrapper.quantizers
-    assert parity(qat, to_int8(qat, IMAGES), IMAGES)[0].most_error_lsb <= 2
+    assert wrapper.folded and list(wrapper.quantizers) == ["Block_0/ReLU_2/output"]
+    assert parity(qat, to_int8(qat), IMAGES)[0].most_error_lsb <= 1
+
+
+def test_a_layer_inside_with_two_readers_is_rounded_for_both():
+    class Both(Block):
+        def call(self, x, training=False):
+            before = self.convolution(x)
+            return self.activation(self.normalization(before, training=training)) + before
+
+    with keras.saving.custom_object_scope({"Both": Both}):
+        qat = trained(IMAGES, lambda x: Both(4)(layers.Conv2D(4, 1)(x)))
+        (wrapper,) = (layer for layer in qat.layers if getattr(layer, "quantizers", None))
+        assert not wrapper.folded and {"Conv2D_0/output", "BatchNormalization_1/scaled"} < set(wrapper.quantizers)
+        assert parity(qat, to_int8(qat), IMAGES)[0].most_error_lsb <= 1
 
 
 def test_reciprocal_roots_are_those_of_the_kernel():
@@ -143,14 +156,12 @@ def test_reciprocal_roots_are_those_of_the_kernel():
 
 
 def trained(data, body):
-    """A quantization-aware model with this body, after a few steps."""
+    """A quantization-aware model with this body and ranges for all of its tensors; its weights and statistics are random."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input(data.shape[1:])
     model = keras.Model(inputs, layers.Dense(4)(layers.Flatten()(body(inputs))))
-    targets = np.random.default_rng(1).normal(size=(len(data), 4))
-    model.compile(keras.optimizers.Adam(1e-2), "mse")
-    model.fit(data, targets, batch_size=64, epochs=1, verbose=0)
-    qat = tfopt.quantize_aware(model, verbose=False)
-    qat.compile(keras.optimizers.Adam(1e-3), "mse")
-    qat.fit(data, targets, batch_size=64, epochs=1, verbose=0)
-    return qat
+    for number, weight in enumerate(model.weights):
+        values = np.random.default_rng(number).normal(size=weight.shape)
+        is_positive = weight.name in ("moving_variance", "gamma", "scale")
+        weight.assign(0.5 + np.abs(values) if is_positive else 0.3 * values)
+    return tfopt.calibrate(tfopt.quantize_aware(model, verbose=False), data, verbose=False)

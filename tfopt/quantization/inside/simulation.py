@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 Tensors = Any
 """A tensor, or lists, tuples and dicts of tensors, as `keras.tree` flattens them."""
-_SIZE = 16
 Functions = dict[str, Callable[..., Any]]  # attributes of a layer, such as `call` and `activation`
 
 
@@ -65,13 +65,6 @@ def rounds_inside(layer: keras.layers.Layer) -> bool:
     return computes_itself(layer) or bool(
         Simulation(lambda key, tensor, fixed=None, /, *, observe=True: tensor).functions_of(layer)
     )
-
-
-def sized(value: Any) -> Any:
-    """A symbolic tensor with some number in the place of each open size; anything else as it is."""
-    if not isinstance(value, keras.KerasTensor):
-        return value
-    return keras.KerasTensor([size or _SIZE for size in value.shape], value.dtype)
 
 
 def detached(tensor: tf.Tensor) -> tf.Tensor:
@@ -95,6 +88,7 @@ class Simulation:
     Attributes:
         operations: those of layers of the caller's own.
         pairs: tensors that need no rounding of their own if nothing else takes them.
+        counts: how often a quantizer rounded.
     """
 
     def __init__(
@@ -102,6 +96,7 @@ class Simulation:
     ) -> None:
         self._is_baked, self._folded = is_baked, folded
         self.pairs: list[Pair] = []
+        self.counts = collections.Counter[str]()
         self._direct: dict[int, str] = {}  # id of a tensor that was just rounded -> key of the quantizer
         self._leaves: dict[int, keras.layers.Layer] = {}  # id of a rounded tensor -> the layer inside whose output it is
         self.operations = OwnOperations(self._round, self._known_key, self.mark_rounded, detached if is_baked else None, own)
@@ -273,6 +268,7 @@ class Simulation:
         self.mark_rounded(rounded, key)
         if observe:
             self._direct[id(rounded)] = key
+            self.counts[key] += 1
         return rounded
 
     def _leaky_activation(self, key: str, x: tf.Tensor) -> tf.Tensor:
