@@ -74,6 +74,7 @@ def test_a_normalization_of_ones_own():
     assert parity(qat, interpreter, X)[0].most_error_lsb <= 3
 
 
+@pytest.mark.slow
 def test_a_layer_with_operations_between_its_layers(tmp_path):
     qat = trained(Rotated(name="rotated"))
     assert not tfopt.quantization_report(qat).unseen
