@@ -130,7 +130,7 @@ class FakeQuantize(keras.layers.Layer):
         x = tf.cast(inputs, "float32")
         rounds_as_kernels = not self._is_baked and not training and not is_observing() and self.bits == _BITS
         if self._constant is not None:
-            x = self._as_computed(x) if rounds_as_kernels else x
+            x = self._as_computed(x, observe) if rounds_as_kernels else x
             outputs = tf.quantization.fake_quant_with_min_max_vars(x, *self._constant, num_bits=self.bits)
         elif is_observing():
             if observe:
@@ -142,7 +142,7 @@ class FakeQuantize(keras.layers.Layer):
                 x = tf.debugging.check_numerics(x, f"NaN or infinite values in the input {name!r}: find them with np.isfinite")
             outputs = self._learn(x) if self.ranges == "learned" else self._follow(x)
         else:
-            computed = self._as_computed(x) if rounds_as_kernels else x
+            computed = self._as_computed(x, observe) if rounds_as_kernels else x
             outputs = tf.where(tf.equal(self.seen.value, 0.0), x, self._round(computed, self.minimum, self.maximum))
         outputs = tf.cast(outputs, inputs.dtype)
         if rounds_as_kernels:
@@ -170,10 +170,13 @@ class FakeQuantize(keras.layers.Layer):
             "is_divisor": self.is_divisor,
         }
 
-    def _as_computed(self, x: tf.Tensor) -> tf.Tensor:
-        """`x` as a kernel has it before it rounds; an input already rounded by a division, as callers of the file do it."""
+    def _as_computed(self, x: tf.Tensor, observe: bool) -> tf.Tensor:
+        """`x` as a kernel has it before it rounds; an input already rounded by a division, as callers of the file do it.
+
+        What is rounded without `observe` is no input, but an average of some.
+        """
         step = self.scale()
-        if not self.is_input:
+        if not (self.is_input and observe):
             return as_computed(x, step)
         return x + keras.ops.stop_gradient(keras.ops.round(x / keras.ops.maximum(step, _TINY)) * step - x)
 

@@ -73,6 +73,10 @@ def averages(x):
     return layers.Conv2D(8, 1)(layers.AveragePooling2D(2)(layers.Conv2D(8, 3, activation="relu")(x)))
 
 
+def larger(x):
+    return layers.Conv2D(8, 3)(layers.UpSampling2D(2, interpolation="bilinear")(layers.Resizing(7, 9)(x)))
+
+
 def nested(x):
     inputs = keras.Input(x.shape[1:])
     inner = keras.Model(inputs, folded(inputs))
@@ -102,7 +106,7 @@ def several(x):
 @pytest.mark.parametrize(
     ("data", "body"),
     [
-        *((IMAGES, body) for body in (folded, alone, composite, averages, nested)),
+        *((IMAGES, body) for body in (folded, alone, composite, averages, larger, nested)),
         *((FRAMES, body) for body in (normalized, attention, gates, several)),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -23,6 +23,7 @@ from tfopt.quantization.inside.known_steps import (
     step_of,
     zero_point_of,
 )
+from tfopt.quantization.inside.resizing import resized
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -60,7 +61,7 @@ def as_computed(x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         return x if computed is inner else clamp(computed)
     if x.op.type in ("ConcatV2", "Pack"):
         return _joined(x, step)
-    computed = _sum(x, step)
+    computed = resized(x) if x.op.type == "ResizeBilinear" else _sum(x, step)
     if computed is None:
         computed = _inverse_root(x, step)
     if computed is None:
