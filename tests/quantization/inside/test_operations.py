@@ -90,11 +90,13 @@ def test_a_layer_with_operations_between_its_layers(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.xfail(
+    strict=True, reason="the losses are equal, but gradients of a layer of operations differ by up to 8 % outside of graphs"
+)
 def test_training_outside_of_graphs_rounds_alike():
     one, other = trained(Rotated(name="rotated")), trained(Rotated(name="rotated"), run_eagerly=True)
     for a, b in zip(one.weights, other.weights, strict=True):
-        # A sum in another order may fall to the other side of a tie, which moves what hangs on it.
-        assert np.isclose(a, b, atol=1e-4).mean() > 0.9 and np.allclose(a, b, atol=1e-3)
+        np.testing.assert_allclose(a, b, atol=1e-4)
 
 
 def test_data_of_any_batch_size_reach_every_range():
