@@ -217,3 +217,11 @@ def test_input_shapes_must_fit_the_model(shapes, received, framework):
     with pytest.raises(tfopt.ArgumentError, match=f"Received: {received}") as caught:
         input_specs(open_image(framework), shapes)
     assert "image" in str(caught.value)
+
+
+def test_an_input_of_any_shape_is_refused_by_name():
+    import tf_keras
+
+    any_shape = tf_keras.layers.InputLayer(name="anything").output
+    with pytest.raises(tfopt.ArgumentError, match="'anything', a tensor of any shape"):
+        input_specs(tf_keras.Model(any_shape, tf_keras.layers.ReLU()(any_shape)))

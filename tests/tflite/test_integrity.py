@@ -30,6 +30,8 @@ EDITS = {
     "tensor": (lambda model: setattr(first(model, "operators"), "inputs", [5000, 1, 2]), "tensors that do not exist"),
     "order": (lambda model: model.subgraphs[0].operators.reverse(), "tensors that nothing computes"),
     "stride": (lambda model: setattr(first(model, "operators").builtinOptions, "strideH", 0), "StrideH 0"),
+    "signature": (lambda model: setattr(model.signatureDefs[0].outputs[0], "tensorIndex", 1 << 31), "tensors that do not exist"),
+    "subgraph of a signature": (lambda model: setattr(model.signatureDefs[0], "subgraphIndex", 3), "subgraph 3"),
     "no graph": (lambda model: setattr(model, "subgraphs", []), "no subgraph"),
 }
 
@@ -47,3 +49,8 @@ def test_contradictions(converted, tmp_path, edit, words):
 def test_a_sound_file_passes(converted):
     integrity.require_sound(converted.tflite, "model.tflite")
     integrity.require_sound(edited(converted.tflite, lambda model: None), "model.tflite")
+
+
+def test_a_signature_without_a_name_names_nothing(converted):
+    content = edited(converted.tflite, lambda model: setattr(model.signatureDefs[0], "signatureKey", ""))
+    assert len(tfopt.Interpreter(content).output_names) == 1

@@ -54,7 +54,7 @@ def input_specs(model: Any, input_shapes: Mapping[str, Sequence[int | None]] | N
             )
         open_specs = [TensorSpec(name, (*shape[:1], *[None] * (len(shape) - 1)), "float32") for name, shape in given.items()]
         return [_merge(spec, given[spec.name]) for spec in open_specs]
-    specs = [TensorSpec(_plain(tensor.name), tuple(tensor.shape), _dtype(tensor)) for tensor in tensors]
+    specs = [TensorSpec(_plain(tensor.name), _shape(tensor), _dtype(tensor)) for tensor in tensors]
     for spec, tensor in zip(specs, tensors, strict=True):
         if not re.fullmatch("(float|bfloat|int|uint)[0-9]+|bool", spec.dtype):
             readers = _readers(model, tensor)
@@ -129,6 +129,15 @@ def fix_sizes(
             )
         fixed.append(TensorSpec(spec.name, (batch_size, *rest), spec.dtype))
     return fixed
+
+
+def _shape(tensor: Any) -> tuple[int | None, ...]:
+    if getattr(tensor.shape, "rank", 0) is None:  # of Keras 2
+        raise ArgumentError(
+            f"Every input must have a known number of dimensions. Received: {_plain(tensor.name)!r}, a tensor of any shape. Give "
+            "the input a shape where the model is built, keras.Input(shape=...)."
+        )
+    return tuple(tensor.shape)
 
 
 def _merge(spec: TensorSpec, shape: tuple[int | None, ...] | None) -> TensorSpec:

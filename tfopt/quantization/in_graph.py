@@ -1,11 +1,14 @@
-"""Calls from eager code that are computed in a graph: elsewhere nobody knows which operations made a tensor (TensorFlow 2.21)."""
+"""Calls in a graph of their own: outside of graphs, nobody knows which operations made a tensor (TensorFlow 2.21)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 Tensors = Any
 """A tensor, or lists, tuples and dicts of tensors, as `keras.tree` flattens them."""
@@ -22,7 +25,7 @@ class InGraph:
     def __call__(
         self, compute: Callable[..., Tensors], args: tuple[Any, ...], kwargs: dict[str, Any], traits: Hashable = None
     ) -> Tensors:
-        """`compute(args, kwargs)`, in a graph.
+        """`compute(args, kwargs)`, in a graph. Tensors keep the masks that Keras gave them.
 
         Args:
             compute: a function that returns tensors.
@@ -31,15 +34,32 @@ class InGraph:
         """
         import tensorflow as tf
 
-        tensors = [tf.convert_to_tensor(value) for value in keras.tree.flatten((args, kwargs)) if _is_array(value)]
+        arrays = [value for value in keras.tree.flatten((args, kwargs)) if _is_array(value)]
         given = keras.tree.map_structure(lambda value: _ARRAY if _is_array(value) else value, (args, kwargs))
 
-        def traced(*tensors: tf.Tensor) -> Tensors:
-            following = iter(tensors)
-            return compute(*keras.tree.map_structure(lambda value: next(following) if value is _ARRAY else value, given))
+        def traced(tensors: list[tf.Tensor], masks: list[tf.Tensor | None]) -> tuple[Tensors, list[tf.Tensor | None]]:
+            following = iter(_masked(tensors, masks))
+            outputs = compute(*keras.tree.map_structure(lambda value: next(following) if value is _ARRAY else value, given))
+            return outputs, _masks(keras.tree.flatten(outputs))
 
         function = self._traced.setdefault(repr((given, traits)), tf.function(traced, autograph=False))
-        return function.get_concrete_function(*tensors)(*tensors)  # also where `tf.config.run_functions_eagerly` is in force
+        inputs = [tf.convert_to_tensor(value) for value in arrays], _masks(arrays)
+        # A concrete function is a graph also where `tf.config.run_functions_eagerly` is in force.
+        outputs, masks = function.get_concrete_function(*inputs)(*inputs)
+        _masked(keras.tree.flatten(outputs), masks)
+        return outputs
+
+
+def _masks(values: Sequence[Any]) -> list[tf.Tensor | None]:
+    return [getattr(value, "_keras_mask", None) for value in values]
+
+
+def _masked(tensors: Sequence[tf.Tensor], masks: Sequence[tf.Tensor | None]) -> Sequence[tf.Tensor]:
+    """The tensors, to which Keras finds these masks."""
+    for tensor, mask in zip(tensors, masks, strict=True):
+        if mask is not None:
+            tensor._keras_mask = mask
+    return tensors
 
 
 def _is_array(value: object) -> bool:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     Values = list[tuple[keras.Variable, tf.Tensor]]  # variables with the values that stand in for their own
     Limit = Callable[[str, Range | None], Range | None]
+    # (outputs, losses, number of a variable whose value changed -> its value)
+    Computed = tuple[Tensors, list[tf.Tensor], dict[int, tf.Tensor]]
 
 
 _SIZE = 16
@@ -110,13 +112,18 @@ class QuantizeWrapper(keras.layers.Layer):
         """The outputs of the layer inside."""
         import tensorflow as tf
 
-        is_in_graph = not tf.executing_eagerly() or not self._computes_itself()
-        if is_in_graph:
-            outputs, losses = self._compute(args, kwargs, training)
-        else:
+        # A tape takes the rounded output for that of the operation, and leaves rounding out of the gradient, unless the operations
+        # are in a function of their own.
+        is_found = self._found is None and self._own is not None
+        if is_found and (training or tf.executing_eagerly()) and self._computes_itself():
             # What may change between calls decides what is traced.
             traits = training, self._is_baked, is_observing(), tuple(each.trainable for each in walk_layers(self))
-            outputs, losses = self._in_graph(functools.partial(self._compute, training=training), args, kwargs, traits)
+            outputs, losses, moved = self._in_graph(functools.partial(self._compute, training=training), args, kwargs, traits)
+        else:
+            outputs, losses, moved = self._compute(args, kwargs, training)
+        # They are assigned outside of a function, as an assignment may make replicas wait for each other.
+        for number, value in moved.items():
+            self.variables[number].assign(value)
         for loss in losses:
             self.add_loss(loss)
         return outputs
@@ -125,8 +132,8 @@ class QuantizeWrapper(keras.layers.Layer):
         """Whether operations of the layer inside, or of one inside it, are seen."""
         return any(computes_itself(each) for each in (self.layer, *(inner for _, inner in places(self.layer))))
 
-    def _compute(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> tuple[Tensors, list[tf.Tensor]]:
-        """(the outputs of the layer inside, its losses)."""
+    def _compute(self, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None) -> Computed:
+        """The outputs of the layer inside, its losses, and the variables that the call moved."""
         import tensorflow as tf
 
         mapping = self.rounded()
@@ -146,13 +153,9 @@ class QuantizeWrapper(keras.layers.Layer):
             pairs = [each for each in simulation.pairs if len(each.tensor.consumers()) == 1]
             counts = collections.Counter(each.key for each in pairs)
             self._pairs = [each for each in pairs if counts[each.key] == simulation.counts[each.key]]
-        # The call moved statistics, seeds and ranges in the scope. They are assigned outside of it, as an assignment may make
-        # replicas wait for each other.
-        for variable in self.variables:
-            value = scope.get_current_value(variable)
-            if value is not None and id(variable) not in given:
-                variable.assign(value)
-        return outputs, list(scope.losses)
+        values = {number: scope.get_current_value(variable) for number, variable in enumerate(self.variables)
+                  if id(variable) not in given}  # fmt: skip
+        return outputs, list(scope.losses), {number: value for number, value in values.items() if value is not None}
 
     def find_quantizers(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: Limit = _no_limit) -> bool:
         """Finds the tensors inside the layer to be rounded, by a symbolic call before the first real one.

@@ -71,7 +71,7 @@ def _first_contradiction(content: bytes) -> str | None:
         wrong = _wrong_order(model, graph, sizes)
         if wrong:
             return wrong
-    return None
+    return _wrong_signature(model)
 
 
 def _length(content: bytes, buffer: schema.Buffer) -> int:
@@ -141,6 +141,20 @@ def _wrong_order(model: schema.Model, graph: schema.SubGraph, sizes: Sequence[in
         ready.update(writes)
     if not ready >= set(outputs):
         return "outputs that nothing computes"
+    return None
+
+
+def _wrong_signature(model: schema.Model) -> str | None:
+    """The first signature whose names stand for tensors that do not exist."""
+    for number in range(model.SignatureDefsLength()):
+        signature = model.SignatureDefs(number)
+        if signature.SubgraphIndex() >= model.SubgraphsLength():
+            return f"a signature of the subgraph {signature.SubgraphIndex()}, which does not exist"
+        count = model.Subgraphs(signature.SubgraphIndex()).TensorsLength()
+        named = [signature.Inputs(index) for index in range(signature.InputsLength())]
+        named += [signature.Outputs(index) for index in range(signature.OutputsLength())]
+        if any(each.TensorIndex() >= count for each in named):
+            return "a signature of tensors that do not exist"
     return None
 
 

@@ -107,7 +107,7 @@ class Interpreter:
         self.input_names = plain_names([detail["name"] for detail in self._inputs])
         self.output_names = plain_names([detail["name"] for detail in self._outputs])
         signature = next(iter(self._interpreter.get_signature_list()), None)
-        if signature is not None:
+        if signature:
             runner = self._interpreter.get_signature_runner(signature)
             self._inputs, self.input_names = in_signature_order(runner.get_input_details(), self._inputs, self.input_names)
             self._outputs, self.output_names = in_signature_order(runner.get_output_details(), self._outputs, self.output_names)
