@@ -202,6 +202,14 @@ class QuantizeWrapper(keras.layers.Layer):
         """The shapes and dtypes of the outputs, which are those of the layer inside."""
         return self.layer.compute_output_spec(*args, **kwargs, **self.constants)
 
+    def compute_mask(self, inputs: Tensors, previous_mask: Tensors) -> Tensors:
+        """The mask that the layer inside hands on; None if it hands on none."""
+        if not self.layer.supports_masking or not inputs:
+            return None
+        # Keras takes the arguments of `call` for one; the mask is given as it is if the caller gave it.
+        mask = previous_mask[0] if isinstance(previous_mask, tuple) else previous_mask
+        return self.layer.compute_mask(inputs[0], mask)
+
     def bake(self) -> None:
         """Writes the rounded weights into the layer's own, which are not rounded again from now on."""
         for variable, value in self.rounded():
