@@ -54,6 +54,47 @@ class Positions(layers.Layer):
         return x + self.places
 
 
+@keras.saving.register_keras_serializable("test_kernel_arithmetic")
+class CausalAttention(layers.Layer):
+    """Attention as KerasHub writes it: its own products, and a Keras `Softmax` with a mask, here of five dimensions."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.query, self.key, self.value = (layers.EinsumDense("btd,dghk->btghk", (None, 2, 2, 4)) for _ in range(3))
+        self.softmax = layers.Softmax()
+
+    def call(self, x):
+        scores = ops.einsum("btghk,bsghk->bghts", self.query(x), self.key(x))
+        keep = ops.tril(ops.ones((x.shape[1], x.shape[1]), dtype="bool"))[None, None, None]
+        seen = ops.einsum("bghts,bsghk->btghk", self.softmax(scores, mask=keep), self.value(x))
+        return ops.reshape(seen, (-1, x.shape[1], 16))
+
+
+@keras.saving.register_keras_serializable("test_kernel_arithmetic")
+class Enlarged(layers.Layer):
+    """Resizes by an operation between its layers."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.before, self.after = layers.Conv2D(8, 3), layers.Conv2D(8, 1)
+
+    def call(self, x):
+        return self.after(ops.image.resize(ops.clip(self.before(x), -1e9, 1.0), (20, 20)))
+
+
+@keras.saving.register_keras_serializable("test_kernel_arithmetic")
+class Stages(layers.Layer):
+    """Returns the tensor between its stages as well."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.normalization, self.second = layers.Dense(16), layers.LayerNormalization(), layers.Dense(16)
+
+    def call(self, x):
+        x = x + self.first(x)
+        return x, x + self.second(self.normalization(x))
+
+
 def folded(x):
     x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3)(x)))
     return layers.ReLU(6.0)(layers.BatchNormalization()(layers.DepthwiseConv2D(3)(x)))
@@ -93,6 +134,24 @@ def attention(x):
     return layers.LayerNormalization()(x + layers.MultiHeadAttention(2, 8)(x, x))
 
 
+def causal(x):
+    return layers.Dense(8)(CausalAttention()(layers.Dense(16)(x)))
+
+
+def causal_heads(x):
+    return layers.MultiHeadAttention(2, 8)(x, x, use_causal_mask=True)
+
+
+def enlarged(x):
+    return Enlarged()(x)
+
+
+def normalized_twice(x):
+    first, second = Stages()(x)
+    shared = layers.LayerNormalization()  # with other ranges than the normalization inside
+    return layers.Dense(4)(shared(first)) + layers.Dense(4)(shared(second))
+
+
 def gates(x):
     x = layers.EinsumDense("abc,cde->abde", (8, 2, 8), bias_axes="de")(x)
     return layers.Multiply()([x, ops.negative(x)])
@@ -106,8 +165,8 @@ def several(x):
 @pytest.mark.parametrize(
     ("data", "body"),
     [
-        *((IMAGES, body) for body in (folded, alone, composite, averages, larger, nested)),
-        *((FRAMES, body) for body in (normalized, attention, gates, several)),
+        *((IMAGES, body) for body in (folded, alone, composite, averages, larger, nested, enlarged)),
+        *((FRAMES, body) for body in (normalized, attention, causal, causal_heads, normalized_twice, gates, several)),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

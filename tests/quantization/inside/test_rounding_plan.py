@@ -33,12 +33,13 @@ def planned(function):
         (lambda x: tf.square(tf.nn.relu(x + x[::-1])) + x, ["Relu", "Square", "AddV2"]),
         (lambda x: tf.matmul(x, x, transpose_b=True) * 0.5, ["MatMul", "Mul"]),
         (lambda x: tf.nn.softmax(x + tf.constant(-1e9) * (1.0 - x)), ["Softmax"]),
+        (lambda x: tf.minimum(tf.maximum(x, -1e9), 7.0) * tf.reverse(x, [-1]), ["Minimum", "Mul"]),
         (lambda x: tf.reshape(tf.transpose(x), (2, 16)), []),
         (lambda x: tf.concat([x, -x], -1), ["Neg", "ConcatV2"]),
     ],
     ids=[
         "chain", "gelu", "mean square", "two readers", "bias", "bias and ReLU", "sum and ReLU", "after a ReLU",
-        "product and factor", "masked", "moved", "joined",
+        "product and factor", "masked", "clipped on one side", "moved", "joined",
     ],
 )  # fmt: skip
 def test_operations_of_the_file(function, expected):

@@ -12,6 +12,7 @@ from tfopt.lowering.operations.categories import CATEGORIES
 from tfopt.lowering.operations.concatenations import CONCATENATIONS
 from tfopt.lowering.operations.elementwise import ELEMENTWISE
 from tfopt.lowering.operations.fourier import FOURIER
+from tfopt.lowering.operations.given_ranges import GIVEN_RANGES
 from tfopt.lowering.operations.masked_softmax import MASKED_SOFTMAX, masked_softmax
 from tfopt.lowering.operations.places import PLACES
 from tfopt.lowering.operations.replay import replaces, replay
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 OPERATION_RULES: dict[str, dict[str, Rule]] = {
     **ARITHMETIC, **ELEMENTWISE, **SELECTION, **MASKED_SOFTMAX, **PLACES, **FOURIER, **CATEGORIES, **TENSOR_LISTS,
-    **CONCATENATIONS,
+    **CONCATENATIONS, **GIVEN_RANGES,
 }  # fmt: skip
 """Name -> type of a TensorFlow operation -> function from such an operation to what takes its place, or to None: see `replay`."""
 

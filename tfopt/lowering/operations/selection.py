@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tfopt.lowering.operations.given_ranges import ALMOST_ONE, have_one_range
 from tfopt.lowering.operations.places import cumulative_sum
 
 if TYPE_CHECKING:
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
 
 # Their outputs have a range of their own, which nobody misses if it becomes that of the choice.
 _WITH_OWN_RANGE = ("Add", "AddV2", "BiasAdd", "Conv2D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV2", "Mul", "RealDiv", "Sub")
-
-_SLOPE = 1.0 - 2.0**-24
-"""The largest float32 below 1; the converter would drop a slope of 1."""
 
 
 def _ranged_apart(old: tf.Tensor, find: Find) -> tf.Tensor:
@@ -29,7 +27,7 @@ def _ranged_apart(old: tf.Tensor, find: Find) -> tf.Tensor:
 
     is_alone = old.op.type in _WITH_OWN_RANGE and len(old.consumers()) == 1
     is_constant = tf.get_static_value(old) is not None
-    return find(old) if is_alone or is_constant else tf.nn.leaky_relu(find(old), alpha=_SLOPE)
+    return find(old) if is_alone or is_constant else tf.nn.leaky_relu(find(old), alpha=ALMOST_ONE)
 
 
 def _extreme(operation: tf.Operation, find: Find) -> tf.Tensor | None:
@@ -59,6 +57,8 @@ def _choice(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     value = tf.get_static_value(one)
     if value is not None and value.size == 1 and 0 < abs(value.item()) < 1e-30:  # `keras.ops.argmax` ranks -0 below 0
         return find(other)
+    if have_one_range([one, other]):
+        return tf.where(find(condition), find(one), find(other))
     return tf.where(find(condition), _ranged_apart(one, find), _ranged_apart(other, find))
 
 
@@ -213,7 +213,7 @@ def _average(operation: tf.Operation, find: Find) -> tf.Tensor | None:
         return None
     padding = operation.get_attr("padding").decode()
     pooled = tf.nn.avg_pool2d(find(operation.inputs[0]), operation.get_attr("ksize"), 1, padding)
-    return tf.nn.leaky_relu(pooled, alpha=_SLOPE)
+    return tf.nn.leaky_relu(pooled, alpha=ALMOST_ONE)
 
 
 _CUTS = ("Slice", "Split", "SplitV", "StridedSlice")
@@ -229,7 +229,7 @@ def _joined(operation: tf.Operation, find: Find) -> tf.Tensor | None:
     if not operation.outputs[0].dtype.is_floating or not any(shared):
         return None
     apart = [
-        tf.nn.leaky_relu(find(part), alpha=_SLOPE) if is_shared else find(part)
+        tf.nn.leaky_relu(find(part), alpha=ALMOST_ONE) if is_shared else find(part)
         for part, is_shared in zip(parts, shared, strict=True)
     ]
     return tf.concat(apart, tf.get_static_value(axis))

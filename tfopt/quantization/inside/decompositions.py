@@ -35,6 +35,10 @@ class Quantize(Protocol):
     def __call__(self, key: str, tensor: tf.Tensor, fixed: Range | None = None, /, *, observe: bool = True) -> tf.Tensor: ...
 
 
+Again = Callable[["tf.Tensor", "tf.Tensor"], "tf.Tensor"]
+"""Rounds the second tensor to the range to which the first one was rounded, so that the converter knows the range of both."""
+
+
 def can_be_unfused(layer: keras.layers.Layer) -> bool:
     """Whether a layer computes attention by a method that returns its scores if it is asked for them."""
     method = getattr(type(layer), "_compute_attention", None)
@@ -227,7 +231,9 @@ def exact_slope(slope: float) -> float:
     return max(round(256.0 * slope), 1) / 256.0
 
 
-def masked_softmax(layer: keras.layers.Layer, quantize: Quantize, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+def masked_softmax(
+    layer: keras.layers.Layer, quantize: Quantize, again: Again, inputs: tf.Tensor, mask: tf.Tensor | None = None
+) -> tf.Tensor:
     """The `call` of a `Softmax` of attention. Masked scores of -1e38 would otherwise set the range of all scores."""
     # As `tfopt.lowering.attention` has it.
     if mask is None:
@@ -238,7 +244,7 @@ def masked_softmax(layer: keras.layers.Layer, quantize: Quantize, inputs: tf.Ten
     is_known = all(isinstance(size, int) for size in sizes)  # in a file, all of them are
     depth = math.log(math.prod(sizes) / _REST) if is_known else _logarithm(sizes, inputs.dtype)
     mask = keras.ops.cast(mask, "bool")
-    seen = keras.ops.where(mask, inputs, keras.ops.min(inputs, axes, keepdims=True))
+    seen = again(inputs, keras.ops.where(mask, inputs, keras.ops.min(inputs, axes, keepdims=True)))
     level = quantize("level", keras.ops.max(seen, axes, keepdims=True) - depth)
     above = quantize("above", keras.ops.relu(seen - level), (0.0, depth) if is_known else None)
     return type(layer).call(layer, keras.ops.where(mask, above, 0.0))

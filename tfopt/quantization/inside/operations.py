@@ -118,13 +118,13 @@ class OwnOperations:
                 for output in outputs:
                     self._mark(output, rounded)
             return None
+        if kind in rounding_plan.AVERAGING and self._key_of(inputs[0]):
+            return [self._round(self._key_of(inputs[0]), outputs[0], None, observe=False)]
         if key not in self._keys:
             return None
         (output,) = outputs
         if kind in JOINED and self._apart is not None:
             output = self._join(kind, inputs, outputs[0], key)
-        if kind in rounding_plan.AVERAGING and self._key_of(inputs[0]):
-            return [self._round(self._key_of(inputs[0]), output, None, observe=False)]
         return [self._round(key, output, rounding_plan.FIXED.get(kind))]
 
     def _join(self, kind: str, inputs: Sequence[tf.Tensor], output: tf.Tensor, key: str) -> tf.Tensor:

@@ -158,12 +158,12 @@ class _Analysis:
             return False
         if operation.type not in ("Add", "AddV2", "Maximum", "Minimum", "Mul", "SelectV2", "Sub", *JOINED, *MOVED_INPUT):
             return False
-        return any(_is_far_constant(tensor) or self.is_far(tensor.op) for tensor in operation.inputs)
+        signs = {"Maximum": (1,), "Minimum": (-1,)}.get(operation.type, (-1, 1))  # the larger of x and -1e9 is x
+        return any(_is_far_constant(tensor, signs) or self.is_far(tensor.op) for tensor in operation.inputs)
 
 
-def _is_far_constant(tensor: tf.Tensor) -> bool:
-    import numpy as np
+def _is_far_constant(tensor: tf.Tensor, signs: Sequence[int]) -> bool:
     import tensorflow as tf
 
     value = tf.get_static_value(tensor) if tensor.dtype.is_floating else None
-    return value is not None and value.size > 0 and bool(np.abs(value).max() > _FAR)
+    return value is not None and value.size > 0 and any(bool((sign * value).max() > _FAR) for sign in signs)

@@ -62,9 +62,8 @@ class Pair(NamedTuple):
 
 def rounds_inside(layer: keras.layers.Layer) -> bool:
     """Whether a layer that is not made of others may have tensors to be rounded between its borders."""
-    return computes_itself(layer) or bool(
-        Simulation(lambda key, tensor, fixed=None, /, *, observe=True: tensor).functions_of(layer)
-    )
+    simulation = Simulation(lambda key, tensor, fixed=None, /, *, observe=True: tensor)
+    return computes_itself(layer) or bool(simulation.functions_of(layer))
 
 
 def detached(tensor: tf.Tensor) -> tf.Tensor:
@@ -179,7 +178,7 @@ class Simulation:
         if isinstance(layer, keras.layers.BatchNormalization) and path not in self._folded:
             found["call"] = functools.partial(batch_normalization, layer, quantize, self._constant)
         if kind == "Softmax" and path:  # of attention; a Softmax that stands alone has nothing inside
-            found["call"] = functools.partial(masked_softmax, layer, quantize)
+            found["call"] = functools.partial(masked_softmax, layer, quantize, self._again)
         if kind == "Concatenate":
             found["call"] = functools.partial(self._concatenate, layer, full("joined"))
         if kind in ("SeparableConv1D", "SeparableConv2D"):
@@ -224,9 +223,9 @@ class Simulation:
             if keeps and self.is_rounded(inputs):
                 self.mark_rounded(outputs, self._key(inputs))
             return outputs
-        entered = [tensor for tensor in keras.tree.flatten((args, kwargs)) if _is_float(tensor)]
-        if rounds_as_before(leaf) and self._key(entered):
-            return self._round(self._key(entered), outputs, None, observe=False)
+        before = self._key([tensor for tensor in keras.tree.flatten((args, kwargs)) if _is_float(tensor)])
+        if rounds_as_before(leaf) and before:
+            return self._round(before, outputs, None, observe=False)
         count = itertools.count()
         outputs = keras.tree.map_structure(
             lambda tensor: self._round(_numbered(f"{path}/output", count), tensor, fixed_range(leaf)), outputs
@@ -270,6 +269,11 @@ class Simulation:
             self._direct[id(rounded)] = key
             self.counts[key] += 1
         return rounded
+
+    def _again(self, rounded: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
+        """A tensor with the integers of one that was rounded; in front of the converter, it is rounded like that one."""
+        key = self._known_key(rounded)
+        return self._round(key, tensor, None, observe=False) if key and self._is_baked else tensor
 
     def _leaky_activation(self, key: str, x: tf.Tensor) -> tf.Tensor:
         """The activation function `leaky_relu`, which keeps the scale of its input: see `rounds_as_before`."""
