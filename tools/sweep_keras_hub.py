@@ -73,7 +73,7 @@ def run_one(name: str, steps: Collection[str] = STEPS) -> dict[str, Any]:
 
     def converted(of: keras.Model) -> dict[str, Any]:
         check = tfopt.convert(of, representative_data=given(data), runs=1, verbose=False).check
-        decibel = min(each.sqnr for each in check.outputs)
+        decibel = min(each.sqnr for each in check.outputs if each.sqnr is not None)  # whole numbers have none
         floats = sorted({op.op for op in check.structure.float_ops})
         words = f"{decibel:.1f} dB" + (f", float {', '.join(floats)}" if floats else "")
         reason = "" if check.passed else f"; {check.reasons[0]}"
@@ -88,15 +88,9 @@ def run_one(name: str, steps: Collection[str] = STEPS) -> dict[str, Any]:
         return f"{report.sparsity:.0%} of all weights"
 
     def train() -> str:
-        import tensorflow as tf
-
-        tf.config.run_functions_eagerly(True)  # to trace the few steps takes longer than to compute them
-        try:
-            kept["trained"] = tfopt.calibrate(tfopt.quantize_aware(model, verbose=False), given(data), verbose=False)
-            kept["trained"].compile("sgd", "mse", run_eagerly=True)
-            kept["trained"].fit(given(data), outputs_of(model, data), epochs=1, batch_size=16, verbose=0)
-        finally:
-            tf.config.run_functions_eagerly(False)
+        kept["trained"] = tfopt.calibrate(tfopt.quantize_aware(model, verbose=False), given(data), verbose=False)
+        kept["trained"].compile("sgd", "mse", run_eagerly=True)  # to trace the few steps takes longer than to compute them
+        kept["trained"].fit(given(data), outputs_of(model, data), epochs=1, batch_size=16, verbose=0)
         return f"{len(tfopt.quantization_report(kept['trained']).activations)} tensors"
 
     def save() -> str:

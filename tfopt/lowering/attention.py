@@ -7,14 +7,13 @@ import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
+from tfopt.graphs.masked_scores import REST
 from tfopt.keras_model.kinds import layer_kind
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfopt.keras_model.types import AnyLayer
-
-REST = 1e-6  # part of a query's attention that all masked keys together may get
 
 
 def attention(layer: AnyLayer) -> dict[str, Any] | None:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from tfopt.keras_model.weights import Weight
     from tfopt.quantization.fake_quantize import Range, RangeRule
-    from tfopt.quantization.inside.simulation import Pair, Tensors
+    from tfopt.quantization.inside.places import Pair
+    from tfopt.quantization.inside.simulation import Tensors
 
     Values = list[tuple[keras.Variable, tf.Tensor]]  # variables with the values that stand in for their own
     Limit = Callable[[str, Range | None], Range | None]

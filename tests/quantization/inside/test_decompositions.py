@@ -56,19 +56,6 @@ def test_every_layer_has_a_case():
     assert {name.partition(",")[0] for name in LAYERS} == set(decompositions.LAYERS)
 
 
-@pytest.mark.parametrize("axis", [-1, (1, 2)])
-def test_masked_softmax(axis):
-    layer, mask = layers.Softmax(axis=axis), RNG.random(X.shape) > 0.4
-    mask[:, :, 0] = True  # a row without any score is of no use to attention
-
-    def again(rounded, tensor):
-        assert rounded is X  # the scores, whose range the masked ones take
-        return tensor
-
-    np.testing.assert_allclose(decompositions.masked_softmax(layer, exact, again, X, mask), layer(X, mask), atol=1e-5)
-    np.testing.assert_allclose(decompositions.masked_softmax(layer, exact, again, X), layer(X), atol=1e-6)
-
-
 @pytest.mark.parametrize(
     "options",
     [

@@ -56,18 +56,26 @@ class Positions(layers.Layer):
 
 @keras.saving.register_keras_serializable("test_kernel_arithmetic")
 class CausalAttention(layers.Layer):
-    """Attention as KerasHub writes it: its own products, and a Keras `Softmax` with a mask, here of five dimensions."""
+    """Attention as KerasHub writes it: its own products of five dimensions, masked in one of three ways."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, masked_by="argument", **kwargs):
         super().__init__(**kwargs)
+        self.masked_by = masked_by
         self.query, self.key, self.value = (layers.EinsumDense("btd,dghk->btghk", (None, 2, 2, 4)) for _ in range(3))
         self.softmax = layers.Softmax()
 
     def call(self, x):
         scores = ops.einsum("btghk,bsghk->bghts", self.query(x), self.key(x))
         keep = ops.tril(ops.ones((x.shape[1], x.shape[1]), dtype="bool"))[None, None, None]
-        seen = ops.einsum("bghts,bsghk->btghk", self.softmax(scores, mask=keep), self.value(x))
-        return ops.reshape(seen, (-1, x.shape[1], 16))
+        if self.masked_by == "argument":
+            weights = self.softmax(scores, mask=keep)
+        else:
+            masked = scores + (1.0 - ops.cast(keep, "float32")) * -1e9
+            weights = self.softmax(masked) if self.masked_by == "addend" else ops.softmax(masked, -1)
+        return ops.reshape(ops.einsum("bghts,bsghk->btghk", weights, self.value(x)), (-1, x.shape[1], 16))
+
+    def get_config(self):
+        return {**super().get_config(), "masked_by": self.masked_by}
 
 
 @keras.saving.register_keras_serializable("test_kernel_arithmetic")
@@ -138,6 +146,14 @@ def causal(x):
     return layers.Dense(8)(CausalAttention()(layers.Dense(16)(x)))
 
 
+def causal_by_addend(x):
+    return layers.Dense(8)(CausalAttention("addend")(layers.Dense(16)(x)))
+
+
+def causal_by_operations(x):
+    return layers.Dense(8)(CausalAttention("operations")(layers.Dense(16)(x)))
+
+
 def causal_heads(x):
     return layers.MultiHeadAttention(2, 8)(x, x, use_causal_mask=True)
 
@@ -166,7 +182,20 @@ def several(x):
     ("data", "body"),
     [
         *((IMAGES, body) for body in (folded, alone, composite, averages, larger, nested, enlarged)),
-        *((FRAMES, body) for body in (normalized, attention, causal, causal_heads, normalized_twice, gates, several)),
+        *(
+            (FRAMES, body)
+            for body in (
+                normalized,
+                attention,
+                causal,
+                causal_by_addend,
+                causal_by_operations,
+                causal_heads,
+                normalized_twice,
+                gates,
+                several,
+            )
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -35,10 +35,6 @@ class Quantize(Protocol):
     def __call__(self, key: str, tensor: tf.Tensor, fixed: Range | None = None, /, *, observe: bool = True) -> tf.Tensor: ...
 
 
-Again = Callable[["tf.Tensor", "tf.Tensor"], "tf.Tensor"]
-"""Rounds the second tensor to the range to which the first one was rounded, so that the converter knows the range of both."""
-
-
 def can_be_unfused(layer: keras.layers.Layer) -> bool:
     """Whether a layer computes attention by a method that returns its scores if it is asked for them."""
     method = getattr(type(layer), "_compute_attention", None)
@@ -212,7 +208,6 @@ LAYERS: Mapping[str, Callable[..., tf.Tensor]] = {
     "Multiply": _product, "Rescaling": _rescaling, "RMSNormalization": _rms_normalization,
 }  # fmt: skip
 
-_REST = 1e-6  # part of a query's attention that all masked keys together may get, as in `tfopt.lowering`
 
 # Keys of the tensors of which the file takes the reciprocal root.
 DIVISORS = ("shifted",)
@@ -229,30 +224,6 @@ def leaky_relu(slope: float, x: tf.Tensor) -> tf.Tensor:
 def exact_slope(slope: float) -> float:
     """The nearest multiple of 1/256 above 0."""
     return max(round(256.0 * slope), 1) / 256.0
-
-
-def masked_softmax(
-    layer: keras.layers.Layer, quantize: Quantize, again: Again, inputs: tf.Tensor, mask: tf.Tensor | None = None
-) -> tf.Tensor:
-    """The `call` of a `Softmax` of attention. Masked scores of -1e38 would otherwise set the range of all scores."""
-    # As `tfopt.lowering.attention` has it.
-    if mask is None:
-        return type(layer).call(layer, inputs, mask)
-    axes = layer.axis if isinstance(layer.axis, int) else tuple(layer.axis)
-    shape = keras.ops.shape(inputs)
-    sizes = [shape[axis] for axis in keras.tree.flatten(axes)]
-    is_known = all(isinstance(size, int) for size in sizes)  # in a file, all of them are
-    depth = math.log(math.prod(sizes) / _REST) if is_known else _logarithm(sizes, inputs.dtype)
-    mask = keras.ops.cast(mask, "bool")
-    seen = again(inputs, keras.ops.where(mask, inputs, keras.ops.min(inputs, axes, keepdims=True)))
-    level = quantize("level", keras.ops.max(seen, axes, keepdims=True) - depth)
-    above = quantize("above", keras.ops.relu(seen - level), (0.0, depth) if is_known else None)
-    return type(layer).call(layer, keras.ops.where(mask, above, 0.0))
-
-
-def _logarithm(sizes: Sequence[Any], dtype: Any) -> tf.Tensor:
-    count = functools.reduce(keras.ops.multiply, [keras.ops.cast(size, dtype) for size in sizes])
-    return keras.ops.log(count / _REST)
 
 
 def separable_convolution(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from tfopt.quantization.inside import rounding_plan
+from tfopt.quantization.inside.masked_softmax import above_level, without_mask
 from tfopt.quantization.inside.rounding_plan import JOINED, MOVED_INPUT, Seen
 
 if TYPE_CHECKING:
@@ -123,9 +124,25 @@ class OwnOperations:
         if key not in self._keys:
             return None
         (output,) = outputs
+        if kind == "Softmax":
+            output = self._masked_softmax(key, inputs[0], output)
         if kind in JOINED and self._apart is not None:
             output = self._join(kind, inputs, outputs[0], key)
         return [self._round(key, output, rounding_plan.FIXED.get(kind))]
+
+    def _masked_softmax(self, key: str, scores: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+        """The softmax `output` of scores that were masked on the way, as the file computes it; of other scores, as it is."""
+        import tensorflow as tf
+
+        def quantize(name: str, tensor: tf.Tensor, fixed: Range | None = None, /, *, observe: bool = True) -> tf.Tensor:
+            return self._round(f"{key}/{name}", tensor, fixed, observe=observe)
+
+        def again(rounded: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
+            before = self._key_of(rounded)
+            return self._round(before, tensor, None, observe=False) if before and self._apart is not None else tensor
+
+        scores, keep = without_mask(quantize, scores)
+        return output if keep is None else tf.nn.softmax(above_level(quantize, again, scores, keep))
 
     def _join(self, kind: str, inputs: Sequence[tf.Tensor], output: tf.Tensor, key: str) -> tf.Tensor:
         """The same tensors joined, each of them rounded before, as the file joins integers of one scale."""

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import keras
 
 from tfopt.keras_model.walk import inner_layers
 from tfopt.quantization.layer_kinds import is_composite
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class Pair(NamedTuple):
+    """A tensor that is rounded under `key`, and the place of the layer inside that takes it."""
+
+    key: str
+    tensor: tf.Tensor
+    path: str
+    is_normalization: bool
 
 
 def leaves(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:

@@ -6,7 +6,7 @@ import collections
 import functools
 import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -18,14 +18,14 @@ from tfopt.quantization.inside.decompositions import (
     batch_normalization,
     can_be_unfused,
     leaky_relu,
-    masked_softmax,
     separable_convolution,
     takes_many,
     unfused_attention,
 )
 from tfopt.quantization.inside.known_steps import rounded_constant
+from tfopt.quantization.inside.masked_softmax import has_masked_scores, masked_softmax
 from tfopt.quantization.inside.operations import OwnOperations, computes_itself
-from tfopt.quantization.inside.places import places
+from tfopt.quantization.inside.places import Pair, places
 from tfopt.quantization.layer_kinds import (
     LEAKY_SLOPE,
     activation_name,
@@ -49,15 +49,6 @@ if TYPE_CHECKING:
 Tensors = Any
 """A tensor, or lists, tuples and dicts of tensors, as `keras.tree` flattens them."""
 Functions = dict[str, Callable[..., Any]]  # attributes of a layer, such as `call` and `activation`
-
-
-class Pair(NamedTuple):
-    """A tensor that is rounded under `key`, and the place of the layer inside that takes it."""
-
-    key: str
-    tensor: tf.Tensor
-    path: str
-    is_normalization: bool
 
 
 def rounds_inside(layer: keras.layers.Layer) -> bool:
@@ -216,7 +207,7 @@ class Simulation:
         keeps = keeps_scale(leaf)
         inputs = [tensor for tensor in keras.tree.flatten((args, kwargs)) if _is_float(tensor)]
         self.pairs += self._pairs(leaf, path, inputs)
-        if not keeps:
+        if not keeps and not has_masked_scores(leaf, inputs):
             args, kwargs = keras.tree.map_structure(self._entering(path), (args, kwargs))
         outputs = self.apart(leaf, call)(*args, **kwargs)
         if keeps or self.is_rounded(outputs):

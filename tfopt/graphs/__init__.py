@@ -1,0 +1,1 @@
+"""A graph of TensorFlow in, what it computes out, whoever wrote it."""
