@@ -99,3 +99,33 @@ def test_include_and_exclude():
     assert {row.name: row.bits for row in report.weights if "kernel" in row.name} == {"conv/kernel": 8, "class/kernel": None}
     with pytest.raises(tfopt.ArgumentError, match="matches no layer"):
         tfopt.quantize_aware(classifier(), include="nothing_*")
+
+
+@keras.saving.register_keras_serializable("test_placement")
+class Tied(keras.Model):
+    """Calls a layer of the model inside once more, as a language model does with its embedding."""
+
+    def __init__(self, body, **kwargs):
+        super().__init__(body.input, body.get_layer("shared")(body(body.input)), **kwargs)
+        self.body = body
+
+    def get_config(self):
+        return {"name": self.name, "body": keras.saving.serialize_keras_object(self.body)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "body": keras.saving.deserialize_keras_object(config["body"])})
+
+
+def test_a_layer_of_a_model_inside_that_the_model_around_it_calls_too():
+    keras.utils.set_random_seed(0)
+    source = keras.Input((8,))
+    hidden = keras.layers.Dense(8, name="shared")(source)
+    model = Tied(keras.Model(source, keras.layers.Dense(8, activation="relu")(hidden)))
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    qat = tfopt.calibrate(tfopt.quantize_aware(model, verbose=False), x, verbose=False)
+    kernels = [weight for weight in qat.trainable_weights if weight.path.endswith("kernel")]
+    assert len(kernels) == 2, "the layer has its weights once"
+    interpreter = to_int8(qat)
+    assert not float_ops(interpreter)
+    assert parity(qat, interpreter, x)[0].most_error_lsb <= 1

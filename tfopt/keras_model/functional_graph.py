@@ -41,20 +41,25 @@ class Graph:
     Args:
         model: a built Keras 3 model with symbolic inputs and outputs.
         consumes: whether the layers of `model` itself are taken; it must not be used any more.
+        plain: the `plain` of the graph of the model around it, which makes layers of both models forget their calls; None if
+            there is none.
 
     Attributes:
         calls: the calls, each after the calls that make its inputs.
         origins: id of a copy -> the layer of the model that was copied, also of the layers inside the layers that are called.
         output_names: of the model, in its order.
+        plain: id of a model inside, at any depth -> a plain Functional model of its layers.
     """
 
     calls: list[Call]
     origins: dict[int, keras.Operation]
     output_names: list[str]
+    plain: Mapping[int, keras.Model]
 
-    def __init__(self, model: keras.Model, *, consumes: bool = False) -> None:
+    def __init__(self, model: keras.Model, *, consumes: bool = False, plain: Mapping[int, keras.Model] | None = None) -> None:
         self.calls, self.origins = [], {}
-        origin, copy = _functional(model), _functional(model if consumes else copy_model(model))
+        origin = plain[id(model)] if plain else _functional(model)
+        copy = origin if consumes else _functional(copy_model(model))
         self.output_names = list(getattr(model, "output_names", origin.output_names))  # a Sequential model has none
         named = {each.name: each for each in origin.operations}
         is_named = named.keys() == {each.name for each in copy.operations}
@@ -65,6 +70,7 @@ class Graph:
                 self.origins.update({id(inner): outer for outer, inner in walk_pairs(old, new)})
         names = {id(layer.output): layer.name for layer in origin.layers if isinstance(layer, keras.layers.InputLayer)}
         self._operations = [each for each in copy.operations if not isinstance(each, keras.layers.InputLayer)]
+        self.plain = plain or _plain_models(self._operations)
         _forget_calls(self._operations)
         self._model = keras.models.clone_model(copy, clone_function=lambda layer: layer, call_function=self._record)
         self._input_names = {id(new): names[id(old)] for new, old in zip(self._model.inputs, origin.inputs, strict=True)}
@@ -158,6 +164,15 @@ def _functional(model: keras.Model) -> keras.Model:
     """A plain Functional model of the same layers, which lists its operations."""
     ends = (model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else (model.input, model.output)
     return keras.Model(*ends, name=model.name)
+
+
+def _plain_models(operations: Iterable[keras.Operation]) -> dict[int, keras.Model]:
+    """`Graph.plain` of the models among these operations, while their calls are known."""
+    found: dict[int, keras.Model] = {}
+    for model in filter(is_functional, operations):
+        found[id(model)] = _functional(model)
+        found.update(_plain_models(found[id(model)].operations))
+    return found
 
 
 def _forget_calls(operations: Iterable[keras.Operation]) -> None:

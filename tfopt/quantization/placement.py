@@ -98,14 +98,16 @@ class Placement:
         made = self.rebuild(model if is_functional(model) else _as_functional(model))
         return made, [self._weights.get(id(weight)) for weight in weights_before]
 
-    def rebuild(self, model: keras.Model, *, is_outermost: bool = True) -> keras.Model:
+    def rebuild(self, model: keras.Model, around: Graph | None = None) -> keras.Model:
         """The same for a Functional or Sequential model.
 
         Args:
             model: a Functional or Sequential model.
-            is_outermost: whether the inputs of the model still have to be rounded.
+            around: the graph of the model around it, which rounds its inputs; None for the outermost model.
         """
-        graph, numbers = Graph(model, consumes=True), collections.Counter[str]()
+        is_outermost = around is None
+        graph = Graph(model, consumes=True, plain=around.plain if around else None)
+        numbers = collections.Counter[str]()
         folded = _folded(graph)
         quantizers: dict[str, FakeQuantize] = {}  # by name
         rounded: dict[int, str] = {}  # id of a rounded tensor -> name of the layer that rounded it, "" if it is in another model
@@ -119,7 +121,7 @@ class Placement:
 
         def make(layer: keras.Operation) -> keras.Operation | None:
             if is_functional(layer):
-                return self.rebuild(layer, is_outermost=False)
+                return self.rebuild(layer, graph)
             if self._freeze and type(layer) is keras.layers.BatchNormalization:
                 frozen = with_class(FrozenBatchNormalization, layer)
                 self._weights.update({id(old): new for old, new in zip(layer.weights, frozen.weights, strict=True)})
