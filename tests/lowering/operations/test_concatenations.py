@@ -103,3 +103,16 @@ def test_a_long_loop_that_replaces_rows():
     net = model(64)  # the chunks of Qwen3.5; without the rule the quantizer has no end within minutes
     float_ops, (decibel,) = measure(net, to_int8(net))
     assert not float_ops and decibel >= 30.0
+
+
+def test_a_slice_of_a_constant_from_outside_of_the_function():
+    table = tf.constant(np.arange(12.0, dtype="float32").reshape(6, 2))  # as a table of positions that a layer holds
+
+    @tf.function(input_signature=[tf.TensorSpec((4, 2))])
+    def function(x):
+        return x + table[1:5]
+
+    rules = CONCATENATIONS["parts_of_joined"]
+    traced = function.get_concrete_function()
+    again = tf.function(lambda x: replay(traced, [x], {kind: [rule] for kind, rule in rules.items()}))
+    np.testing.assert_array_equal(again(np.ones((4, 2), "float32"))[0], function(np.ones((4, 2), "float32")))

@@ -80,6 +80,8 @@ def _joined_along(tensor: tf.Tensor) -> int | None:
     """The axis along which a tensor is a concatenation."""
     import tensorflow as tf
 
+    if not tf.is_symbolic_tensor(tensor):  # a constant from outside of the function
+        return None
     axis = tf.get_static_value(tensor.op.inputs[-1]) if tensor.op.type == "ConcatV2" else None
     return None if axis is None else int(axis) % len(tensor.shape)
 
