@@ -86,6 +86,11 @@ class OwnOperations:
         """Key of each tensor that is to be rounded -> the range that TFLite gives it, or None; `outputs` are the layer's."""
         return rounding_plan.plan(self._seen, outputs)
 
+    def again(self, rounded: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
+        """A tensor with the integers of one that was rounded; in front of the converter, it is rounded like that one."""
+        key = self._key_of(rounded)
+        return self._round(key, tensor, None, observe=False) if key and self._apart is not None else tensor
+
     def _framed(self, call: Callable[..., Any], frame: Callable[[], _Frame | None]) -> Callable[..., Any]:
         def framed(*args: Any, **kwargs: Any) -> Any:
             self._frames.append(frame())
@@ -137,12 +142,8 @@ class OwnOperations:
         def quantize(name: str, tensor: tf.Tensor, fixed: Range | None = None, /, *, observe: bool = True) -> tf.Tensor:
             return self._round(f"{key}/{name}", tensor, fixed, observe=observe)
 
-        def again(rounded: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
-            before = self._key_of(rounded)
-            return self._round(before, tensor, None, observe=False) if before and self._apart is not None else tensor
-
         scores, keep = without_mask(quantize, scores)
-        return output if keep is None else tf.nn.softmax(above_level(quantize, again, scores, keep))
+        return output if keep is None else tf.nn.softmax(above_level(quantize, self.again, scores, keep))
 
     def _join(self, kind: str, inputs: Sequence[tf.Tensor], output: tf.Tensor, key: str) -> tf.Tensor:
         """The same tensors joined, each of them rounded before, as the file joins integers of one scale."""

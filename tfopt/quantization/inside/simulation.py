@@ -169,7 +169,7 @@ class Simulation:
         if isinstance(layer, keras.layers.BatchNormalization) and path not in self._folded:
             found["call"] = functools.partial(batch_normalization, layer, quantize, self._constant)
         if kind == "Softmax" and path:  # of attention; a Softmax that stands alone has nothing inside
-            found["call"] = functools.partial(masked_softmax, layer, quantize, self._again)
+            found["call"] = functools.partial(masked_softmax, layer, quantize, self.operations.again)
         if kind == "Concatenate":
             found["call"] = functools.partial(self._concatenate, layer, full("joined"))
         if kind in ("SeparableConv1D", "SeparableConv2D"):
@@ -260,11 +260,6 @@ class Simulation:
             self._direct[id(rounded)] = key
             self.counts[key] += 1
         return rounded
-
-    def _again(self, rounded: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
-        """A tensor with the integers of one that was rounded; in front of the converter, it is rounded like that one."""
-        key = self._known_key(rounded)
-        return self._round(key, tensor, None, observe=False) if key and self._is_baked else tensor
 
     def _leaky_activation(self, key: str, x: tf.Tensor) -> tf.Tensor:
         """The activation function `leaky_relu`, which keeps the scale of its input: see `rounds_as_before`."""
